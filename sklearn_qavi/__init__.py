@@ -1,0 +1,7 @@
+"""Multiple imputation by query-adaptive variational inference, for scikit-learn."""
+
+from ._imputer import QAVIImputer
+
+__version__ = "0.1.0"
+
+__all__ = ["QAVIImputer", "__version__"]

@@ -1,0 +1,700 @@
+"""QAVIImputer: parameters, fit, transform, sample. Wiring only; the mathematics is elsewhere."""
+
+import copy
+import warnings
+from collections.abc import Callable
+from functools import partial
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed, effective_n_jobs
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.utils import Tags
+from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, check_memory, validate_data
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from ._device import resolve_device
+from ._random import derive_seed, seed_from
+from ._sklearn_compat import (
+    BaseImputer,
+    HasMethods,
+    Interval,
+    StrOptions,
+    check_feature_names_in,
+    fit_context,
+    get_mask,
+    get_output_config,
+    is_scalar_nan,
+    wrap_in_container,
+)
+from .exceptions import ExtremeValueWarning, InferenceConvergenceWarning, InferenceDivergedError
+from .generative import GenerativeModel, PretrainedDecoder, TabularVAE
+from .inference import POSTERIORS, SCHEDULES, Schedule, make_posterior
+from .preprocessing import EncodedTable, TableEncoder, check_numeric_columns, select_training_rows
+from .sampling import DecoderPool, PooledPosterior, half_sample_mode
+
+__all__ = ["QAVIImputer"]
+
+_CHUNK_ROWS = 4096  # rows whose posteriors are held at one time
+_N_SUMMARY_DRAWS = 256  # draws behind medians, modes and intervals
+_FAR = 100.0  # standard deviations beyond which an observed value is taken as this far
+_HIDDEN_SHARE = 0.3  # of the observed cells, in `score`
+_PARTS = {"model": 0, "inference": 1, "draws": 2, "score": 3}  # purposes of seeds
+
+
+class QAVIImputer(BaseImputer):
+    """Complete a numeric table with draws from a variational autoencoder's posterior.
+
+    `fit` trains a variational autoencoder. `transform` and `sample` then fit a posterior over the
+    latent code to each incomplete row, using only the decoder and the row's observed cells, and
+    fill its missing cells from the decoder. Any pattern of missing cells works without retraining.
+
+    Parameters
+    ----------
+    generative_model : None, TabularVAE, PretrainedDecoder or torch.nn.Module, default=None
+        None trains a `TabularVAE`; an unfitted one is cloned and trained, so its parameters can be
+        searched as ``generative_model__latent_dim``. A fitted model, or a bare decoder module
+        together with ``likelihood``, is used as it is and not trained.
+    likelihood : str, list of str or None, default=None
+        Observation model of the columns. None leaves it to the model. For a bare module it names
+        what the module's output means, see `PretrainedDecoder`, in original units.
+    training_rows : {"auto", "complete", "all"}, default="auto"
+        Rows to train on. "auto" takes the complete rows where they are at least half of the
+        table and at least 100, otherwise all rows, with a warning.
+    posterior : {"gaussian", "mixture", "flow"}, default="gaussian"
+        Family of the posterior over the latent code.
+    n_components : int, default=5
+        Components of the mixture.
+    n_flow_layers : int, default=2
+        Layers of the flow.
+    beta : float, default=1.0
+        Weight of the divergence of the posterior from the prior; 1 is Bayes' rule.
+    gamma : float, default=1.0
+        Weight of the entropy of a posterior over missing features ([1]_, equation 6). The
+        families above put their posterior on the latent code and do not read it.
+    n_mc_samples : int or None, default=None
+        Draws of the latent code a step; None takes the schedule's.
+    max_iter : int or None, default=None
+        Largest number of steps a row; None takes the schedule's.
+    tol : float or None, default=None
+        Gain of the bound, in nats a window of steps, below which a row's step size falls; None
+        takes the schedule's.
+    schedule : {"default", "paper"} or Schedule, default="default"
+        Steps and step sizes. "paper" is the recipe of [1]_, about 40 times slower.
+    strategy : {"mean", "median", "mode", "draw"}, default="mean"
+        What `transform` fills in: a summary of the posterior predictive of the cell, or one draw.
+    sample_posterior : bool, default=False
+        With True `transform` fills in one draw, whatever the strategy.
+    missing_values : int, float or np.nan, default=np.nan
+        What marks a missing cell.
+    min_value, max_value : float or array-like of shape (n_features,), default=-np.inf, np.inf
+        Bounds of imputed values, in original units.
+    add_indicator : bool, default=False
+        Append the columns of a `MissingIndicator`.
+    keep_empty_features : bool, default=False
+        Keep columns without any value at `fit`, filled with 0, instead of dropping them.
+    batch_size : int, default=128
+        Rows in work at one time. Memory grows with it, results do not depend on it.
+    device : str, default="auto"
+        Where to train and infer: "auto" takes a GPU when there is one.
+    n_jobs : int or None, default=None
+        Threads that share the rows; results do not depend on it.
+    memory : str, joblib.Memory or None, default=None
+        Where to cache the trained model, so that a search over inference parameters trains once.
+    random_state : int, RandomState instance or None, default=None
+        Seed of training, inference and draws.
+    verbose : int, default=0
+        With 1, progress bars in `fit` and inference.
+
+    Attributes
+    ----------
+    generative_model_ : TabularVAE or PretrainedDecoder
+        The model whose decoders are used.
+    history_ : list of list of dict
+        Its training history, empty if it was not trained here.
+    encoder_ : TableEncoder
+        Which columns are modelled, and the bounds of imputed values.
+    indicator_ : MissingIndicator or None
+        Present when ``add_indicator=True``.
+    n_features_in_ : int
+        Number of columns seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, when all were strings.
+
+    Warns
+    -----
+    IncompleteTrainingDataWarning
+        If ``training_rows="auto"`` found too few complete rows.
+    ConvergenceWarning
+        If training or the inference of some rows ran out of iterations.
+    ExtremeValueWarning
+        If observed values lie more than 100 standard deviations from the training mean.
+
+    See Also
+    --------
+    sklearn.impute.IterativeImputer : Chained regressions.
+    sklearn_qavi.generative.TabularVAE : The default model.
+
+    Notes
+    -----
+    A row's answer depends on the row, the fitted model and ``random_state`` alone: not on the
+    other rows, their order, ``batch_size`` or ``n_jobs``. `sample` is keyed by ``random_state`` and
+    the row's position in the call.
+
+    The posterior of row x maximises ``E_q[log p(x_O | z)] - beta KL(q(z) || p(z))`` over its
+    observed features O. Cells are assumed missing at random.
+
+    References
+    ----------
+    .. [1] Agarwal, Hope, Younis, Sudderth (2023), "A Decoder Suffices for Query-Adaptive
+       Variational Inference", UAI, equation 8.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_qavi import QAVIImputer
+    >>> X = load_iris().data.copy()
+    >>> X[::2, 2] = np.nan
+    >>> imputer = QAVIImputer(training_rows="all", random_state=0).fit(X)
+    >>> completed = imputer.transform(X)
+    >>> bool(np.isnan(completed).any())
+    False
+    >>> imputer.sample(X, n=20).shape
+    (20, 150, 4)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BaseImputer._parameter_constraints,
+        "generative_model": [None, nn.Module, PretrainedDecoder, HasMethods(["fit"])],
+        "likelihood": [None, str, list],
+        "training_rows": [StrOptions({"auto", "complete", "all"})],
+        "posterior": [StrOptions(set(POSTERIORS))],
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_flow_layers": [Interval(Integral, 1, None, closed="left")],
+        "beta": [Interval(Real, 0, None, closed="left")],
+        "gamma": [Interval(Real, 0, None, closed="left")],
+        "n_mc_samples": [None, Interval(Integral, 1, None, closed="left")],
+        "max_iter": [None, Interval(Integral, 1, None, closed="left")],
+        "tol": [None, Interval(Real, 0, None, closed="left")],
+        "schedule": [StrOptions(set(SCHEDULES)), Schedule],
+        "strategy": [StrOptions({"mean", "median", "mode", "draw"})],
+        "sample_posterior": ["boolean"],
+        "min_value": [None, Interval(Real, None, None, closed="both"), "array-like"],
+        "max_value": [None, Interval(Real, None, None, closed="both"), "array-like"],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "device": [str],
+        "n_jobs": [None, Integral],
+        "memory": [None, str, HasMethods(["cache"])],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        *,
+        generative_model: Any = None,
+        likelihood: str | list[str] | None = None,
+        training_rows: str = "auto",
+        posterior: str = "gaussian",
+        n_components: int = 5,
+        n_flow_layers: int = 2,
+        beta: float = 1.0,
+        gamma: float = 1.0,
+        n_mc_samples: int | None = None,
+        max_iter: int | None = None,
+        tol: float | None = None,
+        schedule: str | Schedule = "default",
+        strategy: str = "mean",
+        sample_posterior: bool = False,
+        missing_values: Any = np.nan,
+        min_value: Any = -np.inf,
+        max_value: Any = np.inf,
+        add_indicator: bool = False,
+        keep_empty_features: bool = False,
+        batch_size: int = 128,
+        device: str = "auto",
+        n_jobs: int | None = None,
+        memory: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(
+            missing_values=missing_values,
+            add_indicator=add_indicator,
+            keep_empty_features=keep_empty_features,
+        )
+        self.generative_model = generative_model
+        self.likelihood = likelihood
+        self.training_rows = training_rows
+        self.posterior = posterior
+        self.n_components = n_components
+        self.n_flow_layers = n_flow_layers
+        self.beta = beta
+        self.gamma = gamma
+        self.n_mc_samples = n_mc_samples
+        self.max_iter = max_iter
+        self.tol = tol
+        self.schedule = schedule
+        self.strategy = strategy
+        self.sample_posterior = sample_posterior
+        self.min_value = min_value
+        self.max_value = max_value
+        self.batch_size = batch_size
+        self.device = device
+        self.n_jobs = n_jobs
+        self.memory = memory
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train the generative model, or take the trained one.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+            Numbers in original units with missing cells.
+        y : None
+            Ignored, present for the scikit-learn contract.
+
+        Returns
+        -------
+        self : QAVIImputer
+            The fitted imputer.
+
+        Raises
+        ------
+        ValueError
+            If a column is not numeric, holds infinity, or there are too few rows to learn from;
+            the message names columns and remedy.
+        TrainingDivergedError
+            If the training loss is not finite.
+        """
+        checked = self._check_input(X, in_fit=True)
+        self._fit_indicator(get_mask(checked, self.missing_values))
+        self.encoder_ = TableEncoder(
+            missing_values=self.missing_values,
+            keep_empty_features=self.keep_empty_features,
+            min_value=self.min_value,
+            max_value=self.max_value,
+        ).fit(checked)
+        self._seed = seed_from(self.random_state)
+        table = self.encoder_.encode(checked)
+        self.generative_model_ = self._trained_model(table)
+        self.history_ = getattr(self.generative_model_, "history_", [])
+        self._fit_X = checked
+        self._fit_frame = _without_columns(X)
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Fill each missing cell with one value.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+            Numbers in original units with missing cells.
+
+        Returns
+        -------
+        X_completed : ndarray of shape (n_rows, n_features_out)
+            Observed cells are those of X, bit for bit. A dataframe if `set_output` says so.
+
+        Raises
+        ------
+        InferenceDivergedError
+            If a posterior or an imputed value is not finite; the message names the columns.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If rows had not converged when the steps ran out.
+        """
+        check_is_fitted(self)
+        checked = self._check_input(X, in_fit=False)
+        table = self.encoder_.encode(checked)
+        imputed = self._over_chunks(table, self._point_summary())
+        return self._finish(checked, table, imputed[0])
+
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
+        """Fit on X and complete it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+            Numbers in original units with missing cells.
+        y : None
+            Ignored, present for the scikit-learn contract.
+
+        Returns
+        -------
+        X_completed : ndarray of shape (n_rows, n_features_out)
+            What ``fit(X).transform(X)`` returns.
+        """
+        return self.fit(X, y).transform(X)
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def sample(self, X: Any = None, n: int = 1) -> Any:
+        """Complete a table n times with independent draws: multiple imputation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features), default=None
+            Numbers in original units with missing cells; None takes the table of `fit`.
+        n : int, default=1
+            Number of completed tables.
+
+        Returns
+        -------
+        draws : ndarray of shape (n, n_rows, n_features_out), or list of n dataframes
+            Each is a completed table as `transform` returns it; dataframes if `set_output` says
+            so. The first draws of a larger n are those of a smaller n.
+
+        Raises
+        ------
+        ValueError
+            If n is not a whole number of at least 0.
+        InferenceDivergedError
+            If a posterior or a draw is not finite; the message names the columns.
+        """
+        check_is_fitted(self)
+        if not isinstance(n, Integral) or isinstance(n, bool) or n < 0:
+            raise ValueError(f"n must be a whole number of at least 0, got {n!r}.")
+        checked, original = self._table_or_fitted(X)
+        table = self.encoder_.encode(checked)
+        draws = self._over_chunks(table, self._draw_summary(int(n)), n_values=int(n))
+        completed = [self._finish(checked, table, draw) for draw in draws]
+        if get_output_config("transform", self)["dense"] == "default":
+            shape = (0, len(checked), len(self.get_feature_names_out()))
+            return np.stack(completed) if n else np.empty(shape, dtype=checked.dtype)
+        return [wrap_in_container("transform", draw, original, self) for draw in completed]
+
+    def predict_interval(self, X: Any = None, alpha: float = 0.05) -> tuple[Any, Any]:
+        """Return equal-tailed intervals of the posterior predictive of each missing cell.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features), default=None
+            Numbers in original units with missing cells; None takes the table of `fit`.
+        alpha : float, default=0.05
+            Mass outside of the interval, between 0 and 1; 0.05 gives 95% intervals.
+
+        Returns
+        -------
+        lower, upper : ndarrays of shape (n_rows, n_features_out)
+            In original units, from 256 draws; both equal the observed value on observed cells.
+            Dataframes if `set_output` says so.
+
+        Raises
+        ------
+        ValueError
+            If alpha is not between 0 and 1.
+        """
+        check_is_fitted(self)
+        if not isinstance(alpha, Real) or not 0.0 < alpha < 1.0:
+            raise ValueError(f"alpha must be a number between 0 and 1, got {alpha!r}.")
+        checked, original = self._table_or_fitted(X)
+        table = self.encoder_.encode(checked)
+        levels = [alpha / 2, 1 - alpha / 2]
+        limits = self._over_chunks(
+            table,
+            lambda pooled, _: np.quantile(pooled.shared_draws(_N_SUMMARY_DRAWS), levels, axis=0),
+            n_values=2,
+        )
+        lower, upper = (
+            wrap_in_container("transform", self._finish(checked, table, limit), original, self)
+            for limit in limits
+        )
+        return lower, upper
+
+    def infer(self, X: Any = None) -> PooledPosterior:
+        """Return the fitted posteriors of all rows and how the inference went.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features), default=None
+            Numbers in original units with missing cells; None takes the table of `fit`.
+
+        Returns
+        -------
+        pooled : PooledPosterior
+            Per row ``bound`` (nats, on standardised columns), ``n_iter``, ``n_evaluations`` and
+            ``converged``; per decoder, in ``members``, the posteriors over the latent code.
+        """
+        check_is_fitted(self)
+        table = self.encoder_.encode(self._table_or_fitted(X)[0])
+        with self._progress(len(table.values)) as progress:
+            pooled = self._pool().infer(*self._tensors(table), progress.update)
+        self._warn_unconverged(pooled.converged)
+        return pooled
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean log predictive density of observed cells hidden at random.
+
+        Three tenths of the observed cells are hidden (seeded by ``random_state``), inferred from
+        the others and scored; so `GridSearchCV` works without a ground truth.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+            Numbers in original units, with or without missing cells.
+        y : None
+            Ignored, present for the scikit-learn contract.
+
+        Returns
+        -------
+        score : float
+            Nats a hidden cell, on standardised columns; higher is better. A histogram's density
+            has point masses at its atoms, so scores compare between parameters, not between a
+            histogram and a continuous likelihood.
+
+        Raises
+        ------
+        ValueError
+            If no row has two observed cells.
+        """
+        check_is_fitted(self)
+        table = self.encoder_.encode(self._check_input(X, in_fit=False))
+        hidden = _hide_observed(table.observed, derive_seed(self._seed, _PARTS["score"]))
+        if not hidden.any():
+            raise ValueError(
+                "score hides observed cells, but no row of X has two of them; pass rows with more."
+            )
+        shown = EncodedTable(np.where(hidden, np.nan, table.values), table.observed & ~hidden)
+        truth, _ = self._tensors(table)
+
+        def density(pooled: PooledPosterior, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+            return pooled.log_predictive(truth[torch.from_numpy(rows)])[None]
+
+        log_density = self._over_chunks(shown, density, units=False)[0]
+        return float(log_density[hidden].mean())
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Return the names of the columns of the completed table.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Names of the input columns; None takes those of `fit`, else ``x0``, ``x1``, ...
+
+        Returns
+        -------
+        names : ndarray of str
+            Without dropped empty columns, with the indicator's.
+        """
+        check_is_fitted(self)
+        names = check_feature_names_in(self, input_features)
+        kept = names if self.keep_empty_features else names[~self.encoder_.is_empty_]
+        return self._concatenate_indicator_feature_names_out(kept, names)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _check_input(self, X: Any, *, in_fit: bool) -> NDArray[Any]:
+        check_numeric_columns(X)
+        return validate_data(
+            self,
+            X,
+            reset=in_fit,
+            dtype=FLOAT_DTYPES,
+            ensure_all_finite="allow-nan" if is_scalar_nan(self.missing_values) else True,
+            copy=in_fit,
+        )
+
+    def _table_or_fitted(self, X: Any) -> tuple[NDArray[Any], Any]:
+        if X is None:
+            return self._fit_X, self._fit_frame
+        return self._check_input(X, in_fit=False), X
+
+    def _trained_model(self, table: EncodedTable) -> Any:
+        model = self.generative_model
+        n_columns = table.values.shape[1]
+        if n_columns == 0:
+            raise ValueError("Every column is empty: there is no observed value to learn from.")
+        if isinstance(model, nn.Module):
+            if self.likelihood is None:
+                raise ValueError(
+                    "A bare decoder module needs its likelihood named, e.g. "
+                    "QAVIImputer(generative_model=decoder, likelihood='gaussian')."
+                )
+            model = PretrainedDecoder(model, self.likelihood, n_columns)
+        if isinstance(model, GenerativeModel):
+            if model.n_features_in_ != n_columns:
+                raise ValueError(
+                    f"The generative model has {model.n_features_in_} columns, but X has "
+                    f"{n_columns} columns with observed values."
+                )
+            return model
+        rows = select_training_rows(table.observed, self.training_rows)
+        fit_model = check_memory(self.memory).cache(_fit_model)
+        return fit_model(self._unfitted_model(), table.values[rows])
+
+    def _unfitted_model(self) -> Any:
+        model = TabularVAE() if self.generative_model is None else clone(self.generative_model)
+        parameters = model.get_params(deep=False)
+        if self.likelihood is not None:
+            model.set_params(likelihood=self.likelihood)
+        if self.generative_model is None:
+            model.set_params(device=self.device, verbose=self.verbose)
+        if parameters.get("random_state", 0) is None:
+            model.set_params(random_state=derive_seed(self._seed, _PARTS["model"]) % 2**31)
+        return model
+
+    def _schedule(self) -> Schedule:
+        schedule = self.schedule
+        if isinstance(schedule, str):
+            schedule = SCHEDULES[schedule]
+        return schedule.with_options(
+            n_draws=self.n_mc_samples, max_iter=self.max_iter, tol=self.tol
+        )
+
+    def _pool(self) -> DecoderPool:
+        device = resolve_device(self.device)
+        decoders = self.generative_model_.members_
+        if device.type != "cpu":
+            # the fitted model stays on the CPU, where it is pickled and saved
+            decoders = [copy.deepcopy(decoder).to(device) for decoder in decoders]
+        family = partial(
+            make_posterior,
+            self.posterior,
+            n_components=self.n_components,
+            n_flow_layers=self.n_flow_layers,
+        )
+        seed = derive_seed(self._seed, _PARTS["inference"])
+        return DecoderPool(decoders, family, self._schedule(), self.beta, seed, self.batch_size)
+
+    def _tensors(self, table: EncodedTable) -> tuple[Tensor, Tensor]:
+        """Return standardised values, zero where missing, and the observed mask."""
+        device = resolve_device(self.device)
+        with np.errstate(over="ignore"):
+            values = self.generative_model_.standardise(np.where(table.observed, table.values, 0.0))
+        values = np.where(table.observed, np.clip(values, -_FAR, _FAR), 0.0)
+        x = torch.from_numpy(values).to(device, torch.float32)
+        return x, torch.from_numpy(table.observed).to(device)
+
+    def _over_chunks(
+        self,
+        table: EncodedTable,
+        summary: Callable[[PooledPosterior, NDArray[np.intp]], NDArray[np.float64]],
+        n_values: int = 1,
+        *,
+        units: bool = True,
+    ) -> NDArray[np.float64]:
+        """Infer the incomplete rows chunk by chunk; return (n_values, N, D), NaN elsewhere.
+
+        ``summary`` turns the posteriors of some rows, and their positions, into
+        (n_values, rows, D) standardised values; ``units`` turns those into original units.
+        """
+        rows = table.incomplete_rows
+        out = np.full((n_values, *table.values.shape), np.nan)
+        if len(rows) == 0 or n_values == 0:
+            return out
+        self._warn_far(table)
+        pool = self._pool()
+        x, observed = self._tensors(table.take(rows))
+        size = min(_CHUNK_ROWS, -(-len(rows) // effective_n_jobs(self.n_jobs)))
+        starts = range(0, len(rows), size)
+
+        def work(start: int, progress: tqdm) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+            chunk = slice(start, start + size)
+            pooled = pool.infer(x[chunk], observed[chunk], progress.update)
+            return summary(pooled, rows[chunk]), pooled.converged
+
+        with self._progress(len(rows)) as progress:
+            done = Parallel(n_jobs=self.n_jobs, prefer="threads")(
+                delayed(work)(start, progress) for start in starts
+            )
+        self._warn_unconverged(np.concatenate([converged for _, converged in done]))
+        values = np.concatenate([value for value, _ in done], axis=1)
+        out[:, rows] = self.generative_model_.unstandardise(values) if units else values
+        return out
+
+    def _point_summary(self) -> Callable[[PooledPosterior, NDArray[np.intp]], NDArray[np.float64]]:
+        strategy = "draw" if self.sample_posterior else self.strategy
+        if strategy == "draw":
+            return self._draw_summary(1)
+        if strategy == "mean":
+            return lambda pooled, _: pooled.mean()[None]
+        reduce = {"median": partial(np.median, axis=0), "mode": half_sample_mode}[strategy]
+        return lambda pooled, _: reduce(pooled.shared_draws(_N_SUMMARY_DRAWS))[None]
+
+    def _draw_summary(
+        self, n: int
+    ) -> Callable[[PooledPosterior, NDArray[np.intp]], NDArray[np.float64]]:
+        seed = derive_seed(self._seed, _PARTS["draws"])
+        return lambda pooled, rows: pooled.keyed_draws(n, rows, seed)
+
+    def _finish(
+        self, checked: NDArray[Any], table: EncodedTable, imputed: NDArray[np.float64]
+    ) -> NDArray[Any]:
+        """Put imputed values into the table, check that all is finite, append the indicator."""
+        completed = self.encoder_.decode(checked, imputed, table.observed)
+        bad = ~np.isfinite(completed)
+        if bad.any():
+            names = check_feature_names_in(self, None)
+            if not self.keep_empty_features:
+                names = names[~self.encoder_.is_empty_]
+            raise InferenceDivergedError(
+                f"Imputed values of column(s) {names[bad.any(axis=0)].tolist()} are not finite in "
+                f"{int(bad.any(axis=1).sum())} row(s). Set min_value and max_value, or check the "
+                "decoder's output for these rows."
+            )
+        indicator = self._transform_indicator(get_mask(checked, self.missing_values))
+        return self._concatenate_indicator(completed, indicator)
+
+    def _progress(self, n_rows: int) -> tqdm:
+        n_decoders = len(self.generative_model_.members_)
+        return tqdm(
+            total=n_rows * n_decoders, desc="inference", unit="row", disable=not self.verbose
+        )
+
+    def _warn_unconverged(self, converged: NDArray[np.bool_]) -> None:
+        n_unconverged = int((~converged).sum())
+        if n_unconverged:
+            warnings.warn(
+                f"The posteriors of {n_unconverged} of {len(converged)} incomplete rows had not "
+                f"converged after max_iter={self._schedule().max_iter} steps. Increase max_iter, "
+                "or tol.",
+                InferenceConvergenceWarning,
+                stacklevel=3,
+            )
+
+    def _warn_far(self, table: EncodedTable) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            far = np.abs(self.generative_model_.standardise(table.values)) > _FAR
+        if far.any():
+            names = check_feature_names_in(self, None)[~self.encoder_.is_empty_]
+            warnings.warn(
+                f"Column(s) {names[far.any(axis=0)].tolist()} have observed values more than "
+                f"{_FAR:.0f} standard deviations from the training mean, in "
+                f"{int(far.any(axis=1).sum())} row(s). Inference takes them as {_FAR:.0f}; they "
+                "are returned unchanged. Check their units.",
+                ExtremeValueWarning,
+                stacklevel=4,
+            )
+
+
+def _fit_model(model: Any, X: NDArray[np.float64]) -> Any:
+    """Train a model; a function of its own so that joblib can cache it."""
+    return model.fit(X)
+
+
+def _without_columns(X: Any) -> Any:
+    """Return a dataframe's index without its columns, so that draws can carry it."""
+    return X.iloc[:, :0] if hasattr(X, "iloc") else None
+
+
+def _hide_observed(observed: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
+    """Hide observed cells at random, but at least one and not all in rows with two or more."""
+    u = np.random.default_rng(seed).random(observed.shape)
+    u[~observed] = np.inf
+    order = u.argsort(axis=1).argsort(axis=1)
+    count = observed.sum(axis=1, keepdims=True)
+    n_hidden = np.where(count > 1, np.maximum(np.round(_HIDDEN_SHARE * count), 1), 0)
+    return observed & (order < n_hidden)

@@ -1,0 +1,24 @@
+"""The only file that touches private names of scikit-learn."""
+
+from sklearn.base import _fit_context as fit_context
+from sklearn.impute._base import _BaseImputer as BaseImputer
+from sklearn.utils._mask import _get_mask as get_mask
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+from sklearn.utils._missing import is_scalar_nan
+from sklearn.utils._set_output import _get_output_config as get_output_config
+from sklearn.utils._set_output import _wrap_data_with_container as wrap_in_container
+from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
+
+__all__ = [
+    "BaseImputer",
+    "HasMethods",
+    "Interval",
+    "Options",
+    "StrOptions",
+    "check_feature_names_in",
+    "fit_context",
+    "get_mask",
+    "get_output_config",
+    "is_scalar_nan",
+    "wrap_in_container",
+]

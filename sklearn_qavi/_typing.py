@@ -1,0 +1,40 @@
+"""Aliases and protocols that the stages agree on.
+
+Axes: S draws, N rows, B rows of one block, D features, L latent, C components, P parameters.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = ["Block", "Progress", "Target"]
+
+Progress = Callable[[int], None]
+"""Called with the number of rows that have just been finished."""
+
+
+class Block(Protocol):
+    """The observed data of B rows, as a log likelihood of latent codes."""
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Return log p(x_O | z) in nats, (S, B), for codes ``z`` (S, B, L)."""
+        ...
+
+    def shared(self, z: Tensor) -> Tensor:
+        """Return log p(x_O | z) in nats, (K, B), for K codes (K, L) tried on every row."""
+        ...
+
+
+class Target(Protocol):
+    """What the engine fits a posterior to: rows that can be taken out as blocks."""
+
+    n_rows: int
+    latent_dim: int
+    device: torch.device
+    dtype: torch.dtype
+
+    def block(self, rows: Tensor) -> Block:
+        """Return the block of the rows with these indices, (B,)."""
+        ...

@@ -1,0 +1,46 @@
+"""What the estimators need of a generative model, whoever trained it."""
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ._likelihoods import ColumnLikelihoods
+
+__all__ = ["DecoderMember", "GenerativeModel"]
+
+
+class DecoderMember(Protocol):
+    """One decoder: from a code to the parameters of a likelihood over the columns."""
+
+    latent_dim: int
+    likelihood: ColumnLikelihoods
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the likelihood's parameters (..., P) for codes (..., L)."""
+        ...
+
+
+@runtime_checkable
+class GenerativeModel(Protocol):
+    """A trained model: one or more decoders that work on the same standardised columns.
+
+    Attributes
+    ----------
+    members_ : list of torch.nn.Module
+        The decoders; draws are pooled over them.
+    n_features_in_ : int
+        Number of columns D.
+    """
+
+    members_: list[nn.Module]
+    n_features_in_: int
+
+    def standardise(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn values (N, D) in original units into the decoders' units; NaN stays NaN."""
+        ...
+
+    def unstandardise(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn values (..., D) in the decoders' units into original units."""
+        ...

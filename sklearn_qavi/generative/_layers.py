@@ -1,0 +1,52 @@
+"""Network blocks whose initial weights come from a generator, never from torch's global one."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["ACTIVATIONS", "MLP", "linear"]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+}
+
+
+def linear(n_in: int, n_out: int, generator: torch.Generator | None) -> nn.Linear:
+    """Return a linear layer with torch's usual initial weights; uninitialised without generator."""
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, n_in, n_out)
+    if generator is not None:
+        bound = 1.0 / math.sqrt(max(n_in, 1))
+        with torch.no_grad():
+            layer.weight.uniform_(-bound, bound, generator=generator)
+            layer.bias.uniform_(-bound, bound, generator=generator)
+    return layer
+
+
+class MLP(nn.Module):
+    """Fully connected network.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Sizes of the input, the hidden layers and the output.
+    activation : {"tanh", "relu", "gelu", "silu"}
+        What follows every layer but the last.
+    generator : torch.Generator or None
+        Source of the initial weights.
+    """
+
+    def __init__(
+        self, sizes: list[int], activation: str, generator: torch.Generator | None
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+            layers += [linear(n_in, n_out, generator), ACTIVATIONS[activation]()]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)

@@ -1,0 +1,79 @@
+"""The networks of a VAE for tables: encoder, decoder and the bound they are trained on."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from ._layers import MLP
+from ._likelihoods import ColumnLikelihoods
+
+__all__ = ["TabularNetwork"]
+
+
+class TabularNetwork(nn.Module):
+    """Encoder and decoder of one VAE on standardised columns.
+
+    The encoder reads the values with zeros where a cell is not visible, and the mask. The decoder
+    gives the parameters of the columns' likelihoods.
+
+    Parameters
+    ----------
+    likelihood : ColumnLikelihoods
+        Observation model of the columns.
+    n_features, latent_dim : int
+        Number of columns D and size L of the code.
+    hidden_layer_sizes : sequence of int
+        Hidden layers of the decoder, and in reverse of the encoder.
+    activation : str
+        See ``ACTIVATIONS``.
+    generator : torch.Generator or None
+        Source of the initial weights; None leaves them to be loaded.
+    """
+
+    def __init__(
+        self,
+        likelihood: ColumnLikelihoods,
+        n_features: int,
+        latent_dim: int,
+        hidden_layer_sizes: tuple[int, ...],
+        activation: str,
+        generator: torch.Generator | None,
+    ) -> None:
+        super().__init__()
+        hidden = list(hidden_layer_sizes)
+        self.latent_dim = latent_dim
+        self.likelihood = likelihood
+        self.encoder = MLP(
+            [2 * n_features, *hidden[::-1], 2 * latent_dim], activation, generator
+        )
+        self.decoder = MLP([latent_dim, *hidden, likelihood.n_outputs], activation, generator)
+
+    def encode(self, x: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and scale of the encoder's posterior, each (N, L)."""
+        shown = torch.where(visible, x, 0.0)
+        out = self.encoder(torch.cat([shown, visible.to(x.dtype)], dim=-1))
+        mean, raw_scale = out.chunk(2, dim=-1)
+        return mean, softplus(raw_scale) + 1e-3
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the likelihood's parameters (..., P) for codes (..., L)."""
+        return self.decoder(z)
+
+    def forward(
+        self,
+        x: Tensor,
+        scored: Tensor,
+        visible: Tensor,
+        input_noise: Tensor,
+        code_noise: Tensor,
+        prepared: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """Return reconstruction of the scored cells and KL, both (N,), in nats."""
+        mean, scale = self.encode(x + input_noise, visible)
+        z = mean + scale * code_noise
+        by_cell = self.likelihood.training_log_prob(self.decode(z), prepared)
+        fit = torch.where(scored, by_cell, 0.0).sum(-1)
+        kl = (0.5 * (mean.square() + scale.square() - 1.0) - scale.log()).sum(-1)
+        return fit, kl

@@ -1,0 +1,495 @@
+"""TabularVAE: a variational autoencoder for numeric tables, trained with imputation in mind."""
+
+import warnings
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from .._device import resolve_device
+from .._random import derive_seed, seed_from, torch_generator
+from .._sklearn_compat import Interval, StrOptions, fit_context
+from ..exceptions import ModelFormatError
+from ._checkpoint import load_strictly, read_folder, write_folder
+from ._layers import ACTIVATIONS
+from ._likelihoods import LIKELIHOODS, ColumnLikelihoods
+from ._network import TabularNetwork
+from ._training import AverageWeights, HiddenCells, KeepBest, TableData, VAENet
+
+__all__ = ["TabularVAE"]
+
+_MIN_ROWS = 5
+_MIN_ROWS_TO_SPLIT = 20
+_MAX_VALIDATION_ROWS = 512
+_SMOOTHINGS = (0.0, 1.0)
+
+
+class TabularVAE(BaseEstimator):
+    """Variational autoencoder for numeric tables; an ensemble of them on request.
+
+    Columns are standardised by the training rows. Training adds noise to the encoder's input and
+    scores hidden cells of validation rows by fast QAVI after each epoch: the epoch with the best
+    score is kept, with weights averaged over steps. Rows may have missing cells; the bound then
+    sums over the observed ones.
+
+    Parameters
+    ----------
+    latent_dim : int, default=10
+        Size L of the latent code.
+    hidden_layer_sizes : tuple of int, default=(128, 128)
+        Hidden layers of the decoder, and in reverse of the encoder.
+    activation : {"tanh", "relu", "gelu", "silu"}, default="tanh"
+        Activation function of the hidden layers.
+    likelihood : str or list of str, default="auto"
+        Observation model of the columns: "student_t", "gaussian", "bernoulli", "histogram", a
+        list with one of these a column, or "auto". "auto" takes "bernoulli" for columns of two
+        values and, for the others, the histogram; how much its targets are smoothed is chosen
+        on hidden validation cells.
+    histogram_smoothing : float or None, default=None
+        Spread of the histogram's training targets, in bins. None chooses between 0 and 1 by
+        training one decoder with each and comparing the CRPS of hidden validation cells.
+    n_decoders : int, default=2
+        Decoders trained from different starts, whose draws are pooled.
+    input_noise : float, default=0.2
+        Standard deviation of the noise added to the encoder's input in training, in standard
+        deviations of the columns.
+    mask_rate : float, default=0.0
+        In training each row hides a share of its observed cells from the encoder that is uniform
+        on [0, mask_rate].
+    beta : float, default=1.0
+        Weight of the KL in training.
+    learning_rate : float, default=3e-3
+        Step size of Adam.
+    batch_size : int, default=128
+        Rows a training step.
+    max_epochs : int, default=100
+        Largest number of epochs; an epoch is `steps_per_epoch` steps.
+    steps_per_epoch : int or None, default=None
+        Steps between two looks at the validation cells; None takes one for every eight training
+        rows, between 10 and 100.
+    patience : int, default=20
+        Epochs without a better validation score after which training stops.
+    validation_fraction : float, default=0.15
+        Share of the rows whose cells are hidden for validation. With fewer than 20 rows training
+        rows are used for both.
+    weight_decay : float, default=0.0
+        Decoupled weight decay of the optimiser.
+    average_decay : float, default=0.99
+        Share of the averaged weights that stays at each step.
+    device : str, default="auto"
+        Where to train: "auto" takes a GPU when there is one.
+    random_state : int, RandomState instance or None, default=None
+        Seed of initial weights, splits, batches and noise.
+    verbose : int, default=0
+        With 1, a progress bar over epochs.
+
+    Attributes
+    ----------
+    members_ : list of torch.nn.Module
+        The trained networks on the CPU.
+    families_ : list of str
+        Observation model of each column.
+    history_ : list of list of dict
+        For each decoder and epoch the training loss (negative bound a row, in nats), the CRPS
+        on hidden validation cells in standardised units, and seconds.
+    mean_, scale_ : ndarray of shape (n_features,)
+        Standardisation of the columns.
+    n_features_in_ : int
+        Number of columns D.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the columns, when all were strings.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than five rows, or a column has no observed value.
+    TrainingDivergedError
+        If the training loss is not finite.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the validation score still improved when the epochs ran out.
+
+    See Also
+    --------
+    sklearn_qavi.QAVIImputer : Completes tables with the decoders.
+    PretrainedDecoder : Uses a decoder trained elsewhere.
+
+    References
+    ----------
+    .. [1] Kingma, Welling (2014), "Auto-encoding variational Bayes".
+    .. [2] Agarwal, Hope, Younis, Sudderth (2023), "A Decoder Suffices for Query-Adaptive
+       Variational Inference", section 2.1.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_qavi.generative import TabularVAE
+    >>> X = load_iris().data
+    >>> vae = TabularVAE(latent_dim=2, n_decoders=1, max_epochs=30, random_state=0).fit(X)
+    >>> vae.families_
+    ['histogram', 'histogram', 'histogram', 'histogram']
+    >>> vae.members_[0].latent_dim
+    2
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "latent_dim": [Interval(Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": [tuple, list],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "likelihood": [StrOptions({"auto", *LIKELIHOODS}), list],
+        "histogram_smoothing": [None, Interval(Real, 0, None, closed="left")],
+        "n_decoders": [Interval(Integral, 1, None, closed="left")],
+        "input_noise": [Interval(Real, 0, None, closed="left")],
+        "mask_rate": [Interval(Real, 0, 1, closed="both")],
+        "beta": [Interval(Real, 0, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "steps_per_epoch": [None, Interval(Integral, 1, None, closed="left")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "average_decay": [Interval(Real, 0, 1, closed="left")],
+        "device": [str],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        *,
+        latent_dim: int = 10,
+        hidden_layer_sizes: tuple[int, ...] = (128, 128),
+        activation: str = "tanh",
+        likelihood: str | list[str] = "auto",
+        histogram_smoothing: float | None = None,
+        n_decoders: int = 2,
+        input_noise: float = 0.2,
+        mask_rate: float = 0.0,
+        beta: float = 1.0,
+        learning_rate: float = 3e-3,
+        batch_size: int = 128,
+        max_epochs: int = 100,
+        steps_per_epoch: int | None = None,
+        patience: int = 20,
+        validation_fraction: float = 0.15,
+        weight_decay: float = 0.0,
+        average_decay: float = 0.99,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.latent_dim = latent_dim
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.likelihood = likelihood
+        self.histogram_smoothing = histogram_smoothing
+        self.n_decoders = n_decoders
+        self.input_noise = input_noise
+        self.mask_rate = mask_rate
+        self.beta = beta
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.steps_per_epoch = steps_per_epoch
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.weight_decay = weight_decay
+        self.average_decay = average_decay
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train on a table.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+            Numbers in original units, NaN where missing.
+        y : None
+            Ignored, present for the scikit-learn contract.
+
+        Returns
+        -------
+        self : TabularVAE
+            The trained model.
+        """
+        X = validate_data(
+            self, X, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_samples=_MIN_ROWS
+        )
+        self._learn_standardisation(X)
+        values = self.standardise(X)
+        seed = seed_from(self.random_state)
+        train, validation = self._split(len(X), derive_seed(seed, 0))
+        self.families_ = self._families(values)
+        trainer = _Trainer(self, values, train, validation, seed)
+        runs = trainer.run_all()
+        self.members_ = [run.network_.cpu() for run in runs]
+        self.likelihood_options_ = [member.likelihood.options for member in self.members_]
+        self.history_ = [run.history_ for run in runs]
+        self._warn_if_unsettled(runs)
+        return self
+
+    def standardise(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn values in original units into standardised ones.
+
+        Parameters
+        ----------
+        X : ndarray of shape (..., n_features)
+            NaN stays NaN.
+
+        Returns
+        -------
+        values : ndarray of shape (..., n_features)
+            In standard deviations from the training mean.
+        """
+        return (X - self.mean_) / self.scale_
+
+    def unstandardise(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn standardised values into original units.
+
+        Parameters
+        ----------
+        values : ndarray of shape (..., n_features)
+            In standard deviations from the training mean.
+
+        Returns
+        -------
+        X : ndarray of shape (..., n_features)
+            In original units.
+        """
+        return values * self.scale_ + self.mean_
+
+    def save(self, folder: str | Path) -> None:
+        """Write the trained model as safetensors weights and a readable JSON description.
+
+        Parameters
+        ----------
+        folder : path-like
+            Where to; made if need be.
+        """
+        check_is_fitted(self)
+        config = {
+            "parameters": {k: v for k, v in self.get_params().items() if k != "random_state"},
+            "families": self.families_,
+            "likelihood_options": self.likelihood_options_,
+            "history": self.history_,
+            "feature_names": getattr(self, "feature_names_in_", np.array([])).tolist(),
+        }
+        tensors = {f"members.{k}": v for k, v in self._module_list().state_dict().items()}
+        tensors["mean"] = torch.from_numpy(self.mean_)
+        tensors["scale"] = torch.from_numpy(self.scale_)
+        write_folder(folder, type(self).__name__, config, tensors)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read a model that `save` wrote; nothing is unpickled.
+
+        Parameters
+        ----------
+        folder : path-like
+            Where from.
+
+        Returns
+        -------
+        model : TabularVAE
+            The trained model.
+
+        Raises
+        ------
+        ModelFormatError
+            If a file is missing, truncated, of a newer version, or does not fit its description.
+        """
+        config, tensors = read_folder(folder, cls.__name__)
+        try:
+            model = cls(**config["parameters"])
+            model.families_ = config["families"]
+            model.likelihood_options_ = config["likelihood_options"]
+            model.history_ = config["history"]
+            model.mean_ = tensors.pop("mean").numpy()
+            model.scale_ = tensors.pop("scale").numpy()
+            model.n_features_in_ = len(model.mean_)
+            if config["feature_names"]:
+                model.feature_names_in_ = np.array(config["feature_names"], dtype=object)
+            model.members_ = [
+                model._network(ColumnLikelihoods(model.families_, options), None)
+                for options in model.likelihood_options_
+            ]
+        except (KeyError, TypeError) as error:
+            raise ModelFormatError(f"config.json in {folder} lacks or misnames {error}.") from error
+        weights = {k.removeprefix("members."): v for k, v in tensors.items()}
+        load_strictly(model._module_list(), weights, folder)
+        return model
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def _module_list(self) -> nn.ModuleList:
+        return nn.ModuleList(self.members_).eval().requires_grad_(False)
+
+    def _learn_standardisation(self, X: NDArray[np.float64]) -> None:
+        observed = ~np.isnan(X)
+        empty = np.flatnonzero(~observed.any(axis=0))
+        if len(empty):
+            names = getattr(self, "feature_names_in_", np.arange(X.shape[1]))
+            raise ValueError(
+                f"Column(s) {[str(names[j]) for j in empty]} have no observed value to learn from; "
+                "drop them before fitting."
+            )
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.mean_ = np.nanmean(X, axis=0)
+            scale = np.nanstd(X, axis=0)
+        if not (np.isfinite(self.mean_).all() and np.isfinite(scale).all()):
+            raise ValueError("The columns' means or variances overflow; rescale the table.")
+        # rounding leaves a constant column with a tiny spread that must not be blown up
+        constant = scale <= 1e-12 * np.abs(self.mean_)
+        self.scale_ = np.where(constant, 1.0, scale)
+
+    def _families(self, values: NDArray[np.float64]) -> list[str]:
+        n_features = values.shape[1]
+        if isinstance(self.likelihood, list):
+            if len(self.likelihood) != n_features or not set(self.likelihood) <= set(LIKELIHOODS):
+                raise ValueError(
+                    f"likelihood must name one of {sorted(LIKELIHOODS)} for each of the "
+                    f"{n_features} columns, got {self.likelihood!r}."
+                )
+            return list(self.likelihood)
+        if self.likelihood != "auto":
+            return [self.likelihood] * n_features
+        two = [len(np.unique(v[~np.isnan(v)])) == 2 for v in values.T]
+        return ["bernoulli" if binary else "histogram" for binary in two]
+
+    def _split(self, n_rows: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        order = np.random.default_rng(seed).permutation(n_rows)
+        if n_rows < _MIN_ROWS_TO_SPLIT:
+            return order, order
+        n_validation = max(1, round(self.validation_fraction * n_rows))
+        return order[n_validation:], order[: min(n_validation, _MAX_VALIDATION_ROWS)]
+
+    def _network(
+        self, likelihood: ColumnLikelihoods, generator: torch.Generator | None
+    ) -> TabularNetwork:
+        return TabularNetwork(
+            likelihood,
+            self.n_features_in_,
+            self.latent_dim,
+            tuple(self.hidden_layer_sizes),
+            self.activation,
+            generator,
+        )
+
+    def _warn_if_unsettled(self, runs: list["_Run"]) -> None:
+        n_unsettled = sum(not run.settled_ for run in runs)
+        if n_unsettled:
+            warnings.warn(
+                f"{n_unsettled} of {len(runs)} decoder(s) still improved on hidden validation "
+                f"cells when training stopped after max_epochs={self.max_epochs}. Increase "
+                "max_epochs, or steps_per_epoch for a large table.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+
+class _Run:
+    """What one training leaves: the network kept, its validation score and history."""
+
+    def __init__(self, network: TabularNetwork, score: float, settled: bool, history: Any) -> None:
+        self.network_, self.score_, self.settled_, self.history_ = network, score, settled, history
+
+
+class _Trainer:
+    """Trains the decoders of one model, all on the same rows and validation cells."""
+
+    def __init__(
+        self,
+        model: TabularVAE,
+        values: NDArray[np.float64],
+        train: NDArray[np.intp],
+        validation: NDArray[np.intp],
+        seed: int,
+    ) -> None:
+        self.model, self.seed = model, seed
+        self.device = resolve_device(model.device)
+        self.train_values = values[train]
+        self.train_data = TableData(*as_tensors(values[train]))
+        x, observed = as_tensors(values[validation])
+        cells = HiddenCells.at_random(x, observed, torch_generator(derive_seed(seed, 1)))
+        self.cells = cells.to(self.device)
+
+    def run_all(self) -> list[_Run]:
+        """Train every decoder; the first ones decide how the histogram is smoothed."""
+        model = self.model
+        undecided = "histogram" in model.families_ and model.histogram_smoothing is None
+        candidates = _SMOOTHINGS if undecided else (model.histogram_smoothing or 0.0,)
+        n_runs = max(model.n_decoders, len(candidates)) if undecided else model.n_decoders
+        with self._progress(n_runs) as progress:
+            runs = {s: [self.run(i, s, progress)] for i, s in enumerate(candidates)}
+            best = min(candidates, key=lambda s: runs[s][0].score_)
+            kept = runs[best]
+            for i in range(len(candidates), len(candidates) + model.n_decoders - 1):
+                kept.append(self.run(i, best, progress))
+        return kept
+
+    def run(self, index: int, smoothing: float, progress: tqdm) -> _Run:
+        """Train one decoder."""
+        model = self.model
+        seed = derive_seed(self.seed, 2, index)
+        likelihood = ColumnLikelihoods(
+            model.families_, {"histogram": {"smoothing": smoothing}}
+        ).fit_columns(self.train_values)
+        network = model._network(likelihood, torch_generator(seed))
+        average = AverageWeights(model.average_decay)
+        best = KeepBest(self.cells, average, model.patience, lambda: progress.update())
+        n_rows = len(self.train_data)
+        net = VAENet(
+            network,
+            input_noise=model.input_noise,
+            mask_rate=model.mask_rate,
+            beta=model.beta,
+            steps_per_epoch=model.steps_per_epoch or int(np.clip(n_rows // 8, 10, 100)),
+            seed=seed,
+            lr=model.learning_rate,
+            batch_size=model.batch_size,
+            max_epochs=model.max_epochs,
+            optimizer=torch.optim.AdamW,
+            optimizer__weight_decay=model.weight_decay,
+            callbacks=[("average", average), ("best", best)],
+            device=self.device,
+            verbose=0,
+        )
+        net.fit(self.train_data, None)
+        return _Run(best.network_, best.best_score_, best.settled_, _plain_history(net.history))
+
+    def _progress(self, n_runs: int) -> tqdm:
+        return tqdm(
+            total=n_runs * self.model.max_epochs,
+            desc="training",
+            unit="epoch",
+            disable=not self.model.verbose,
+        )
+
+
+def as_tensors(values: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+    """Return finite values and the observed mask."""
+    observed = ~np.isnan(values)
+    x = torch.from_numpy(np.where(observed, values, 0.0)).to(torch.float32)
+    return x, torch.from_numpy(observed)
+
+
+def _plain_history(history: Any) -> list[dict[str, float]]:
+    keys = ("train_loss", "valid_crps", "dur")
+    return [{k: float(epoch[k]) for k in keys if k in epoch} for epoch in history]

@@ -1,0 +1,278 @@
+"""Training of one VAE through skorch: noise and masks, the score on hidden cells, what is kept."""
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import skorch
+import torch
+from skorch.callbacks import Callback, EpochTimer, PassthroughScoring
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from .._random import derive_seed, torch_generator
+from ..exceptions import TrainingDivergedError
+from ..inference import DecoderTarget, GaussianPosterior, Schedule, fit_posterior
+from ..sampling import shared_draws
+from ._network import TabularNetwork
+
+__all__ = ["HiddenCells", "TableData", "VAENet", "crps_of_hidden_cells"]
+
+QUICK = Schedule(max_iter=32, window=8, n_draws=4, learning_rate=0.4, min_learning_rate=0.1)
+_VALIDATION_DRAWS = 64
+
+
+class TableData(Dataset):
+    """Standardised rows with their observed mask, as skorch passes them around."""
+
+    def __init__(self, x: Tensor, observed: Tensor) -> None:
+        self.x, self.observed = x, observed
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: Any) -> tuple[dict[str, Tensor], Tensor]:
+        # skorch wants a target; a VAE has none
+        return {"x": self.x[index], "observed": self.observed[index]}, torch.zeros(0)
+
+
+class _Batches:
+    """Whole random batches by index; a pass repeats the rows until it has enough steps."""
+
+    def __init__(
+        self, dataset: TableData, batch_size: int, n_steps: int, generator: torch.Generator
+    ) -> None:
+        self.dataset, self.batch_size = dataset, batch_size
+        self.n_steps, self.generator = n_steps, generator
+
+    def __iter__(self) -> Iterator[Any]:
+        n = len(self.dataset)
+        order = torch.empty(0, dtype=torch.long)
+        for _ in range(self.n_steps):
+            if len(order) < min(self.batch_size, n):
+                order = torch.randperm(n, generator=self.generator)
+            yield self.dataset[order[: self.batch_size]]
+            order = order[self.batch_size :]
+
+
+class HiddenCells:
+    """Rows with some observed cells hidden, to score imputations on.
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, D)
+        Standardised values, finite everywhere.
+    visible, hidden : bool Tensors of shape (N, D)
+        What inference may see and what is scored.
+    """
+
+    def __init__(self, x: Tensor, visible: Tensor, hidden: Tensor) -> None:
+        self.x, self.visible, self.hidden = x, visible, hidden
+
+    @classmethod
+    def at_random(
+        cls, x: Tensor, observed: Tensor, generator: torch.Generator, rate: float = 0.5
+    ) -> "HiddenCells":
+        """Hide each observed cell with this probability, but at least one where a row has two."""
+        u = torch.rand(x.shape, generator=generator).where(observed, torch.inf)
+        lowest = torch.zeros_like(observed).scatter_(1, u.argmin(1, keepdim=True), True)
+        hidden = observed & ((u < rate) | lowest)
+        return cls(x, observed & ~hidden, hidden)
+
+    def to(self, device: torch.device) -> "HiddenCells":
+        """Return the same cells on a device."""
+        return HiddenCells(self.x.to(device), self.visible.to(device), self.hidden.to(device))
+
+
+def crps_of_hidden_cells(network: TabularNetwork, cells: HiddenCells) -> Tensor:
+    """Return the CRPS of quick QAVI draws on hidden cells, summed and counted by column, (2, D).
+
+    In standardised units. The estimator is the fair one: mean distance to the truth minus half
+    of the mean distance between different draws.
+    """
+    with torch.no_grad():
+        target = DecoderTarget(
+            network.decode, network.likelihood, cells.x, cells.visible, network.latent_dim
+        )
+        posterior = fit_posterior(
+            target, GaussianPosterior(network.latent_dim), schedule=QUICK, batch_size=256
+        ).posterior
+        draws = shared_draws(network, posterior, _VALIDATION_DRAWS, cells.x.shape[1])
+        score = _fair_crps(draws, cells.x)
+    hidden = cells.hidden.to(score.dtype)
+    return torch.stack([(score * hidden).sum(0), hidden.sum(0)])
+
+
+def _fair_crps(draws: Tensor, truth: Tensor) -> Tensor:
+    n = len(draws)
+    ordered = draws.sort(dim=0).values
+    rank = torch.arange(1, n + 1, device=draws.device).to(draws) * 2 - n - 1
+    spread = (ordered * rank.view(-1, 1, 1)).sum(0) / (n * (n - 1))
+    return (draws - truth).abs().mean(0) - spread
+
+
+class VAENet(skorch.NeuralNet):
+    """skorch net that maximises a VAE's bound under input noise and random masks.
+
+    Parameters
+    ----------
+    module : TabularNetwork
+        The networks, already initialised.
+    input_noise : float
+        Standard deviation of the noise added to the encoder's input, in standard deviations of
+        the columns.
+    mask_rate : float
+        Each row hides a share of its observed cells from the encoder that is drawn uniformly from
+        [0, mask_rate].
+    reconstruct : {"observed", "visible"}
+        Whether the bound also scores the observed cells that the mask hid.
+    beta : float
+        Weight of the KL.
+    steps_per_epoch : int
+        Batches between two looks at the validation cells.
+    seed : int
+        Seed of batches, noise and masks.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        input_noise: float = 0.2,
+        mask_rate: float = 0.5,
+        reconstruct: str = "observed",
+        beta: float = 1.0,
+        steps_per_epoch: int = 100,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        self.input_noise = input_noise
+        self.mask_rate = mask_rate
+        self.reconstruct = reconstruct
+        self.beta = beta
+        self.steps_per_epoch = steps_per_epoch
+        self.seed = seed
+        super().__init__(module, criterion=nn.Identity, train_split=None, **kwargs)
+
+    @property
+    def _default_callbacks(self) -> list[tuple[str, Any]]:
+        return [
+            ("epoch_timer", EpochTimer()),
+            ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
+        ]
+
+    def initialize(self) -> "VAENet":
+        self.order_generator_ = torch_generator(derive_seed(self.seed, 0))
+        self.noise_generator_ = torch_generator(derive_seed(self.seed, 1))
+        super().initialize()
+        return self
+
+    def get_iterator(self, dataset: TableData, training: bool = False) -> _Batches:
+        return _Batches(dataset, self.batch_size, self.steps_per_epoch, self.order_generator_)
+
+    def infer(self, x: dict[str, Tensor], **fit_params: Any) -> tuple[Tensor, Tensor]:
+        values, observed = x["x"].to(self.device), x["observed"].to(self.device)
+        visible = observed & ~self._hide(observed)
+        scored = observed if self.reconstruct == "observed" else visible
+        network = self.module_
+        return network(
+            values,
+            scored,
+            visible,
+            self.input_noise * self._normal(values.shape),
+            self._normal((len(values), network.latent_dim)),
+            network.likelihood.prepare(values),
+        )
+
+    def get_loss(
+        self, y_pred: tuple[Tensor, Tensor], y_true: Any, X: Any = None, training: bool = False
+    ) -> Tensor:
+        fit, kl = y_pred
+        return (self.beta * kl - fit).mean()
+
+    def _hide(self, observed: Tensor) -> Tensor:
+        generator = self.noise_generator_
+        rate = self.mask_rate * torch.rand(len(observed), 1, generator=generator)
+        return (torch.rand(observed.shape, generator=generator) < rate).to(self.device)
+
+    def _normal(self, shape: tuple[int, ...] | torch.Size) -> Tensor:
+        return torch.randn(shape, generator=self.noise_generator_).to(self.device)
+
+
+class AverageWeights(Callback):
+    """Keep an exponential moving average of the weights; it is what is scored and kept.
+
+    Parameters
+    ----------
+    decay : float
+        Share of the average that stays at each step, once enough steps were taken.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+
+    def on_train_begin(self, net: VAENet, **kwargs: Any) -> None:
+        self.network_ = copy.deepcopy(net.module_).eval().requires_grad_(False)
+        self.n_steps_ = 0
+
+    def on_batch_end(self, net: VAENet, training: bool = False, **kwargs: Any) -> None:
+        if not training:
+            return
+        self.n_steps_ += 1
+        # a young average must forget the random initial weights
+        decay = min(self.decay, (1 + self.n_steps_) / (10 + self.n_steps_))
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self.network_.parameters()), list(net.module_.parameters()), 1 - decay
+            )
+
+
+class KeepBest(Callback):
+    """Score hidden cells after each epoch, keep the best weights, stop when they stop improving.
+
+    Parameters
+    ----------
+    cells : HiddenCells
+        Validation rows with hidden cells.
+    average : AverageWeights
+        Whose weights are scored.
+    patience : int
+        Epochs without a better score after which training stops.
+    on_epoch : callable, default=None
+        Called after each epoch, for a progress bar.
+    """
+
+    def __init__(
+        self,
+        cells: HiddenCells,
+        average: AverageWeights,
+        patience: int,
+        on_epoch: Callable[[], Any] | None = None,
+    ) -> None:
+        self.cells, self.average, self.patience = cells, average, patience
+        self.on_epoch = on_epoch
+
+    def on_train_begin(self, net: VAENet, **kwargs: Any) -> None:
+        self.best_score_, self.best_epoch_, self.settled_ = np.inf, 0, False
+
+    def on_epoch_end(self, net: VAENet, **kwargs: Any) -> None:
+        epoch = len(net.history)
+        loss = net.history[-1, "train_loss"]
+        if not np.isfinite(loss):
+            raise TrainingDivergedError(
+                f"The training loss became {loss} in epoch {epoch}. Lower learning_rate (now "
+                f"{net.lr}), or check the columns for values so extreme that they overflow."
+            )
+        totals = crps_of_hidden_cells(self.average.network_, self.cells)
+        score = float(totals[0].sum() / totals[1].sum())
+        net.history.record("valid_crps", score)
+        if self.on_epoch is not None:
+            self.on_epoch()
+        if score < self.best_score_:
+            self.best_score_, self.best_epoch_ = score, epoch
+            self.by_column_ = totals
+            self.network_ = copy.deepcopy(self.average.network_)
+        elif epoch - self.best_epoch_ >= self.patience:
+            self.settled_ = True
+            raise KeyboardInterrupt  # how skorch's own EarlyStopping ends a fit

@@ -1,0 +1,242 @@
+"""One loop for every family: it moves rows through a block of slots and knows nothing of VAEs.
+
+The block has a fixed number of slots, so every matrix product has the same shape whatever the
+caller's batch. A row that is done leaves its slot to the next row. What a row sees (noise, step
+sizes, stopping) depends on its own step count alone, never on its neighbours.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .._random import derive_seed, sobol_uniform
+from .._typing import Progress, Target
+from ..exceptions import InferenceDivergedError
+from ._initialization import prior_start
+from ._objectives import elbo
+from ._result import InferenceResult
+from ._schedule import SCHEDULES, Schedule
+from .posteriors import Posterior, PosteriorFamily
+
+__all__ = ["fit_posterior"]
+
+_SLOT_MULTIPLE = 32  # vector kernels then meet no ragged end: sums over draws differ in bits at one
+_BETA1, _BETA2, _EPSILON = 0.9, 0.99, 1e-8
+
+
+def fit_posterior(
+    target: Target,
+    family: PosteriorFamily,
+    *,
+    schedule: Schedule | None = None,
+    beta: float = 1.0,
+    seed: int = 0,
+    batch_size: int = 128,
+    progress: Progress | None = None,
+) -> InferenceResult:
+    """Fit one posterior a row by stochastic ascent on the bound of its observed features.
+
+    Parameters
+    ----------
+    target : Target
+        The rows, as log p(x_O | z) in nats.
+    family : PosteriorFamily
+        What is fitted.
+    schedule : Schedule, default=None
+        Steps, draws, learning rates; None takes the default schedule.
+    beta : float, default=1.0
+        Weight of the divergence from the prior.
+    seed : int, default=0
+        Seed of the noise, which all rows share.
+    batch_size : int, default=128
+        Rows in work at one time, rounded up to a multiple of 32. Memory grows with it, the
+        result does not depend on it.
+    progress : callable, default=None
+        Called with the number of rows just finished.
+
+    Returns
+    -------
+    result : InferenceResult
+        Posteriors, bounds, iterations, convergence, in the order of the rows.
+
+    Raises
+    ------
+    InferenceDivergedError
+        If the bound of a row is not finite at any step it took.
+
+    References
+    ----------
+    .. [1] Agarwal, Hope, Younis, Sudderth (2023), section 3.2.
+    """
+    loop = _Loop(target, family, schedule or SCHEDULES["default"], beta, seed, batch_size)
+    while loop.busy:
+        loop.run_window()
+        finished = loop.retire()
+        if progress is not None and finished:
+            progress(finished)
+    return loop.result()
+
+
+@dataclass
+class _Slots:
+    """The state of the rows in work; one line a slot."""
+
+    rows: Tensor  # index of the row, repeated rows pad an unfilled block
+    live: Tensor  # False for padding
+    parameters: Tensor
+    first_moment: Tensor
+    second_moment: Tensor
+    step: Tensor
+    learning_rate: Tensor
+    last_bound: Tensor
+
+
+class _Loop:
+    def __init__(
+        self,
+        target: Target,
+        family: PosteriorFamily,
+        schedule: Schedule,
+        beta: float,
+        seed: int,
+        batch_size: int,
+    ) -> None:
+        self.target, self.family, self.schedule, self.beta = target, family, schedule, beta
+        wanted = max(1, min(batch_size, target.n_rows))
+        self.n_slots = -(-wanted // _SLOT_MULTIPLE) * _SLOT_MULTIPLE
+        self.next_row = 0
+        self.codes = self._normal(schedule.n_start_codes, target.latent_dim, derive_seed(seed, 0))
+        u = sobol_uniform(
+            schedule.window * schedule.n_draws, family.n_noise, derive_seed(seed, 1)
+        ).unflatten(0, (schedule.n_draws, schedule.window))
+        # (window, S, 1, n_noise): a step takes every window-th point, so mirrored ones meet
+        self.noise = family.noise_from_uniform(u.transpose(0, 1)).to(self.codes).unsqueeze(2)
+        n, device = target.n_rows, target.device
+        self.out_parameters = self.codes.new_zeros(n, family.n_parameters)
+        self.out_bound = self.codes.new_zeros(n)
+        self.out_steps = torch.zeros(n, dtype=torch.long, device=device)
+        self.out_converged = torch.zeros(n, dtype=torch.bool, device=device)
+        self.slots = self._empty_slots()
+        self._refill(torch.ones(self.n_slots, dtype=torch.bool, device=device))
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.slots.live.any())
+
+    def run_window(self) -> None:
+        """Take ``window`` steps with every slot and note the mean bound and parameters."""
+        schedule, slots = self.schedule, self.slots
+        self.window_bound = torch.zeros_like(slots.learning_rate)
+        self.window_mean = torch.zeros_like(slots.parameters)
+        for noise in self.noise:
+            bound, gradient = self._bound_and_gradient(slots.parameters, noise)
+            self.window_bound += bound / schedule.window
+            self._adam_step(gradient)
+            self.window_mean += slots.parameters / schedule.window
+        self._check_finite()
+
+    def retire(self) -> int:
+        """Lower learning rates, store the rows that are done, refill; return how many."""
+        schedule, slots = self.schedule, self.slots
+        plateau = self.window_bound - slots.last_bound < schedule.tol
+        lowered = plateau | schedule.decay_always
+        slots.learning_rate = torch.where(
+            lowered, slots.learning_rate * schedule.decay, slots.learning_rate
+        )
+        converged = lowered & (slots.learning_rate < schedule.min_learning_rate)
+        exhausted = slots.step >= schedule.max_iter
+        slots.last_bound = self.window_bound
+        done = slots.live & (converged | exhausted)
+        # a fixed-length schedule has no stopping rule: it converged if the last window was flat
+        self._store(done, plateau if schedule.decay_always else converged)
+        self._refill(done | ~slots.live)
+        return int(done.sum())
+
+    def result(self) -> InferenceResult:
+        per_step = self.schedule.n_draws * self.family.evaluations_per_draw
+        return InferenceResult(
+            Posterior(self.family, self.out_parameters),
+            self.out_bound,
+            self.out_steps,
+            self.out_steps * per_step,
+            self.out_converged,
+        )
+
+    def _normal(self, n: int, dim: int, seed: int) -> Tensor:
+        u = sobol_uniform(n, dim, seed)
+        return torch.special.ndtri(u).to(self.target.device, self.target.dtype)
+
+    def _empty_slots(self) -> _Slots:
+        n, like = self.n_slots, self.out_parameters
+        wide = like.new_zeros(n, self.family.n_parameters)
+        return _Slots(
+            rows=torch.zeros(n, dtype=torch.long, device=like.device),
+            live=torch.zeros(n, dtype=torch.bool, device=like.device),
+            parameters=wide,
+            first_moment=wide.clone(),
+            second_moment=wide.clone(),
+            step=torch.zeros(n, dtype=torch.long, device=like.device),
+            learning_rate=like.new_zeros(n),
+            last_bound=like.new_zeros(n),
+        )
+
+    def _refill(self, free: Tensor) -> None:
+        """Put the next rows into the free slots and start them."""
+        slots = self.slots
+        places = free.nonzero().squeeze(1)
+        fresh = torch.arange(
+            self.next_row,
+            min(self.next_row + len(places), self.target.n_rows),
+            device=places.device,
+        )
+        self.next_row += len(fresh)
+        slots.live[places] = False
+        if len(fresh) == 0:
+            return
+        places = places[: len(fresh)]
+        slots.rows[places], slots.live[places] = fresh, True
+        self.block = self.target.block(slots.rows)
+        started = self.family.initialise(prior_start(self.block, self.codes))
+        slots.parameters[places] = started[places]
+        slots.first_moment[places] = 0.0
+        slots.second_moment[places] = 0.0
+        slots.step[places] = 0
+        slots.learning_rate[places] = self.schedule.learning_rate
+        slots.last_bound[places] = -torch.inf
+
+    def _bound_and_gradient(self, parameters: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            parameters = parameters.detach().requires_grad_()
+            bound = elbo(self.block, self.family, parameters, noise, self.beta)
+            (gradient,) = torch.autograd.grad(bound.sum(), parameters)
+        return bound.detach(), gradient
+
+    def _adam_step(self, gradient: Tensor) -> None:
+        slots = self.slots
+        slots.step += 1
+        slots.first_moment.lerp_(gradient, 1 - _BETA1)
+        slots.second_moment.lerp_(gradient.square(), 1 - _BETA2)
+        step = slots.step.to(gradient.dtype).unsqueeze(1)
+        size = slots.learning_rate.unsqueeze(1) / (1 - _BETA1**step)
+        spread = (slots.second_moment / (1 - _BETA2**step)).sqrt_().add_(_EPSILON)
+        slots.parameters += size * slots.first_moment / spread
+
+    def _check_finite(self) -> None:
+        bad = self.slots.live & ~torch.isfinite(self.window_bound)
+        if bad.any():
+            rows = self.slots.rows[bad][:5].tolist()
+            raise InferenceDivergedError(
+                f"The bound of {int(bad.sum())} row(s) is not finite, first at positions {rows}. "
+                "The decoder's output overflows there: check those rows for extreme values, or "
+                "lower the learning rate of the schedule."
+            )
+
+    def _store(self, done: Tensor, converged: Tensor) -> None:
+        slots = self.slots
+        rows = slots.rows[done]
+        best = self.window_mean if self.schedule.average else slots.parameters
+        self.out_parameters[rows] = best[done]
+        self.out_bound[rows] = self.window_bound[done]
+        self.out_steps[rows] = slots.step[done]
+        self.out_converged[rows] = converged[done]

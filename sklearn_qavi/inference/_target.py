@@ -1,0 +1,134 @@
+"""log p(x_O | z) for rows of a table, from a decoder and an observed mask."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = ["DecoderTarget", "FunctionTarget"]
+
+Decode = Callable[[Tensor], Tensor]
+
+
+class Likelihood(Protocol):
+    """The observation model that follows the decoder."""
+
+    def prepare(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Do once a row what does not depend on the code, e.g. finding the bin of a value."""
+        ...
+
+    def log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
+        """Return the log density of each feature in nats, (..., B, D)."""
+        ...
+
+
+@dataclass(frozen=True)
+class _DecoderBlock:
+    decode: Decode
+    likelihood: Likelihood
+    prepared: tuple[Tensor, ...]
+    observed: Tensor
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return self._log_prob(self.decode(z))
+
+    def shared(self, z: Tensor) -> Tensor:
+        return self._log_prob(self.decode(z).unsqueeze(1))
+
+    def _log_prob(self, params: Tensor) -> Tensor:
+        by_feature = self.likelihood.log_prob(params, self.prepared)
+        # where() and not a product: 0 * inf would be NaN on a missing cell
+        return torch.where(self.observed, by_feature, 0.0).sum(-1)
+
+
+@dataclass(frozen=True)
+class DecoderTarget:
+    """Rows of a table as a target: the missing features are marginalised by leaving the sum.
+
+    Parameters
+    ----------
+    decode : callable
+        Maps codes (..., L) to the likelihood's parameters (..., P).
+    likelihood : object
+        Has ``prepare(x)`` and ``log_prob(params, prepared)``, see ``generative``.
+    x : Tensor of shape (N, D)
+        Values in the model's own (standardised) units; what stands in missing cells is ignored
+        but must be finite.
+    observed : bool Tensor of shape (N, D)
+        True where the cell is observed.
+    latent_dim : int
+        Size L of the latent code.
+
+    References
+    ----------
+    .. [1] Agarwal, Hope, Younis, Sudderth (2023), "A Decoder Suffices for Query-Adaptive
+       Variational Inference", equation 8.
+    """
+
+    decode: Decode
+    likelihood: Likelihood
+    x: Tensor
+    observed: Tensor
+    latent_dim: int
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows N."""
+        return self.x.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows live and codes must live."""
+        return self.x.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of values and codes."""
+        return self.x.dtype
+
+    def block(self, rows: Tensor) -> _DecoderBlock:
+        """Return the log likelihood of the rows with these indices."""
+        return _DecoderBlock(
+            self.decode, self.likelihood, self.likelihood.prepare(self.x[rows]), self.observed[rows]
+        )
+
+
+@dataclass(frozen=True)
+class _FunctionBlock:
+    function: Callable[[Tensor, Tensor], Tensor]
+    rows: Tensor
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return self.function(z, self.rows)
+
+    def shared(self, z: Tensor) -> Tensor:
+        return self(z.unsqueeze(1).expand(-1, len(self.rows), -1))
+
+
+@dataclass(frozen=True)
+class FunctionTarget:
+    """Any log likelihood as a target, for models that are not a decoder with independent features.
+
+    Parameters
+    ----------
+    log_likelihood : callable
+        ``log_likelihood(z, rows)`` maps codes (S, B, L) and row indices (B,) to nats (S, B).
+    n_rows, latent_dim : int
+        Number of rows N and size L of the latent code.
+    device : torch.device, default=cpu
+        Where codes are made.
+    dtype : torch.dtype, default=torch.float32
+        Floating type of codes.
+    """
+
+    log_likelihood: Callable[[Tensor, Tensor], Tensor]
+    n_rows: int
+    latent_dim: int
+    device: torch.device = torch.device("cpu")
+    dtype: torch.dtype = torch.float32
+
+    def block(self, rows: Tensor) -> _FunctionBlock:
+        """Return the log likelihood of the rows with these indices."""
+        return _FunctionBlock(self.log_likelihood, rows)

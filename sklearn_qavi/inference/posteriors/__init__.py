@@ -1,0 +1,34 @@
+"""Posterior families, and the one table that turns an option string into a class."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ._base import Draws, Posterior, PosteriorFamily, Start
+from ._flow import FlowPosterior
+from ._gaussian import GaussianPosterior
+from ._mixture import MixturePosterior
+
+__all__ = [
+    "POSTERIORS",
+    "Draws",
+    "FlowPosterior",
+    "GaussianPosterior",
+    "MixturePosterior",
+    "Posterior",
+    "PosteriorFamily",
+    "Start",
+    "make_posterior",
+]
+
+POSTERIORS: dict[str, tuple[Callable[..., PosteriorFamily], tuple[str, ...]]] = {
+    "gaussian": (GaussianPosterior, ()),
+    "mixture": (MixturePosterior, ("n_components",)),
+    "flow": (FlowPosterior, ("n_flow_layers",)),
+}
+"""Option string -> the class and the names of the options it reads."""
+
+
+def make_posterior(name: str, latent_dim: int, **options: Any) -> PosteriorFamily:
+    """Return the family behind an option string; options it does not read are ignored."""
+    family, reads = POSTERIORS[name]
+    return family(latent_dim, **{key: options[key] for key in reads})

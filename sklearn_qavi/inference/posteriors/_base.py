@@ -1,0 +1,196 @@
+"""What every posterior family gives the engine, and what a fitted posterior gives the user.
+
+A family is a small frozen description (latent size, number of components, ...). It holds no
+parameters: those are one flat vector a row, (B, P), unconstrained, owned by the engine. Rows
+therefore can be stored, moved, frozen and refilled without the engine knowing the family.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from ..._random import sobol_uniform, torch_generator
+
+__all__ = ["Draws", "Posterior", "PosteriorFamily", "Start"]
+
+_LOG_2PI = 1.8378770664093453
+
+
+def standard_normal_log_prob(z: Tensor) -> Tensor:
+    """Return log N(z; 0, I) in nats, summed over the last axis."""
+    return -0.5 * (z.square() + _LOG_2PI).sum(-1)
+
+
+def normal_from_uniform(u: Tensor) -> Tensor:
+    """Turn uniforms into standard normals by the inverse distribution function."""
+    return torch.special.ndtri(u)
+
+
+def inverse_softplus(y: Tensor) -> Tensor:
+    """Return x with softplus(x) = y, for y > 0."""
+    return y + torch.log(-torch.expm1(-y))
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the rows of a block start.
+
+    Parameters
+    ----------
+    mean, scale : Tensor of shape (B, L)
+        A first guess at each row's posterior.
+    codes : Tensor of shape (K, L)
+        Codes drawn from the prior, the same for all rows.
+    log_likelihood : Tensor of shape (K, B)
+        log p(x_O | z) of each row at these codes, in nats.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    codes: Tensor
+    log_likelihood: Tensor
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Codes from q with the weights that make a weighted sum an expectation under q.
+
+    Parameters
+    ----------
+    z : Tensor of shape (S, B, L)
+        The codes.
+    weight : Tensor of shape (S, B) or (S, 1)
+        Sums to one over S. Carries gradients where the family's estimator needs them.
+    log_q : Tensor of shape (S, B) or None
+        log q(z) in nats with gradients through z only ("sticking the landing"), or None where
+        the family knows its divergence from the prior in closed form.
+    """
+
+    z: Tensor
+    weight: Tensor
+    log_q: Tensor | None = None
+
+
+class PosteriorFamily(ABC):
+    """A family of distributions over the latent code, one member a row.
+
+    Parameters
+    ----------
+    latent_dim : int
+        Size L of the latent code.
+    """
+
+    def __init__(self, latent_dim: int) -> None:
+        self.latent_dim = latent_dim
+
+    @property
+    @abstractmethod
+    def n_parameters(self) -> int:
+        """Number P of unconstrained parameters a row."""
+
+    @property
+    def n_noise(self) -> int:
+        """Base-noise dimensions of one draw."""
+        return self.latent_dim
+
+    @property
+    def evaluations_per_draw(self) -> int:
+        """Decoder evaluations that one draw of ``draw`` costs."""
+        return 1
+
+    def noise_from_uniform(self, u: Tensor) -> Tensor:
+        """Turn uniforms (..., n_noise) into this family's base noise."""
+        return normal_from_uniform(u)
+
+    @abstractmethod
+    def initialise(self, start: Start) -> Tensor:
+        """Return the first parameters of a block, (B, P)."""
+
+    @abstractmethod
+    def rsample(self, parameters: Tensor, noise: Tensor) -> Tensor:
+        """Return equally likely codes (S, B, L) from noise (S, B or 1, n_noise)."""
+
+    @abstractmethod
+    def log_prob(self, parameters: Tensor, z: Tensor) -> Tensor:
+        """Return log q(z) in nats, (S, B), for codes (S, B, L)."""
+
+    def draw(self, parameters: Tensor, noise: Tensor) -> Draws:
+        """Return the draws that the bound and its gradient are estimated from."""
+        z = self.rsample(parameters, noise)
+        return Draws(z, self._equal_weight(z), self.log_prob(parameters.detach(), z))
+
+    def kl(self, parameters: Tensor, draws: Draws) -> Tensor:
+        """Return KL(q || N(0, I)) in nats, (B,); estimated from the draws unless overridden."""
+        assert draws.log_q is not None
+        return (draws.weight * (draws.log_q - standard_normal_log_prob(draws.z))).sum(0)
+
+    def moments(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean (B, L) and covariance (B, L, L); by 4,096 draws unless overridden."""
+        u = sobol_uniform(4096, self.n_noise, seed=0).to(parameters)
+        z = self.rsample(parameters, self.noise_from_uniform(u).unsqueeze(1))
+        centred = z - z.mean(0)
+        return z.mean(0), torch.einsum("sbi,sbj->bij", centred, centred) / z.shape[0]
+
+    @staticmethod
+    def _equal_weight(z: Tensor) -> Tensor:
+        return z.new_full((z.shape[0], 1), 1.0 / z.shape[0])
+
+
+class Posterior:
+    """Fitted posteriors over the latent code, one a row.
+
+    Parameters
+    ----------
+    family : PosteriorFamily
+        The family that reads the parameters.
+    parameters : Tensor of shape (N, P)
+        One flat vector a row.
+    """
+
+    def __init__(self, family: PosteriorFamily, parameters: Tensor) -> None:
+        self.family = family
+        self.parameters = parameters
+
+    def __len__(self) -> int:
+        """Return the number of rows N."""
+        return self.parameters.shape[0]
+
+    def __getitem__(self, rows: Tensor | slice) -> Self:
+        """Return the posteriors of some rows."""
+        return type(self)(self.family, self.parameters[rows])
+
+    def rsample(self, noise: Tensor) -> Tensor:
+        """Return codes (S, N, L) as a differentiable function of base noise (S, N or 1, n)."""
+        return self.family.rsample(self.parameters, noise)
+
+    def sample(self, n: int = 1, *, seed: int = 0) -> Tensor:
+        """Return n independent codes a row.
+
+        Parameters
+        ----------
+        n : int, default=1
+            Number of draws S.
+        seed : int, default=0
+            Seed of the draws; global state is not touched.
+
+        Returns
+        -------
+        z : Tensor of shape (S, N, L)
+            Codes on the scale of the prior N(0, I).
+        """
+        generator = torch_generator(seed)
+        u = torch.rand(n, len(self), self.family.n_noise, generator=generator, dtype=torch.float64)
+        noise = self.family.noise_from_uniform(u.clamp(1e-9, 1 - 1e-9)).to(self.parameters)
+        with torch.no_grad():
+            return self.rsample(noise)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log q(z) in nats, (S, N), for codes (S, N, L)."""
+        return self.family.log_prob(self.parameters, z)
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Return mean (N, L) and covariance (N, L, L) of each row's posterior."""
+        return self.family.moments(self.parameters)

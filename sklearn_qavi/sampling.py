@@ -1,0 +1,305 @@
+"""From decoders and incomplete rows to posteriors, draws, means and predictive densities.
+
+A pool holds one or more decoders of the same columns; each is inferred on its own and their draws
+count alike. Everything here is in the decoders' standardised units.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ._random import derive_seed, row_uniforms, sobol_uniform
+from ._typing import Progress
+from .inference import (
+    DecoderTarget,
+    InferenceResult,
+    Posterior,
+    PosteriorFamily,
+    Schedule,
+    fit_posterior,
+)
+
+__all__ = ["DecoderPool", "PooledPosterior", "half_sample_mode", "shared_draws"]
+
+_BLOCK = 64  # rows decoded at a time; the last block is padded to it
+_EPS = 1e-7  # uniforms stay inside the open interval in single precision
+
+
+def draw_values(member: Any, posterior: Posterior, code_u: Tensor, cell_u: Tensor) -> Tensor:
+    """Return draws of every cell from p(x | z), z ~ q.
+
+    Parameters
+    ----------
+    member : object
+        Has ``decode`` and ``likelihood``.
+    posterior : Posterior
+        Fitted posteriors of N rows.
+    code_u : Tensor of shape (S, N or 1, n_noise)
+        Uniforms that pick the codes.
+    cell_u : Tensor of shape (S, N or 1, D, 2)
+        Uniforms that pick the values.
+
+    Returns
+    -------
+    draws : Tensor of shape (S, N, D)
+        In the decoder's standardised units.
+    """
+    params = member.decode(_codes(posterior, code_u))
+    return member.likelihood.sample(params, cell_u.to(params.dtype).clamp(_EPS, 1 - _EPS))
+
+
+def shared_draws(member: Any, posterior: Posterior, n_draws: int, n_features: int) -> Tensor:
+    """Return ``n_draws`` draws (S, N, D) from low-discrepancy noise that all rows share."""
+    n_noise = posterior.family.n_noise
+    u = sobol_uniform(n_draws, n_noise + 2 * n_features, seed=0, antithetic=False)
+    u = u.to(posterior.parameters.device).unsqueeze(1)
+    cell_u = u[..., n_noise:].unflatten(-1, (n_features, 2))
+    return draw_values(member, posterior, u[..., :n_noise], cell_u)
+
+
+def half_sample_mode(draws: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mode of draws along the first axis by the half-sample estimator.
+
+    The densest half of the ordered draws is taken again and again until two are left; repeated
+    values (atoms) win at once, since a run of them has no width.
+
+    Parameters
+    ----------
+    draws : ndarray of shape (S, ...)
+        At least one draw.
+
+    Returns
+    -------
+    mode : ndarray of shape (...)
+        In the unit of the draws.
+
+    References
+    ----------
+    .. [1] Bickel, Fruehwirth (2006), "On a fast, robust estimator of the mode".
+    """
+    ordered = np.sort(draws, axis=0)
+    while len(ordered) > 2:
+        half = (len(ordered) + 1) // 2
+        widths = ordered[half - 1 :] - ordered[: len(ordered) - half + 1]
+        start = widths.argmin(axis=0)
+        index = start[None] + np.arange(half).reshape(-1, *[1] * start.ndim)
+        ordered = np.take_along_axis(ordered, index, axis=0)
+    return ordered.mean(axis=0)
+
+
+@dataclass(frozen=True)
+class PooledPosterior:
+    """Posteriors of N rows under every decoder of a pool.
+
+    Parameters
+    ----------
+    decoders : sequence of torch.nn.Module
+        The decoders, each with ``decode``, ``likelihood`` and ``latent_dim``.
+    members : list of InferenceResult
+        What each decoder's inference gave, in the same order.
+    n_features : int
+        Number of columns D.
+    """
+
+    decoders: Sequence[Any] = field(repr=False)
+    members: list[InferenceResult] = field(repr=False)
+    n_features: int
+
+    @property
+    def bound(self) -> NDArray[np.float64]:
+        """Bound on log p(x_O) of each row in nats, mean over the decoders, (N,)."""
+        return self._mean("bound")
+
+    @property
+    def n_iter(self) -> NDArray[np.int64]:
+        """Steps each row took, the most among the decoders, (N,)."""
+        return torch.stack([m.n_iter for m in self.members]).amax(0).cpu().numpy()
+
+    @property
+    def n_evaluations(self) -> NDArray[np.float64]:
+        """Decoder evaluations each row took, mean over the decoders, (N,)."""
+        return self._mean("n_evaluations")
+
+    @property
+    def converged(self) -> NDArray[np.bool_]:
+        """Whether each row converged under every decoder, (N,)."""
+        return torch.stack([m.converged for m in self.members]).all(0).cpu().numpy()
+
+    def mean(self, n_codes: int = 128) -> NDArray[np.float64]:
+        """Return the posterior mean of every cell, (N, D), averaging E[x | z] over codes."""
+        total = 0.0
+        for decoder, result in self._pairs():
+            u = sobol_uniform(n_codes, result.posterior.family.n_noise, seed=1)
+
+            def block_mean(
+                posterior: Posterior, _: Tensor, decoder: Any = decoder, u: Tensor = u
+            ) -> Tensor:
+                z = _codes(posterior, u.to(posterior.parameters.device).unsqueeze(1))
+                return decoder.likelihood.mean(decoder.decode(z)).mean(0)
+
+            total = total + self._by_block(result.posterior, block_mean)
+        return total / len(self.members)
+
+    def shared_draws(self, n_draws: int) -> NDArray[np.float64]:
+        """Return draws (S, N, D) from noise that all rows share, S at least ``n_draws``."""
+        per_decoder = -(-n_draws // len(self.members))
+        parts = [
+            self._by_block(
+                result.posterior,
+                lambda p, _, d=decoder: shared_draws(d, p, per_decoder, self.n_features),
+            )
+            for decoder, result in self._pairs()
+        ]
+        return np.concatenate(parts)
+
+    def keyed_draws(
+        self, n_draws: int, positions: NDArray[np.int64], seed: int
+    ) -> NDArray[np.float64]:
+        """Return independent draws keyed by (seed, position of the row), (n_draws, N, D).
+
+        Draw m of a row takes decoder (m + offset of the row) modulo their number, so a few draws
+        already visit all decoders and each single draw is from the pool.
+        """
+        if n_draws == 0:
+            return np.empty((0, len(positions), self.n_features))
+        families = [result.posterior.family for result in self.members]
+        n_noise = max(family.n_noise for family in families)
+        device = self.members[0].bound.device
+
+        def block_draws(rows: Tensor) -> Tensor:
+            keys = positions[rows.cpu().numpy()]
+            u = row_uniforms(seed, keys, n_draws, 1 + n_noise + 2 * self.n_features)
+            return self._pool_draws(rows, torch.from_numpy(u).to(device), n_noise)
+
+        blocks = [block_draws(rows)[:, :n] for rows, n in _row_blocks(len(positions), device)]
+        return torch.cat(blocks, dim=1).double().cpu().numpy()
+
+    def log_predictive(self, x: Tensor, n_codes: int = 128) -> NDArray[np.float64]:
+        """Return the log predictive density of each cell at values x, (N, D), in nats.
+
+        ``log 1/S sum_s p(x_d | z_s)`` over codes of all decoders, on the standardised scale.
+        """
+        parts = []
+        for decoder, result in self._pairs():
+            u = sobol_uniform(n_codes, result.posterior.family.n_noise, seed=1)
+
+            def block_density(
+                posterior: Posterior, rows: Tensor, decoder: Any = decoder, u: Tensor = u
+            ) -> Tensor:
+                z = _codes(posterior, u.to(posterior.parameters.device).unsqueeze(1))
+                prepared = decoder.likelihood.prepare(x[rows])
+                return torch.logsumexp(decoder.likelihood.log_prob(decoder.decode(z), prepared), 0)
+
+            parts.append(self._by_block(result.posterior, block_density))
+        return np.logaddexp.reduce(parts, axis=0) - np.log(n_codes * len(parts))
+
+    def _pool_draws(self, rows: Tensor, u: Tensor, n_noise: int) -> Tensor:
+        """Return draws (M, B, D) of some rows from their uniforms (B, M, 1 + n_noise + 2 D)."""
+        n_pool, n_draws = len(self.members), u.shape[1]
+        offset = (u[:, 0, 0] * n_pool).long()
+        out = u.new_empty(n_draws, len(rows), self.n_features)
+        place = torch.arange(len(rows), device=u.device)
+        for k, (decoder, result) in enumerate(self._pairs()):
+            turn = torch.arange(-(-n_draws // n_pool), device=u.device).unsqueeze(1)
+            draw = (k - offset) % n_pool + n_pool * turn
+            valid = draw < n_draws
+            mine = u[place, draw.clamp(max=n_draws - 1)]
+            family = result.posterior.family
+            values = draw_values(
+                decoder,
+                result.posterior[rows],
+                mine[..., 1 : 1 + family.n_noise],
+                mine[..., 1 + n_noise :].unflatten(-1, (self.n_features, 2)),
+            )
+            out[draw[valid], place.expand_as(draw)[valid]] = values[valid].to(out.dtype)
+        return out
+
+    def _pairs(self) -> Iterator[tuple[Any, InferenceResult]]:
+        return zip(self.decoders, self.members, strict=True)
+
+    def _mean(self, name: str) -> NDArray[np.float64]:
+        return np.mean([getattr(m, name).double().cpu().numpy() for m in self.members], axis=0)
+
+    @staticmethod
+    def _by_block(
+        posterior: Posterior, function: Callable[[Posterior, Tensor], Tensor]
+    ) -> NDArray[np.float64]:
+        """Apply a function to blocks of rows and join its results on their last but one axis."""
+        device = posterior.parameters.device
+        with torch.no_grad():
+            parts = [
+                function(posterior[rows], rows)[..., :n, :].double().cpu().numpy()
+                for rows, n in _row_blocks(len(posterior), device)
+            ]
+        return np.concatenate(parts, axis=-2)
+
+
+@dataclass(frozen=True)
+class DecoderPool:
+    """Decoders with everything needed to infer rows under each of them.
+
+    Parameters
+    ----------
+    decoders : sequence of torch.nn.Module
+        Each has ``decode``, ``likelihood`` and ``latent_dim``; all on one device.
+    family : callable
+        Makes a `PosteriorFamily` for a latent size.
+    schedule : Schedule
+        Steps, draws and learning rates.
+    beta : float
+        Weight of the divergence from the prior.
+    seed : int
+        Seed of the noise that all rows share.
+    batch_size : int
+        Rows in work at one time.
+    """
+
+    decoders: Sequence[Any]
+    family: Callable[[int], PosteriorFamily]
+    schedule: Schedule
+    beta: float
+    seed: int
+    batch_size: int
+
+    def infer(
+        self, x: Tensor, observed: Tensor, progress: Progress | None = None
+    ) -> PooledPosterior:
+        """Fit the posteriors of rows (N, D) with their observed mask under every decoder."""
+        results = []
+        for k, decoder in enumerate(self.decoders):
+            target = DecoderTarget(
+                decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim
+            )
+            results.append(
+                fit_posterior(
+                    target,
+                    self.family(decoder.latent_dim),
+                    schedule=self.schedule,
+                    beta=self.beta,
+                    seed=derive_seed(self.seed, k),
+                    batch_size=self.batch_size,
+                    progress=progress,
+                )
+            )
+        return PooledPosterior(self.decoders, results, x.shape[1])
+
+
+def _codes(posterior: Posterior, code_u: Tensor) -> Tensor:
+    code_u = code_u.clamp(_EPS, 1 - _EPS)
+    return posterior.rsample(posterior.family.noise_from_uniform(code_u).to(posterior.parameters))
+
+
+def _row_blocks(n_rows: int, device: torch.device) -> Iterator[tuple[Tensor, int]]:
+    """Yield row indices, always ``_BLOCK`` of them, and how many of them are new rows.
+
+    Every matrix product then has the same shape whatever the number of rows, which keeps a row's
+    numbers the same to the bit.
+    """
+    for start in range(0, n_rows, _BLOCK):
+        rows = torch.arange(start, start + _BLOCK, device=device)
+        yield rows.clamp(max=n_rows - 1), min(_BLOCK, n_rows - start)
