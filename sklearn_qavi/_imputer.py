@@ -116,13 +116,15 @@ class QAVIImputer(BaseImputer):
         The model whose decoders are used.
     history_ : list of list of dict
         Its training history, empty if it was not trained here.
+    n_iter_ : int
+        Most epochs that one of its decoders was trained for; 0 if unknown.
     encoder_ : TableEncoder
         Which columns are modelled, and the bounds of imputed values.
     indicator_ : MissingIndicator or None
         Present when ``add_indicator=True``.
     n_features_in_ : int
         Number of columns seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, when all were strings.
 
     Warns
@@ -287,6 +289,7 @@ class QAVIImputer(BaseImputer):
         table = self.encoder_.encode(checked)
         self.generative_model_ = self._trained_model(table)
         self.history_ = getattr(self.generative_model_, "history_", [])
+        self.n_iter_ = getattr(self.generative_model_, "n_iter_", 0)
         self._fit_X = checked
         self._fit_frame = _without_columns(X)
         return self
@@ -550,6 +553,8 @@ class QAVIImputer(BaseImputer):
         schedule = self.schedule
         if isinstance(schedule, str):
             schedule = SCHEDULES[schedule]
+            if self.schedule == "default":
+                schedule = schedule.with_options(**POSTERIORS[self.posterior][0].schedule_options)
         return schedule.with_options(
             n_draws=self.n_mc_samples, max_iter=self.max_iter, tol=self.tol
         )

@@ -197,6 +197,8 @@ class HistogramLikelihood(ColumnLikelihood):
         self.register_buffer("centre", torch.zeros(shape))  # mean of the training values inside
         self.register_buffer("is_atom", torch.zeros(shape, dtype=torch.bool))
         self.register_buffer("is_used", torch.zeros(shape, dtype=torch.bool))
+        # what training spreads a value of bin k over, (d, K, K); derived, so it is not saved
+        self.register_buffer("kernel", torch.zeros(*shape, n_bins), persistent=False)
 
     @property
     def n_outputs(self) -> int:  # type: ignore[override]
@@ -225,6 +227,7 @@ class HistogramLikelihood(ColumnLikelihood):
             used = torch.arange(self.n_bins)
             self.is_atom[j] = (used >= n - len(atoms)) & (used < n)
             self.is_used[j] = used < n
+        self.kernel = self._smoothing_kernel()
 
     def prepare(self, x: Tensor) -> tuple[Tensor, ...]:
         value = x.unsqueeze(-1)
@@ -240,10 +243,10 @@ class HistogramLikelihood(ColumnLikelihood):
         index = torch.where(atom, at_atom.to(torch.int8).argmax(-1), bins)
         width = self.width.expand(*x.shape, -1).gather(-1, index.unsqueeze(-1)).squeeze(-1)
         log_width = torch.where(width > 0, width.clamp_min(1e-12).log(), 0.0)
-        return index, log_width, x
+        return index, log_width
 
     def log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
-        index, log_width, _ = prepared
+        index, log_width = prepared
         logits = self._logits(params)
         shape = torch.broadcast_shapes(logits.shape[:-1], index.shape)
         picked = logits.expand(*shape, -1).gather(-1, index.expand(shape).unsqueeze(-1))
@@ -252,9 +255,10 @@ class HistogramLikelihood(ColumnLikelihood):
     def training_log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
         if self.smoothing == 0.0:
             return self.log_prob(params, prepared)
+        index, log_width = prepared
         log_p = torch.log_softmax(self._logits(params), dim=-1)
-        target = self._smooth_target(prepared)
-        return (target * log_p.clamp_min(-1e4)).sum(-1) - prepared[1]
+        target = self.kernel[torch.arange(self.n_columns, device=index.device), index]
+        return (target * log_p.clamp_min(-1e4)).sum(-1) - log_width
 
     def mean(self, params: Tensor) -> Tensor:
         return (torch.softmax(self._logits(params), dim=-1) * self.centre).sum(-1)
@@ -274,19 +278,14 @@ class HistogramLikelihood(ColumnLikelihood):
         logits = params.unflatten(-1, (self.n_columns, self.n_bins))
         return logits.masked_fill(~self.is_used, -torch.inf)
 
-    def _smooth_target(self, prepared: tuple[Tensor, ...]) -> Tensor:
-        index, _, x = prepared
-        lower = self.lower.expand(*index.shape, -1).gather(-1, index.unsqueeze(-1)).squeeze(-1)
-        width = self.width.expand(*index.shape, -1).gather(-1, index.unsqueeze(-1)).squeeze(-1)
-        inside = ((x - lower) / width.clamp_min(1e-12)).clamp(0.0, 1.0)
-        place = (index + inside).unsqueeze(-1)
-        bins = torch.arange(self.n_bins, device=x.device)
-        distance = (bins + 0.5 - place) / self.smoothing
-        kernel = torch.exp(-0.5 * distance.square()) * (self.is_used & ~self.is_atom)
-        kernel = kernel / kernel.sum(-1, keepdim=True).clamp_min(1e-12)
-        hard = torch.zeros_like(kernel).scatter_(-1, index.unsqueeze(-1), 1.0)
-        at_atom = self.is_atom.expand_as(kernel).gather(-1, index.unsqueeze(-1))
-        return torch.where(at_atom, hard, kernel)
+    def _smoothing_kernel(self) -> Tensor:
+        bins = torch.arange(self.n_bins)
+        distance = (bins.unsqueeze(0) - bins.unsqueeze(1)) / max(self.smoothing, 1e-6)
+        is_bin = self.is_used & ~self.is_atom
+        between = is_bin.unsqueeze(-1) & is_bin.unsqueeze(-2)
+        kernel = torch.exp(-0.5 * distance.square()) * between
+        kernel = torch.where(is_bin.unsqueeze(-1), kernel, torch.eye(self.n_bins))
+        return kernel / kernel.sum(-1, keepdim=True)
 
 
 def _atoms_and_edges(

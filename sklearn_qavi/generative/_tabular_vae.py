@@ -30,6 +30,7 @@ _MIN_ROWS = 5
 _MIN_ROWS_TO_SPLIT = 20
 _MAX_VALIDATION_ROWS = 512
 _SMOOTHINGS = (0.0, 1.0)
+_CLOSE = 1.03  # ratio of validation scores under which pooling pays more than choosing
 
 
 class TabularVAE(BaseEstimator):
@@ -54,14 +55,15 @@ class TabularVAE(BaseEstimator):
         values and, for the others, the histogram; how much its targets are smoothed is chosen
         on hidden validation cells.
     histogram_smoothing : float or None, default=None
-        Spread of the histogram's training targets, in bins. None chooses between 0 and 1 by
-        training one decoder with each and comparing the CRPS of hidden validation cells.
-    n_decoders : int, default=2
+        Spread of the histogram's training targets, in bins. None trains one decoder with 0 and
+        one with 1 and compares the CRPS of hidden validation cells: the better one is continued
+        with, and the other stays in the pool only if it is less than 3% worse.
+    n_decoders : int, default=3
         Decoders trained from different starts, whose draws are pooled.
     input_noise : float, default=0.2
         Standard deviation of the noise added to the encoder's input in training, in standard
         deviations of the columns.
-    mask_rate : float, default=0.0
+    mask_rate : float, default=0.25
         In training each row hides a share of its observed cells from the encoder that is uniform
         on [0, mask_rate].
     beta : float, default=1.0
@@ -70,12 +72,12 @@ class TabularVAE(BaseEstimator):
         Step size of Adam.
     batch_size : int, default=128
         Rows a training step.
-    max_epochs : int, default=100
+    max_epochs : int, default=120
         Largest number of epochs; an epoch is `steps_per_epoch` steps.
     steps_per_epoch : int or None, default=None
         Steps between two looks at the validation cells; None takes one for every eight training
         rows, between 10 and 100.
-    patience : int, default=20
+    patience : int, default=15
         Epochs without a better validation score after which training stops.
     validation_fraction : float, default=0.15
         Share of the rows whose cells are hidden for validation. With fewer than 20 rows training
@@ -100,6 +102,8 @@ class TabularVAE(BaseEstimator):
     history_ : list of list of dict
         For each decoder and epoch the training loss (negative bound a row, in nats), the CRPS
         on hidden validation cells in standardised units, and seconds.
+    n_iter_ : int
+        Most epochs that a decoder was trained for.
     mean_, scale_ : ndarray of shape (n_features,)
         Standardisation of the columns.
     n_features_in_ : int
@@ -173,15 +177,15 @@ class TabularVAE(BaseEstimator):
         activation: str = "tanh",
         likelihood: str | list[str] = "auto",
         histogram_smoothing: float | None = None,
-        n_decoders: int = 2,
+        n_decoders: int = 3,
         input_noise: float = 0.2,
-        mask_rate: float = 0.0,
+        mask_rate: float = 0.25,
         beta: float = 1.0,
         learning_rate: float = 3e-3,
         batch_size: int = 128,
-        max_epochs: int = 100,
+        max_epochs: int = 120,
         steps_per_epoch: int | None = None,
-        patience: int = 20,
+        patience: int = 15,
         validation_fraction: float = 0.15,
         weight_decay: float = 0.0,
         average_decay: float = 0.99,
@@ -234,11 +238,11 @@ class TabularVAE(BaseEstimator):
         seed = seed_from(self.random_state)
         train, validation = self._split(len(X), derive_seed(seed, 0))
         self.families_ = self._families(values)
-        trainer = _Trainer(self, values, train, validation, seed)
-        runs = trainer.run_all()
+        runs = _Trainer(self, values, train, validation, seed).run_all()
         self.members_ = [run.network_.cpu() for run in runs]
         self.likelihood_options_ = [member.likelihood.options for member in self.members_]
         self.history_ = [run.history_ for run in runs]
+        self.n_iter_ = max(len(history) for history in self.history_)
         self._warn_if_unsettled(runs)
         return self
 
@@ -435,13 +439,14 @@ class _Trainer:
         model = self.model
         undecided = "histogram" in model.families_ and model.histogram_smoothing is None
         candidates = _SMOOTHINGS if undecided else (model.histogram_smoothing or 0.0,)
-        n_runs = max(model.n_decoders, len(candidates)) if undecided else model.n_decoders
-        with self._progress(n_runs) as progress:
-            runs = {s: [self.run(i, s, progress)] for i, s in enumerate(candidates)}
-            best = min(candidates, key=lambda s: runs[s][0].score_)
-            kept = runs[best]
-            for i in range(len(candidates), len(candidates) + model.n_decoders - 1):
-                kept.append(self.run(i, best, progress))
+        with self._progress(max(model.n_decoders, len(candidates))) as progress:
+            pilots = [self.run(i, s, progress) for i, s in enumerate(candidates)]
+            order = sorted(range(len(pilots)), key=lambda i: pilots[i].score_)
+            best = pilots[order[0]]
+            kept = [pilots[i] for i in order if pilots[i].score_ < _CLOSE * best.score_]
+            kept = (kept or [best])[: model.n_decoders]
+            for i in range(model.n_decoders - len(kept)):
+                kept.append(self.run(len(pilots) + i, candidates[order[0]], progress))
         return kept
 
     def run(self, index: int, smoothing: float, progress: tqdm) -> _Run:

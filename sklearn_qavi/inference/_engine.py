@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .._random import derive_seed, sobol_uniform
+from .._random import derive_seed, sobol_uniform, torch_generator
 from .._typing import Progress, Target
 from ..exceptions import InferenceDivergedError
 from ._initialization import prior_start
@@ -44,7 +44,7 @@ def fit_posterior(
     family : PosteriorFamily
         What is fitted.
     schedule : Schedule, default=None
-        Steps, draws, learning rates; None takes the default schedule.
+        Steps, draws, learning rates; None takes the family's default.
     beta : float, default=1.0
         Weight of the divergence from the prior.
     seed : int, default=0
@@ -69,7 +69,9 @@ def fit_posterior(
     ----------
     .. [1] Agarwal, Hope, Younis, Sudderth (2023), section 3.2.
     """
-    loop = _Loop(target, family, schedule or SCHEDULES["default"], beta, seed, batch_size)
+    if schedule is None:
+        schedule = SCHEDULES["default"].with_options(**family.schedule_options)
+    loop = _Loop(target, family, schedule, beta, seed, batch_size)
     while loop.busy:
         loop.run_window()
         finished = loop.retire()
@@ -107,11 +109,7 @@ class _Loop:
         self.n_slots = -(-wanted // _SLOT_MULTIPLE) * _SLOT_MULTIPLE
         self.next_row = 0
         self.codes = self._normal(schedule.n_start_codes, target.latent_dim, derive_seed(seed, 0))
-        u = sobol_uniform(
-            schedule.window * schedule.n_draws, family.n_noise, derive_seed(seed, 1)
-        ).unflatten(0, (schedule.n_draws, schedule.window))
-        # (window, S, 1, n_noise): a step takes every window-th point, so mirrored ones meet
-        self.noise = family.noise_from_uniform(u.transpose(0, 1)).to(self.codes).unsqueeze(2)
+        self.noise = self._noise_bank(derive_seed(seed, 1))
         n, device = target.n_rows, target.device
         self.out_parameters = self.codes.new_zeros(n, family.n_parameters)
         self.out_bound = self.codes.new_zeros(n)
@@ -129,7 +127,7 @@ class _Loop:
         schedule, slots = self.schedule, self.slots
         self.window_bound = torch.zeros_like(slots.learning_rate)
         self.window_mean = torch.zeros_like(slots.parameters)
-        for noise in self.noise:
+        for noise in self._noise_of_rows():
             bound, gradient = self._bound_and_gradient(slots.parameters, noise)
             self.window_bound += bound / schedule.window
             self._adam_step(gradient)
@@ -162,6 +160,33 @@ class _Loop:
             self.out_steps * per_step,
             self.out_converged,
         )
+
+    def _noise_of_rows(self) -> Tensor:
+        """Return each slot's noise for its next window, (window, S, B or 1, n_noise)."""
+        if not self.schedule.rotate:
+            return self.noise[0].unsqueeze(2)
+        n_windows = self.slots.step // self.schedule.window
+        return self.noise[n_windows.clamp(max=len(self.noise) - 1)].permute(1, 2, 0, 3)
+
+    def _noise_bank(self, seed: int) -> Tensor:
+        """Return the base noise of every window a row may see, (windows, window, S, n_noise).
+
+        The normal part of a window has exactly mean zero and unit covariance: a finite set of
+        points otherwise biases the scales that are fitted to it. The windows are rotations of one
+        another, so they keep that property while no family can adapt to the points themselves.
+        """
+        schedule, n_latent = self.schedule, self.target.latent_dim
+        n_points = schedule.window * schedule.n_draws
+        noise = self.family.noise_from_uniform(sobol_uniform(n_points, self.family.n_noise, seed))
+        other, normal = noise[:, :-n_latent], _whiten(noise[:, -n_latent:])
+        n_windows = -(-schedule.max_iter // schedule.window) if schedule.rotate else 1
+        bank = []
+        for window in range(n_windows):
+            turned = normal @ _rotation(n_latent, derive_seed(seed, window)) if window else normal
+            points = torch.cat([other, turned], dim=-1)
+            # a step takes every window-th point, so that mirrored points meet in it
+            bank.append(points.unflatten(0, (schedule.n_draws, schedule.window)).transpose(0, 1))
+        return torch.stack(bank).to(self.codes)
 
     def _normal(self, n: int, dim: int, seed: int) -> Tensor:
         u = sobol_uniform(n, dim, seed)
@@ -240,3 +265,23 @@ class _Loop:
         self.out_bound[rows] = self.window_bound[done]
         self.out_steps[rows] = slots.step[done]
         self.out_converged[rows] = converged[done]
+
+
+def _whiten(points: Tensor) -> Tensor:
+    """Return points (n, L) moved and stretched to mean zero and unit covariance."""
+    n_points, n_dims = points.shape
+    centred = points - points.mean(0)
+    covariance = centred.T @ centred / n_points
+    if n_points <= 2 * n_dims:
+        covariance = torch.diag(covariance.diag())
+    if n_points == 1:
+        return points
+    factor = torch.linalg.cholesky(covariance)
+    return torch.linalg.solve_triangular(factor, centred.T, upper=False).T
+
+
+def _rotation(n_dims: int, seed: int) -> Tensor:
+    """Return a random orthogonal matrix, (L, L)."""
+    generator = torch_generator(seed)
+    q, r = torch.linalg.qr(torch.randn(n_dims, n_dims, generator=generator, dtype=torch.float64))
+    return q * r.diag().sign()

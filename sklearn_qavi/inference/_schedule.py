@@ -33,12 +33,15 @@ class Schedule:
         Multiply after every window, whatever the gain.
     average : bool
         Answer with the mean over the last window instead of the last step.
+    rotate : bool
+        Whether each window rotates the noise. Without, a row meets the same points again and an
+        expressive family fits them.
     n_start_codes : int
         Prior codes that are decoded once for all rows and scored on each to find its start.
     """
 
     max_iter: int = 240
-    n_draws: int = 8
+    n_draws: int = 4
     window: int = 12
     learning_rate: float = 0.3
     min_learning_rate: float = 0.03
@@ -46,6 +49,7 @@ class Schedule:
     tol: float = 0.05
     decay_always: bool = False
     average: bool = True
+    rotate: bool = True
     n_start_codes: int = 128
 
     def with_options(self, **options: float | None) -> "Schedule":

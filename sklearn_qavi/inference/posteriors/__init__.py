@@ -1,6 +1,5 @@
 """Posterior families, and the one table that turns an option string into a class."""
 
-from collections.abc import Callable
 from typing import Any
 
 from ._base import Draws, Posterior, PosteriorFamily, Start
@@ -20,7 +19,7 @@ __all__ = [
     "make_posterior",
 ]
 
-POSTERIORS: dict[str, tuple[Callable[..., PosteriorFamily], tuple[str, ...]]] = {
+POSTERIORS: dict[str, tuple[type[PosteriorFamily], tuple[str, ...]]] = {
     "gaussian": (GaussianPosterior, ()),
     "mixture": (MixturePosterior, ("n_components",)),
     "flow": (FlowPosterior, ("n_flow_layers",)),

@@ -7,7 +7,7 @@ therefore can be stored, moved, frozen and refilled without the engine knowing t
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -83,6 +83,9 @@ class PosteriorFamily(ABC):
         Size L of the latent code.
     """
 
+    schedule_options: ClassVar[dict[str, float]] = {}
+    """What the default schedule does differently for this family."""
+
     def __init__(self, latent_dim: int) -> None:
         self.latent_dim = latent_dim
 
@@ -93,7 +96,7 @@ class PosteriorFamily(ABC):
 
     @property
     def n_noise(self) -> int:
-        """Base-noise dimensions of one draw."""
+        """Base-noise dimensions of one draw; the last ``latent_dim`` are standard normal."""
         return self.latent_dim
 
     @property

@@ -1,6 +1,7 @@
 """Inverse autoregressive flow whose weights belong to the row."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -66,6 +67,14 @@ class FlowPosterior(PosteriorFamily):
     >>> bool(covariance[0, 0, 1] < -0.3)
     True
     """
+
+    # its gradient is noisier and its weights move many dimensions at a time
+    schedule_options: ClassVar[dict[str, float]] = {
+        "n_draws": 16,
+        "learning_rate": 0.1,
+        "min_learning_rate": 0.01,
+        "max_iter": 480,
+    }
 
     def __init__(self, latent_dim: int, n_flow_layers: int = 2, hidden_size: int = 16) -> None:
         super().__init__(latent_dim)

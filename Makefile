@@ -1,0 +1,55 @@
+# Each target installs what it needs into .venv, once for each change of pyproject.toml or
+# constraints.txt. The versions are those of constraints.txt, here and in CI.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+
+# One core a worker: threads of several workers on the same cores only wait for each other.
+TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg
+
+.PHONY: help demo test lint types doctest docs clean
+.NOTPARALLEL:
+
+help:
+	@echo "make demo     complete a table with holes and draw what was found"
+	@echo "make test     the tests (PYTEST_ARGS='-k flow' chooses among them)"
+	@echo "make lint     ruff, formatting, spelling"
+	@echo "make types    mypy"
+	@echo "make doctest  the examples in docstrings and in the user guide"
+	@echo "make docs     the documentation, into docs/_build/html"
+	@echo "make clean    remove what the others made"
+
+demo: $(VENV)/.installed-plot
+	MPLBACKEND=Agg $(BIN)/python examples/demo.py
+
+test: $(VENV)/.installed-test
+	$(TEST_ENV) $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+types: $(VENV)/.installed-lint
+	$(BIN)/mypy
+
+doctest: $(VENV)/.installed-test
+	$(TEST_ENV) $(BIN)/python -m pytest --doctest-modules \
+		sklearn_qavi docs/*.rst docs/user_guide/*.rst
+
+docs: $(VENV)/.installed-docs
+	MPLBACKEND=Agg $(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage
+	rm -rf docs/_build docs/generated docs/auto_examples docs/sg_execution_times.rst
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$*]'
+	touch $@

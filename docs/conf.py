@@ -1,0 +1,64 @@
+"""Sphinx configuration; `make docs` builds with warnings as errors and needs no network."""
+
+from importlib.metadata import version as installed_version
+from typing import Any
+
+# the gallery resolves names in the examples' code, and this one only exists once enabled
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+
+project = "sklearn_qavi"
+author = "The sklearn_qavi developers"
+copyright = f"2026, {author}"
+release = version = installed_version("sklearn-qavi")
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+default_role = "literal"  # single backticks in docstrings quote code, as in scikit-learn
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"sklearn_qavi {release}"
+html_theme_options = {
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "show_prev_next": False,
+}
+html_sidebars = {"install": [], "development": []}
+
+autosummary_generate = True
+autodoc_typehints = "none"  # numpydoc's type lines say more: shapes, units, defaults
+numpydoc_show_class_members = False  # the class template lists them
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"[\\/]plot_",
+    "ignore_pattern": r"(^|[\\/])(?!plot_)[^\\/]*\.py$",  # a script that is no page
+    "download_all_examples": False,
+    "show_memory": False,
+    "abort_on_example_error": True,
+    "plot_gallery": True,
+    "remove_config_comments": True,
+}
+
+
+def skip_foreign_members(
+    app: Any, what: str, name: str, obj: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leave out what a class inherits from scikit-learn or torch; their own pages document it."""
+    function = getattr(obj, "fget", None) or getattr(obj, "__func__", None) or obj
+    module = getattr(function, "__module__", None) or ""
+    if what == "class" and module.split(".")[0] in {"sklearn", "torch", "skorch"}:
+        return True
+    return None
+
+
+def setup(app: Any) -> None:
+    """Register the hook."""
+    app.connect("autodoc-skip-member", skip_foreign_members)

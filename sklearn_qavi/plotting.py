@@ -1,0 +1,272 @@
+"""Pictures of draws, in the style of scikit-learn's Display classes.
+
+Matplotlib is imported when something is plotted, not before.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+
+__all__ = ["DrawsDisplay"]
+
+
+class DrawsDisplay:
+    """Draws of some hidden cells against the truth.
+
+    One line a cell, in standardised units of its column so that columns share the axis: each draw
+    a dot, the central interval of the draws a bar, their mean a tick and the truth a diamond. Build
+    one with `from_draws`.
+
+    Parameters
+    ----------
+    draws : ndarray of shape (n, n_cells)
+        Draws of the cells, in standardised units.
+    truth : ndarray of shape (n_cells,)
+        True values of the cells, in standardised units.
+    labels : sequence of str
+        Name of each cell.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        Axes with the picture, after `plot`.
+    figure_ : matplotlib.figure.Figure
+        Figure with the axes, after `plot`.
+
+    See Also
+    --------
+    sklearn_qavi.metrics.interval_coverage : Coverage of such intervals over all hidden cells.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_qavi.plotting import DrawsDisplay
+    >>> rng = np.random.default_rng(0)
+    >>> X_true, missing = rng.normal(size=(50, 3)), rng.random((50, 3)) < 0.3
+    >>> draws = rng.normal(size=(100, 50, 3))
+    >>> display = DrawsDisplay.from_draws(X_true, draws, missing, n_cells=5, random_state=0)
+    >>> len(display.ax_.get_yticklabels())
+    5
+    """
+
+    def __init__(
+        self,
+        *,
+        draws: NDArray[np.float64],
+        truth: NDArray[np.float64],
+        labels: Sequence[str],
+    ) -> None:
+        self.draws = draws
+        self.truth = truth
+        self.labels = labels
+
+    @classmethod
+    def from_draws(
+        cls,
+        X_true: Any,
+        draws: Any,
+        missing: ArrayLike,
+        *,
+        feature_names: Sequence[str] | None = None,
+        cells: ArrayLike | None = None,
+        n_cells: int = 12,
+        random_state: int | np.random.RandomState | None = None,
+        ax: Any = None,
+    ) -> Self:
+        """Choose cells, standardise them and plot.
+
+        Parameters
+        ----------
+        X_true : array-like of shape (n_rows, n_features)
+            True values in original units. Mean and standard deviation of its columns, over the
+            values that are not NaN, make the standardised units of the picture.
+        draws : array-like of shape (n, n_rows, n_features)
+            Completed tables in original units, such as `QAVIImputer.sample` returns; a list of
+            dataframes will do.
+        missing : array-like of bool of shape (n_rows, n_features)
+            True for a hidden cell.
+        feature_names : sequence of str, default=None
+            Names of the columns. None takes those of ``X_true`` if it is a dataframe, otherwise
+            x0, x1, ...
+        cells : array-like of int of shape (n_cells, 2), default=None
+            Row and column position of each cell to show. None chooses at random among the hidden
+            ones.
+        n_cells : int, default=12
+            How many cells to choose if ``cells`` is None; fewer if fewer are hidden.
+        random_state : int, RandomState instance or None, default=None
+            Seed of the choice of cells.
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : DrawsDisplay
+            The display, plotted.
+
+        Raises
+        ------
+        ValueError
+            If shapes differ, or the cells are not hidden cells with a known truth.
+        ImportError
+            If matplotlib is not installed.
+        """
+        truth = np.asarray(X_true, dtype=np.float64)
+        tables = np.asarray([np.asarray(draw, dtype=np.float64) for draw in draws])
+        mask = np.asarray(missing)
+        _check_shapes(truth, tables, mask)
+        names = _column_names(X_true, feature_names, truth.shape[1])
+        if cells is None:
+            cells = _choose_cells(mask, n_cells, random_state)
+        rows, columns = _check_cells(cells, truth, mask).T
+        center, scale = _column_units(truth)
+        return cls(
+            draws=(tables[:, rows, columns] - center[columns]) / scale[columns],
+            truth=(truth[rows, columns] - center[columns]) / scale[columns],
+            labels=[f"{names[j]}, row {i}" for i, j in zip(rows, columns, strict=True)],
+        ).plot(ax=ax)
+
+    def plot(self, ax: Any = None, *, level: float = 0.9) -> Self:
+        """Draw the picture.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None makes a figure whose height follows the number of cells.
+        level : float, default=0.9
+            Mass of the central interval of the draws that the bar covers, between 0 and 1.
+
+        Returns
+        -------
+        display : DrawsDisplay
+            Itself, with ``ax_`` and ``figure_``.
+
+        Raises
+        ------
+        ValueError
+            If level is not between 0 and 1.
+        ImportError
+            If matplotlib is not installed.
+        """
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"level must be between 0 and 1, got {level!r}; 0.9 means 90%.")
+        self.ax_ = _new_axes(len(self.truth)) if ax is None else ax
+        self.figure_ = self.ax_.figure
+        places = np.arange(len(self.truth))
+        self._plot_draws(places)
+        self._plot_interval(places, level)
+        self.ax_.plot(self.truth, places, "D", color="C3", markersize=6, label="truth", zorder=4)
+        self._label(places)
+        return self
+
+    def _plot_draws(self, places: NDArray[np.intp]) -> None:
+        # spread over the height of the line, because draws at one value would hide each other;
+        # by rank in a fixed order, so that the same display looks the same each time
+        n_draws = len(self.draws)
+        spread = ((np.arange(n_draws) * 0.618034) % 1.0 - 0.5) * 0.6
+        y = places[None, :] + spread[:, None]
+        self.ax_.plot(
+            self.draws.ravel(), y.ravel(), ".", color="C0", alpha=0.25, markersize=4, label="draws"
+        )
+
+    def _plot_interval(self, places: NDArray[np.intp], level: float) -> None:
+        tails = [(1 - level) / 2, (1 + level) / 2]
+        # as sklearn_qavi.metrics.interval_coverage: rank p (n + 1) makes the level right for few
+        # draws as well
+        lower, upper = np.quantile(self.draws, tails, axis=0, method="weibull")
+        label = f"{100 * level:g}% interval"
+        self.ax_.hlines(places, lower, upper, color="C0", linewidth=2, label=label, zorder=2)
+        mean = self.draws.mean(axis=0)
+        self.ax_.plot(
+            mean, places, "|", color="k", markersize=12, markeredgewidth=2, label="mean", zorder=3
+        )
+
+    def _label(self, places: NDArray[np.intp]) -> None:
+        self.ax_.set_yticks(places, list(self.labels))
+        self.ax_.invert_yaxis()  # the first cell on top
+        self.ax_.set_xlabel("value in standard deviations from the column's mean")
+        self.ax_.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
+
+
+def _new_axes(n_cells: int) -> Any:
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            "DrawsDisplay needs matplotlib, which is not installed; "
+            "pip install 'sklearn-qavi[plot]' brings it."
+        ) from error
+    _, ax = plt.subplots(figsize=(8, 1.5 + 0.4 * n_cells), layout="constrained")
+    return ax
+
+
+def _check_shapes(
+    truth: NDArray[np.float64], tables: NDArray[np.float64], mask: NDArray[Any]
+) -> None:
+    if truth.ndim != 2:
+        raise ValueError(
+            f"X_true must have two dimensions (n_rows, n_features), got shape {truth.shape}."
+        )
+    if tables.ndim != 3 or len(tables) == 0 or tables.shape[1:] != truth.shape:
+        raise ValueError(
+            f"draws must have shape (n, {truth.shape[0]}, {truth.shape[1]}), n completed versions "
+            f"of X_true, got shape {tables.shape}; pass e.g. imputer.sample(X, n=100)."
+        )
+    if mask.dtype != bool or mask.shape != truth.shape:
+        raise ValueError(
+            f"missing must be a boolean mask of shape {truth.shape}, True for a hidden cell, got "
+            f"dtype {mask.dtype} and shape {mask.shape}."
+        )
+
+
+def _column_names(X_true: Any, names: Sequence[str] | None, n_features: int) -> list[str]:
+    if names is None:
+        names = getattr(X_true, "columns", [f"x{j}" for j in range(n_features)])
+    if len(names) != n_features:
+        raise ValueError(
+            f"feature_names has {len(names)} names, but X_true has {n_features} columns."
+        )
+    return [str(name) for name in names]
+
+
+def _choose_cells(
+    mask: NDArray[np.bool_], n_cells: int, random_state: int | np.random.RandomState | None
+) -> NDArray[np.intp]:
+    hidden = np.argwhere(mask)
+    if len(hidden) == 0 or n_cells < 1:
+        raise ValueError(
+            f"Expected at least one hidden cell to show, got {len(hidden)} cells marked by missing "
+            f"and n_cells={n_cells}."
+        )
+    n = min(n_cells, len(hidden))
+    chosen = check_random_state(random_state).choice(len(hidden), n, replace=False)
+    return hidden[np.sort(chosen)]
+
+
+def _check_cells(
+    cells: ArrayLike, truth: NDArray[np.float64], mask: NDArray[np.bool_]
+) -> NDArray[np.intp]:
+    positions = np.asarray(cells)
+    if positions.ndim != 2 or positions.shape[1] != 2 or positions.dtype.kind not in "iu":
+        raise ValueError(
+            f"cells must be (row, column) pairs of whole numbers, got shape {positions.shape} and "
+            f"dtype {positions.dtype}."
+        )
+    if (positions < 0).any() or (positions >= truth.shape).any():
+        raise ValueError(f"cells must lie inside the table of shape {truth.shape}, got {cells!r}.")
+    rows, columns = positions.T
+    if not (mask[rows, columns] & np.isfinite(truth[rows, columns])).all():
+        raise ValueError(
+            "cells must be hidden cells with a known truth: True in missing and finite in X_true; "
+            "np.argwhere(missing) lists the hidden ones."
+        )
+    return positions.astype(np.intp)
+
+
+def _column_units(truth: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and standard deviation of each column over its finite values, 0 becoming 1."""
+    known = np.ma.masked_invalid(truth)
+    scale = known.std(axis=0).filled(1.0)
+    return known.mean(axis=0).filled(0.0), np.where(scale > 0, scale, 1.0)

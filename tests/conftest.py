@@ -1,0 +1,78 @@
+"""Fixtures for all tests, and the guard of global state."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from _linear_gaussian import LinearGaussian
+
+
+@pytest.fixture(scope="session")
+def linear_gaussian() -> LinearGaussian:
+    """Five features, two latent dimensions; exact posteriors for any pattern."""
+    return LinearGaussian.random()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let ``pytest --device cpu`` or ``--device cuda:1`` choose where device tests run."""
+    parser.addoption(
+        "--device", default="auto", help="torch device; auto takes a GPU when there is one"
+    )
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Where to compute, as ``--device`` says."""
+    return _chosen_device(request.config)
+
+
+def _chosen_device(config: pytest.Config) -> torch.device:
+    name = config.getoption("--device")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+@pytest.fixture(autouse=True)
+def global_state_is_left_alone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that changes torch's defaults or draws from a global generator.
+
+    Library code takes a ``random_state``; a test takes `numpy.random.default_rng` or a
+    `torch.Generator`, and wraps layers with random initial weights in `torch.random.fork_rng`.
+    ``random_state=None`` draws from numpy's generator on purpose: mark such a test ``global_rng``.
+    """
+    before = _global_state()
+    numpy_state, torch_state = np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    yield
+    changed = [name for name, value in _global_state().items() if value != before[name]]
+    if request.node.get_closest_marker("global_rng"):
+        changed = [name for name in changed if name != "numpy's global generator"]
+    # put things back, so that one guilty test does not spoil the next
+    torch.set_default_dtype(before["torch's default dtype"])
+    torch.set_num_threads(before["torch's number of threads"])
+    torch.set_rng_state(torch_state)
+    np.random.set_state(numpy_state)  # noqa: NPY002
+    if changed:
+        pytest.fail(f"The test changed {', '.join(changed)}; see this fixture for the way out.")
+
+
+def _global_state() -> dict[str, Any]:
+    _, keys, position, *rest = np.random.get_state()  # noqa: NPY002
+    return {
+        "torch's default dtype": torch.get_default_dtype(),
+        "torch's number of threads": torch.get_num_threads(),
+        "torch's global generator": torch.get_rng_state().numpy().tobytes(),
+        "numpy's global generator": (np.asarray(keys).tobytes(), position, *rest),
+    }
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none, or where another device was chosen."""
+    if _chosen_device(config).type == "cuda":
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device, see --device"))

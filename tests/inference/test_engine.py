@@ -1,0 +1,148 @@
+"""The loop: rows in slots, stopping, schedules, errors."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from sklearn_qavi._random import torch_generator
+from sklearn_qavi.exceptions import InferenceDivergedError
+from sklearn_qavi.inference import (
+    SCHEDULES,
+    FlowPosterior,
+    FunctionTarget,
+    GaussianPosterior,
+    MixturePosterior,
+    PosteriorFamily,
+    Schedule,
+    fit_posterior,
+)
+
+FAMILIES = [GaussianPosterior(3), MixturePosterior(3, 3), FlowPosterior(3, 2)]
+
+
+def _target(x: Tensor) -> FunctionTarget:
+    weight = torch.randn(6, 3, generator=torch_generator(0))
+
+    def log_likelihood(z: Tensor, rows: Tensor) -> Tensor:
+        # elementwise and batched over rows only, so that sums do not depend on the block's shape
+        location = torch.tanh(z.unsqueeze(-2) * weight).sum(-1)
+        return -2.0 * (x[rows] - location).square().sum(-1)
+
+    return FunctionTarget(log_likelihood, len(x), 3)
+
+
+def _rows(n: int) -> Tensor:
+    return torch.randn(n, 6, generator=torch_generator(1))
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: type(f).__name__)
+@pytest.mark.parametrize("batch_size", [1, 32, 100])
+def test_a_rows_answer_does_not_depend_on_its_company(
+    family: PosteriorFamily, batch_size: int
+) -> None:
+    x = _rows(150)
+    everyone = fit_posterior(_target(x), family)
+    order = torch.randperm(150, generator=torch_generator(2))[:90]
+    some = fit_posterior(_target(x[order]), family, batch_size=batch_size)
+    assert some.posterior.parameters.equal(everyone.posterior.parameters[order])
+    assert some.bound.equal(everyone.bound[order])
+    assert some.n_iter.equal(everyone.n_iter[order])
+
+
+def test_rows_leave_when_they_have_converged() -> None:
+    # row i sees a likelihood 4^i times as sharp, so rows need different numbers of steps
+    sharpness = 4.0 ** torch.arange(8)
+
+    def log_likelihood(z: Tensor, rows: Tensor) -> Tensor:
+        return -sharpness[rows] * (1.0 - z[..., 0]).square()
+
+    result = fit_posterior(FunctionTarget(log_likelihood, 8, 1), GaussianPosterior(1))
+    assert result.converged.all()
+    assert len(result.n_iter.unique()) > 1
+    assert result.n_evaluations.equal(result.n_iter * SCHEDULES["default"].n_draws)
+
+
+def test_running_out_of_steps_is_reported_row_by_row() -> None:
+    schedule = replace(SCHEDULES["default"], max_iter=12)
+    result = fit_posterior(_target(_rows(5)), GaussianPosterior(3), schedule=schedule)
+    assert (result.n_iter == 12).all()
+    assert not result.converged.any()
+
+
+def test_paper_schedule_takes_its_300_steps_of_100_draws() -> None:
+    result = fit_posterior(
+        _target(_rows(3)), GaussianPosterior(3), schedule=SCHEDULES["paper"]
+    )
+    assert (result.n_iter == 300).all()
+    assert (result.n_evaluations == 30_000).all()
+    assert result.converged.all()
+
+
+def test_default_reaches_the_bound_of_the_papers_recipe() -> None:
+    target = _target(_rows(40))
+    recipe = fit_posterior(target, GaussianPosterior(3), schedule=SCHEDULES["paper"])
+    default = fit_posterior(target, GaussianPosterior(3))
+    # judged on the same fresh draws
+    bounds = [_fresh_bound(target, result.posterior.parameters) for result in (recipe, default)]
+    assert float((bounds[0] - bounds[1]).mean()) < 0.05
+    assert default.n_evaluations.float().mean() < 0.05 * 30_000
+
+
+def _fresh_bound(target: FunctionTarget, parameters: Tensor) -> Tensor:
+    from sklearn_qavi.inference._objectives import elbo
+
+    noise = torch.randn(2000, 1, 3, generator=torch_generator(9))
+    return elbo(target.block(torch.arange(len(parameters))), GaussianPosterior(3), parameters, noise)
+
+
+def test_beta_weighs_the_divergence_from_the_prior() -> None:
+    target = _target(3.0 * _rows(20))
+    spread = [
+        fit_posterior(target, GaussianPosterior(3), beta=beta).posterior.moments()[0].square().mean()
+        for beta in (0.1, 1.0, 20.0)
+    ]
+    assert spread[0] > spread[1] > spread[2]
+
+
+def test_uninformative_rows_keep_the_prior() -> None:
+    target = FunctionTarget(lambda z, rows: 0.0 * z.sum(-1), 4, 2)
+    for family in (GaussianPosterior(2), MixturePosterior(2, 2), FlowPosterior(2)):
+        mean, covariance = fit_posterior(target, family).posterior.moments()
+        torch.testing.assert_close(mean, torch.zeros(4, 2), atol=0.05, rtol=0)
+        torch.testing.assert_close(covariance, torch.eye(2).expand(4, 2, 2), atol=0.15, rtol=0)
+
+
+def test_seed_decides_the_noise() -> None:
+    target = _target(_rows(10))
+    first, again, other = (
+        fit_posterior(target, GaussianPosterior(3), seed=seed).posterior.parameters
+        for seed in (0, 0, 1)
+    )
+    assert first.equal(again)
+    assert not first.equal(other)
+
+
+def test_no_rows_is_fine() -> None:
+    result = fit_posterior(_target(_rows(5)[:0]), GaussianPosterior(3))
+    assert result.bound.shape == (0,)
+
+
+def test_progress_counts_every_row_once() -> None:
+    seen: list[int] = []
+    fit_posterior(_target(_rows(70)), GaussianPosterior(3), batch_size=32, progress=seen.append)
+    assert sum(seen) == 70
+
+
+def test_a_bound_that_is_not_finite_names_the_rows() -> None:
+    def log_likelihood(z: Tensor, rows: Tensor) -> Tensor:
+        return torch.where(rows == 2, torch.nan, 0.0) + 0.0 * z.sum(-1)
+
+    with pytest.raises(InferenceDivergedError, match=r"1 row\(s\) is not finite.*\[2\]"):
+        fit_posterior(FunctionTarget(log_likelihood, 4, 1), GaussianPosterior(1))
+
+
+def test_schedule_options_replace_only_what_is_given() -> None:
+    schedule = Schedule().with_options(n_draws=4, max_iter=None, tol=0.5)
+    assert (schedule.n_draws, schedule.max_iter, schedule.tol) == (4, Schedule().max_iter, 0.5)

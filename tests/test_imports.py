@@ -1,0 +1,116 @@
+"""Imports go one way: estimator -> preprocessing -> generative -> {inference, sampling}."""
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import sklearn_qavi
+
+PACKAGE = "sklearn_qavi"
+ROOT = Path(sklearn_qavi.__file__).parent
+
+# Stage -> the stages it may import. A stage is the first name below the package.
+STAGES = {
+    "_imputer": {"preprocessing", "generative", "sampling", "inference"},
+    "preprocessing": {"generative", "sampling", "inference"},
+    "generative": {"sampling", "inference"},
+    "sampling": {"inference"},
+    "inference": set(),
+}
+SHARED = {"_device", "_random", "_sklearn_compat", "_typing", "exceptions"}
+LEAVES = {"metrics", "plotting", "datasets"}  # they import nothing of ours but the exceptions
+
+# What has to stay away until it is used
+HEAVY = {"matplotlib", "polars", "sphinx", "scoringrules"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imported_names(name: str) -> set[str]:
+    """Return the dotted names that a module imports, wherever in the file, made absolute."""
+    path = MODULES[name]
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*base, *filter(None, [node.module])])
+            found |= {f"{source}.{alias.name}" for alias in node.names}
+    return found
+
+
+def own_imports(name: str) -> set[str]:
+    """Return the modules of this package that a module imports."""
+    modules = set()
+    for target in imported_names(name):
+        if target.split(".")[0] == PACKAGE:
+            # `from .a import b` names a module a.b or something inside the module a
+            modules.add(target if target in MODULES else target.rpartition(".")[0])
+    return modules
+
+
+def stage_of(name: str) -> str:
+    return [*name.split("."), ""][1]
+
+
+def allowed_stages(stage: str) -> set[str]:
+    if stage in LEAVES:
+        return {"exceptions"}
+    if stage in SHARED:
+        return SHARED
+    return {stage} | STAGES[stage] | SHARED
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_has_a_stage(name):
+    known = STAGES.keys() | SHARED | LEAVES | {""}
+    assert stage_of(name) in known, f"Say in this file which stage {name} belongs to."
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if stage_of(name)])
+def test_imports_go_one_way(name):
+    stage = stage_of(name)
+    wrong = {
+        target for target in own_imports(name) if stage_of(target) not in allowed_stages(stage)
+    }
+    assert not wrong, f"{name} belongs to {stage!r}, which may not import {sorted(wrong)}."
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_targets_exist(name):
+    assert own_imports(name) <= MODULES.keys()
+
+
+def test_no_cycles():
+    # raises CycleError, which names the modules on the cycle
+    list(TopologicalSorter({name: own_imports(name) for name in MODULES}).static_order())
+
+
+@pytest.mark.parametrize("name", [n for n in MODULES if n != f"{PACKAGE}._sklearn_compat"])
+def test_private_names_of_sklearn_come_through_one_file(name):
+    private = {
+        target
+        for target in imported_names(name)
+        if target.startswith("sklearn.") and any(p.startswith("_") for p in target.split("."))
+    }
+    assert not private, f"Import {sorted(private)} through _sklearn_compat."
+
+
+def test_import_is_light():
+    code = f"import sys, {PACKAGE}; print(*({HEAVY!r} & sys.modules.keys()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.split() == []
