@@ -626,8 +626,9 @@ class QAVIImputer(BaseImputer):
             return self._draw_summary(1)
         if strategy == "mean":
             return lambda pooled, _: pooled.mean()[None]
-        reduce = {"median": partial(np.median, axis=0), "mode": half_sample_mode}[strategy]
-        return lambda pooled, _: reduce(pooled.shared_draws(_N_SUMMARY_DRAWS))[None]
+        if strategy == "median":
+            return lambda pooled, _: np.median(pooled.shared_draws(_N_SUMMARY_DRAWS), axis=0)[None]
+        return lambda pooled, _: half_sample_mode(pooled.shared_draws(_N_SUMMARY_DRAWS))[None]
 
     def _draw_summary(
         self, n: int

@@ -30,10 +30,25 @@ class Block(Protocol):
 class Target(Protocol):
     """What the engine fits a posterior to: rows that can be taken out as blocks."""
 
-    n_rows: int
-    latent_dim: int
-    device: torch.device
-    dtype: torch.dtype
+    @property
+    def n_rows(self) -> int:
+        """Number of rows N."""
+        ...
+
+    @property
+    def latent_dim(self) -> int:
+        """Size L of the latent code."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where codes are made."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of codes."""
+        ...
 
     def block(self, rows: Tensor) -> Block:
         """Return the block of the rows with these indices, (B,)."""

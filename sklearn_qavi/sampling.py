@@ -6,6 +6,7 @@ count alike. Everything here is in the decoders' standardised units.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,24 @@ def draw_values(member: Any, posterior: Posterior, code_u: Tensor, cell_u: Tenso
 
 
 def shared_draws(member: Any, posterior: Posterior, n_draws: int, n_features: int) -> Tensor:
-    """Return ``n_draws`` draws (S, N, D) from low-discrepancy noise that all rows share."""
+    """Return draws (S, N, D) from low-discrepancy noise that all rows share.
+
+    Parameters
+    ----------
+    member : object
+        Has ``decode`` and ``likelihood``.
+    posterior : Posterior
+        Fitted posteriors of N rows.
+    n_draws : int
+        Number of draws S.
+    n_features : int
+        Number of columns D.
+
+    Returns
+    -------
+    draws : Tensor of shape (S, N, D)
+        In the decoder's standardised units.
+    """
     n_noise = posterior.family.n_noise
     u = sobol_uniform(n_draws, n_noise + 2 * n_features, seed=0, antithetic=False)
     u = u.to(posterior.parameters.device).unsqueeze(1)
@@ -132,18 +150,12 @@ class PooledPosterior:
 
     def mean(self, n_codes: int = 128) -> NDArray[np.float64]:
         """Return the posterior mean of every cell, (N, D), averaging E[x | z] over codes."""
-        total = 0.0
+        parts = []
         for decoder, result in self._pairs():
-            u = sobol_uniform(n_codes, result.posterior.family.n_noise, seed=1)
-
-            def block_mean(
-                posterior: Posterior, _: Tensor, decoder: Any = decoder, u: Tensor = u
-            ) -> Tensor:
-                z = _codes(posterior, u.to(posterior.parameters.device).unsqueeze(1))
-                return decoder.likelihood.mean(decoder.decode(z)).mean(0)
-
-            total = total + self._by_block(result.posterior, block_mean)
-        return total / len(self.members)
+            u = sobol_uniform(n_codes, result.posterior.family.n_noise, seed=1).unsqueeze(1)
+            function = partial(_mean_of_block, decoder, u)
+            parts.append(self._by_block(result.posterior, function))
+        return np.mean(parts, axis=0)
 
     def shared_draws(self, n_draws: int) -> NDArray[np.float64]:
         """Return draws (S, N, D) from noise that all rows share, S at least ``n_draws``."""
@@ -151,7 +163,7 @@ class PooledPosterior:
         parts = [
             self._by_block(
                 result.posterior,
-                lambda p, _, d=decoder: shared_draws(d, p, per_decoder, self.n_features),
+                partial(_draws_of_block, decoder, per_decoder, self.n_features),
             )
             for decoder, result in self._pairs()
         ]
@@ -186,16 +198,9 @@ class PooledPosterior:
         """
         parts = []
         for decoder, result in self._pairs():
-            u = sobol_uniform(n_codes, result.posterior.family.n_noise, seed=1)
-
-            def block_density(
-                posterior: Posterior, rows: Tensor, decoder: Any = decoder, u: Tensor = u
-            ) -> Tensor:
-                z = _codes(posterior, u.to(posterior.parameters.device).unsqueeze(1))
-                prepared = decoder.likelihood.prepare(x[rows])
-                return torch.logsumexp(decoder.likelihood.log_prob(decoder.decode(z), prepared), 0)
-
-            parts.append(self._by_block(result.posterior, block_density))
+            u = sobol_uniform(n_codes, result.posterior.family.n_noise, seed=1).unsqueeze(1)
+            function = partial(_density_of_block, decoder, u, x)
+            parts.append(self._by_block(result.posterior, function))
         return np.logaddexp.reduce(parts, axis=0) - np.log(n_codes * len(parts))
 
     def _pool_draws(self, rows: Tensor, u: Tensor, n_noise: int) -> Tensor:
@@ -290,8 +295,26 @@ class DecoderPool:
 
 
 def _codes(posterior: Posterior, code_u: Tensor) -> Tensor:
-    code_u = code_u.clamp(_EPS, 1 - _EPS)
+    code_u = code_u.to(posterior.parameters.device).clamp(_EPS, 1 - _EPS)
     return posterior.rsample(posterior.family.noise_from_uniform(code_u).to(posterior.parameters))
+
+
+def _mean_of_block(decoder: Any, u: Tensor, posterior: Posterior, rows: Tensor) -> Tensor:
+    return decoder.likelihood.mean(decoder.decode(_codes(posterior, u))).mean(0)
+
+
+def _draws_of_block(
+    decoder: Any, n_draws: int, n_features: int, posterior: Posterior, rows: Tensor
+) -> Tensor:
+    return shared_draws(decoder, posterior, n_draws, n_features)
+
+
+def _density_of_block(
+    decoder: Any, u: Tensor, x: Tensor, posterior: Posterior, rows: Tensor
+) -> Tensor:
+    prepared = decoder.likelihood.prepare(x[rows])
+    params = decoder.decode(_codes(posterior, u))
+    return torch.logsumexp(decoder.likelihood.log_prob(params, prepared), 0)
 
 
 def _row_blocks(n_rows: int, device: torch.device) -> Iterator[tuple[Tensor, int]]:

@@ -20,7 +20,9 @@ FORMAT_VERSION = 1
 _CONFIG, _TENSORS = "config.json", "model.safetensors"
 
 
-def write_folder(folder: str | Path, kind: str, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def write_folder(
+    folder: str | Path, kind: str, config: dict[str, Any], tensors: dict[str, Tensor]
+) -> None:
     """Write a model; the folder is made if need be and older files in it are replaced.
 
     Parameters
@@ -69,8 +71,8 @@ def read_folder(folder: str | Path, kind: str) -> tuple[dict[str, Any], dict[str
         ) from error
     except (ValueError, OSError, SafetensorError) as error:
         raise ModelFormatError(
-            f"The saved model in {folder} cannot be read ({error}). It is truncated or was changed; "
-            "save it again."
+            f"The saved model in {folder} cannot be read ({error}). It is truncated or was "
+            "changed; save it again."
         ) from error
     _check_header(header, kind, tensors, folder)
     return header["config"], tensors

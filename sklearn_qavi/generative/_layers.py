@@ -1,6 +1,7 @@
 """Network blocks whose initial weights come from a generator, never from torch's global one."""
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -37,16 +38,25 @@ class MLP(nn.Module):
         What follows every layer but the last.
     generator : torch.Generator or None
         Source of the initial weights.
+    skip : bool
+        Add a linear map from the input to the output.
     """
 
     def __init__(
-        self, sizes: list[int], activation: str, generator: torch.Generator | None
+        self,
+        sizes: list[int],
+        activation: str,
+        generator: torch.Generator | None,
+        *,
+        skip: bool = False,
     ) -> None:
         super().__init__()
+        self.skip = linear(sizes[0], sizes[-1], generator) if skip else None
         layers: list[nn.Module] = []
-        for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for n_in, n_out in pairwise(sizes):
             layers += [linear(n_in, n_out, generator), ACTIVATIONS[activation]()]
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
+        out: Tensor = self.layers(x)
+        return out if self.skip is None else out + self.skip(x)

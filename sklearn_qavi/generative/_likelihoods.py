@@ -9,7 +9,7 @@ Shapes: decoder output (..., P), values (N, D); `...` ends in N or broadcasts wi
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ __all__ = [
     "StudentTLikelihood",
 ]
 
+Prepared = tuple[tuple[Tensor, ...], ...]  # of each group
 _LOG_2PI = math.log(2 * math.pi)
 _MIN_SCALE = 1e-3  # in standard deviations of the column: an atom cannot buy infinite density
 
@@ -50,7 +51,7 @@ class ColumnLikelihood(nn.Module, ABC):
         """Return the constructor's arguments, for saving."""
         return {"n_columns": self.n_columns}
 
-    def fit_columns(self, x: NDArray[np.float64]) -> None:  # noqa: B027 - most families learn none
+    def fit_columns(self, x: NDArray[np.float64]) -> None:
         """Learn constants from training values (N, d), NaN where missing."""
 
     def prepare(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -118,9 +119,7 @@ class StudentTLikelihood(_LocationScale):
     def log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
         location, scale = self._location_and_scale(params)
         df = self.df
-        constant = (
-            torch.lgamma((df + 1) / 2) - torch.lgamma(df / 2) - 0.5 * torch.log(df * math.pi)
-        )
+        constant = torch.lgamma((df + 1) / 2) - torch.lgamma(df / 2) - 0.5 * torch.log(df * math.pi)
         squared = ((prepared[0] - location) / scale).square()
         return constant - scale.log() - 0.5 * (df + 1) * torch.log1p(squared / df)
 
@@ -134,6 +133,8 @@ class StudentTLikelihood(_LocationScale):
 
 class BernoulliLikelihood(ColumnLikelihood):
     """Two levels; the decoder gives the log odds of the upper one."""
+
+    levels: Tensor
 
     def __init__(self, n_columns: int) -> None:
         super().__init__(n_columns)
@@ -186,6 +187,13 @@ class HistogramLikelihood(ColumnLikelihood):
     Log densities are with respect to length plus a point mass of one at each atom. They compare
     between models of the same columns' bins, not with the densities of continuous families.
     """
+
+    lower: Tensor
+    width: Tensor
+    centre: Tensor
+    is_atom: Tensor
+    is_used: Tensor
+    kernel: Tensor
 
     def __init__(self, n_columns: int, n_bins: int = 40, smoothing: float = 0.0) -> None:
         super().__init__(n_columns)
@@ -349,15 +357,20 @@ class ColumnLikelihoods(nn.Module):
         super().__init__()
         self.families = list(families)
         self.options = {name: dict((options or {}).get(name, {})) for name in sorted(set(families))}
-        self.groups = nn.ModuleList()
+        self.modules_by_family = nn.ModuleList()
         self.columns: list[list[int]] = []
         for name, extra in self.options.items():
             columns = [j for j, family in enumerate(families) if family == name]
             self.columns.append(columns)
-            self.groups.append(LIKELIHOODS[name](len(columns), **extra))
+            self.modules_by_family.append(LIKELIHOODS[name](len(columns), **extra))
         flat = [j for columns in self.columns for j in columns]
         self.register_buffer("order", torch.as_tensor(np.argsort(flat)), persistent=False)
         self._one_group = len(self.columns) == 1
+
+    @property
+    def groups(self) -> list[ColumnLikelihood]:
+        """The families' models, in the order of their blocks of decoder outputs."""
+        return cast(list[ColumnLikelihood], list(self.modules_by_family))
 
     @property
     def n_outputs(self) -> int:
@@ -370,21 +383,21 @@ class ColumnLikelihoods(nn.Module):
             group.fit_columns(x[:, columns])
         return self
 
-    def prepare(self, x: Tensor) -> tuple[Tensor, ...]:
+    def prepare(self, x: Tensor) -> Prepared:
         """Return what `log_prob` needs of the values (B, D)."""
         prepared = []
         for group, columns in zip(self.groups, self.columns, strict=True):
             prepared.append(group.prepare(x[..., columns]))
-        return tuple(prepared)  # type: ignore[return-value]
+        return tuple(prepared)
 
-    def log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
+    def log_prob(self, params: Tensor, prepared: Prepared) -> Tensor:
         """Return log densities in nats, (..., B, D)."""
         parts = self._split(params)
         return self._join(
             [g.log_prob(p, q) for g, p, q in zip(self.groups, parts, prepared, strict=True)]
         )
 
-    def training_log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
+    def training_log_prob(self, params: Tensor, prepared: Prepared) -> Tensor:
         """Return what training maximises, (..., B, D)."""
         parts = self._split(params)
         return self._join(

@@ -40,15 +40,18 @@ class TabularNetwork(nn.Module):
         hidden_layer_sizes: tuple[int, ...],
         activation: str,
         generator: torch.Generator | None,
+        skip: bool = True,
     ) -> None:
         super().__init__()
         hidden = list(hidden_layer_sizes)
         self.latent_dim = latent_dim
         self.likelihood = likelihood
         self.encoder = MLP(
-            [2 * n_features, *hidden[::-1], 2 * latent_dim], activation, generator
+            [2 * n_features, *hidden[::-1], 2 * latent_dim], activation, generator, skip=skip
         )
-        self.decoder = MLP([latent_dim, *hidden, likelihood.n_outputs], activation, generator)
+        self.decoder = MLP(
+            [latent_dim, *hidden, likelihood.n_outputs], activation, generator, skip=skip
+        )
 
     def encode(self, x: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and scale of the encoder's posterior, each (N, L)."""

@@ -71,8 +71,8 @@ class PretrainedDecoder:
     >>> model = PretrainedDecoder(linear, "gaussian", n_features=2)
     >>> imputer = QAVIImputer(generative_model=model, random_state=0)
     >>> imputer.fit_transform(np.array([[1.0, np.nan], [np.nan, -1.0]])).round(1)
-    array([[ 1. ,  1. ],
-           [-1. , -1. ]])
+    array([[ 1.,  1.],
+           [-1., -1.]])
     """
 
     def __init__(
@@ -120,7 +120,23 @@ class PretrainedDecoder:
 
 
 def find_latent_dim(module: nn.Module) -> int:
-    """Return ``module.latent_dim``, else the number of inputs of its first linear layer."""
+    """Return ``module.latent_dim``, else the number of inputs of its first linear layer.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A decoder.
+
+    Returns
+    -------
+    latent_dim : int
+        Size L of its code.
+
+    Raises
+    ------
+    ValueError
+        If the module has neither.
+    """
     if hasattr(module, "latent_dim"):
         return int(module.latent_dim)  # type: ignore[arg-type]
     for layer in module.modules():

@@ -1,6 +1,7 @@
 """TabularVAE: a variational autoencoder for numeric tables, trained with imputation in mind."""
 
 import warnings
+from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -29,7 +30,8 @@ __all__ = ["TabularVAE"]
 _MIN_ROWS = 5
 _MIN_ROWS_TO_SPLIT = 20
 _MAX_VALIDATION_ROWS = 512
-_SMOOTHINGS = (0.0, 1.0)
+_CONTINUOUS = ["student_t", "histogram"]
+_SMOOTHINGS = [0.0, 1.0]
 _CLOSE = 1.03  # ratio of validation scores under which pooling pays more than choosing
 
 
@@ -52,18 +54,20 @@ class TabularVAE(BaseEstimator):
     likelihood : str or list of str, default="auto"
         Observation model of the columns: "student_t", "gaussian", "bernoulli", "histogram", a
         list with one of these a column, or "auto". "auto" takes "bernoulli" for columns of two
-        values and, for the others, the histogram; how much its targets are smoothed is chosen
-        on hidden validation cells.
+        values and decides between "student_t" and "histogram" for the others on hidden
+        validation cells. Unless a list says otherwise, a column of one value is an atom of a
+        histogram, so that draws of a constant are that constant.
     histogram_smoothing : float or None, default=None
-        Spread of the histogram's training targets, in bins. None trains one decoder with 0 and
-        one with 1 and compares the CRPS of hidden validation cells: the better one is continued
-        with, and the other stays in the pool only if it is less than 3% worse.
+        Spread of the histogram's training targets, in bins. None decides between 0 and 1 on
+        hidden validation cells.
     n_decoders : int, default=3
-        Decoders trained from different starts, whose draws are pooled.
+        Decoders whose draws are pooled. Where likelihood or smoothing is open, one decoder is
+        trained with each candidate and scored by the CRPS of hidden validation cells: the best
+        candidate is continued with, and another stays in the pool only if less than 3% worse.
     input_noise : float, default=0.2
         Standard deviation of the noise added to the encoder's input in training, in standard
         deviations of the columns.
-    mask_rate : float, default=0.25
+    mask_rate : float, default=0.0
         In training each row hides a share of its observed cells from the encoder that is uniform
         on [0, mask_rate].
     beta : float, default=1.0
@@ -97,8 +101,8 @@ class TabularVAE(BaseEstimator):
     ----------
     members_ : list of torch.nn.Module
         The trained networks on the CPU.
-    families_ : list of str
-        Observation model of each column.
+    families_ : list of list of str
+        For each decoder the observation model of each column.
     history_ : list of list of dict
         For each decoder and epoch the training loss (negative bound a row, in nats), the CRPS
         on hidden validation cells in standardised units, and seconds.
@@ -139,9 +143,9 @@ class TabularVAE(BaseEstimator):
     >>> from sklearn.datasets import load_iris
     >>> from sklearn_qavi.generative import TabularVAE
     >>> X = load_iris().data
-    >>> vae = TabularVAE(latent_dim=2, n_decoders=1, max_epochs=30, random_state=0).fit(X)
-    >>> vae.families_
-    ['histogram', 'histogram', 'histogram', 'histogram']
+    >>> vae = TabularVAE(latent_dim=2, likelihood="student_t", n_decoders=1, random_state=0)
+    >>> vae.fit(X).families_
+    [['student_t', 'student_t', 'student_t', 'student_t']]
     >>> vae.members_[0].latent_dim
     2
     """
@@ -179,7 +183,7 @@ class TabularVAE(BaseEstimator):
         histogram_smoothing: float | None = None,
         n_decoders: int = 3,
         input_noise: float = 0.2,
-        mask_rate: float = 0.25,
+        mask_rate: float = 0.0,
         beta: float = 1.0,
         learning_rate: float = 3e-3,
         batch_size: int = 128,
@@ -237,9 +241,9 @@ class TabularVAE(BaseEstimator):
         values = self.standardise(X)
         seed = seed_from(self.random_state)
         train, validation = self._split(len(X), derive_seed(seed, 0))
-        self.families_ = self._families(values)
         runs = _Trainer(self, values, train, validation, seed).run_all()
         self.members_ = [run.network_.cpu() for run in runs]
+        self.families_ = [member.likelihood.families for member in self.members_]
         self.likelihood_options_ = [member.likelihood.options for member in self.members_]
         self.history_ = [run.history_ for run in runs]
         self.n_iter_ = max(len(history) for history in self.history_)
@@ -328,8 +332,10 @@ class TabularVAE(BaseEstimator):
             if config["feature_names"]:
                 model.feature_names_in_ = np.array(config["feature_names"], dtype=object)
             model.members_ = [
-                model._network(ColumnLikelihoods(model.families_, options), None)
-                for options in model.likelihood_options_
+                model._network(ColumnLikelihoods(families, options), None)
+                for families, options in zip(
+                    model.families_, model.likelihood_options_, strict=True
+                )
             ]
         except (KeyError, TypeError) as error:
             raise ModelFormatError(f"config.json in {folder} lacks or misnames {error}.") from error
@@ -363,19 +369,32 @@ class TabularVAE(BaseEstimator):
         constant = scale <= 1e-12 * np.abs(self.mean_)
         self.scale_ = np.where(constant, 1.0, scale)
 
-    def _families(self, values: NDArray[np.float64]) -> list[str]:
+    def _candidates(self, values: NDArray[np.float64]) -> list["_Candidate"]:
+        """Return the observation models to choose between, at least one."""
         n_features = values.shape[1]
+        n_values = [len(np.unique(column[~np.isnan(column)])) for column in values.T]
         if isinstance(self.likelihood, list):
             if len(self.likelihood) != n_features or not set(self.likelihood) <= set(LIKELIHOODS):
                 raise ValueError(
                     f"likelihood must name one of {sorted(LIKELIHOODS)} for each of the "
                     f"{n_features} columns, got {self.likelihood!r}."
                 )
-            return list(self.likelihood)
-        if self.likelihood != "auto":
-            return [self.likelihood] * n_features
-        two = [len(np.unique(v[~np.isnan(v)])) == 2 for v in values.T]
-        return ["bernoulli" if binary else "histogram" for binary in two]
+            choices = [list(self.likelihood)]
+        else:
+            auto = self.likelihood == "auto"
+            fixed = [_family_of_few_values(n, auto) for n in n_values]
+            names = [self.likelihood] if not auto or None not in fixed else _CONTINUOUS
+            choices = [[family or name for family in fixed] for name in names]
+        candidates = []
+        for families in choices:
+            # atoms are never smoothed, so a histogram of a constant leaves nothing to decide
+            smooth = any(
+                f == "histogram" and n > 1 for f, n in zip(families, n_values, strict=True)
+            )
+            fixed = self.histogram_smoothing
+            smoothings = ([fixed] if fixed is not None else _SMOOTHINGS) if smooth else [0.0]
+            candidates += [_Candidate(families, smoothing) for smoothing in smoothings]
+        return candidates
 
     def _split(self, n_rows: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         order = np.random.default_rng(seed).permutation(n_rows)
@@ -408,6 +427,21 @@ class TabularVAE(BaseEstimator):
             )
 
 
+def _family_of_few_values(n_values: int, auto: bool) -> str | None:
+    """Return the only sensible family of a column with one value, and with two if it is open."""
+    if n_values == 1:
+        return "histogram"  # one atom: draws of a constant are that constant
+    return "bernoulli" if auto and n_values == 2 else None
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """One choice of observation models."""
+
+    families: list[str]
+    smoothing: float
+
+
 class _Run:
     """What one training leaves: the network kept, its validation score and history."""
 
@@ -426,7 +460,7 @@ class _Trainer:
         validation: NDArray[np.intp],
         seed: int,
     ) -> None:
-        self.model, self.seed = model, seed
+        self.model, self.seed, self.all_values = model, seed, values
         self.device = resolve_device(model.device)
         self.train_values = values[train]
         self.train_data = TableData(*as_tensors(values[train]))
@@ -435,27 +469,25 @@ class _Trainer:
         self.cells = cells.to(self.device)
 
     def run_all(self) -> list[_Run]:
-        """Train every decoder; the first ones decide how the histogram is smoothed."""
-        model = self.model
-        undecided = "histogram" in model.families_ and model.histogram_smoothing is None
-        candidates = _SMOOTHINGS if undecided else (model.histogram_smoothing or 0.0,)
-        with self._progress(max(model.n_decoders, len(candidates))) as progress:
-            pilots = [self.run(i, s, progress) for i, s in enumerate(candidates)]
+        """Train one decoder with each candidate, then more with the best one."""
+        candidates, n_decoders = self.model._candidates(self.all_values), self.model.n_decoders
+        with self._progress(max(n_decoders, len(candidates))) as progress:
+            pilots = [self.run(i, candidate, progress) for i, candidate in enumerate(candidates)]
             order = sorted(range(len(pilots)), key=lambda i: pilots[i].score_)
             best = pilots[order[0]]
-            kept = [pilots[i] for i in order if pilots[i].score_ < _CLOSE * best.score_]
-            kept = (kept or [best])[: model.n_decoders]
-            for i in range(model.n_decoders - len(kept)):
+            kept = [best] + [
+                pilots[i] for i in order[1:n_decoders] if pilots[i].score_ < _CLOSE * best.score_
+            ]
+            for i in range(n_decoders - len(kept)):
                 kept.append(self.run(len(pilots) + i, candidates[order[0]], progress))
         return kept
 
-    def run(self, index: int, smoothing: float, progress: tqdm) -> _Run:
+    def run(self, index: int, candidate: _Candidate, progress: tqdm) -> _Run:
         """Train one decoder."""
         model = self.model
         seed = derive_seed(self.seed, 2, index)
-        likelihood = ColumnLikelihoods(
-            model.families_, {"histogram": {"smoothing": smoothing}}
-        ).fit_columns(self.train_values)
+        options = {"histogram": {"smoothing": candidate.smoothing}}
+        likelihood = ColumnLikelihoods(candidate.families, options).fit_columns(self.train_values)
         network = model._network(likelihood, torch_generator(seed))
         average = AverageWeights(model.average_decay)
         best = KeepBest(self.cells, average, model.patience, lambda: progress.update())

@@ -18,6 +18,7 @@ from ._objectives import elbo
 from ._result import InferenceResult
 from ._schedule import SCHEDULES, Schedule
 from .posteriors import Posterior, PosteriorFamily
+from .posteriors._base import normal_from_uniform
 
 __all__ = ["fit_posterior"]
 
@@ -190,7 +191,7 @@ class _Loop:
 
     def _normal(self, n: int, dim: int, seed: int) -> Tensor:
         u = sobol_uniform(n, dim, seed)
-        return torch.special.ndtri(u).to(self.target.device, self.target.dtype)
+        return normal_from_uniform(u).to(self.target.device, self.target.dtype)
 
     def _empty_slots(self) -> _Slots:
         n, like = self.n_slots, self.out_parameters
@@ -245,6 +246,7 @@ class _Loop:
         step = slots.step.to(gradient.dtype).unsqueeze(1)
         size = slots.learning_rate.unsqueeze(1) / (1 - _BETA1**step)
         spread = (slots.second_moment / (1 - _BETA2**step)).sqrt_().add_(_EPSILON)
+        size = size * self.family.step_scale(slots.step).to(size)
         slots.parameters += size * slots.first_moment / spread
 
     def _check_finite(self) -> None:
@@ -277,11 +279,13 @@ def _whiten(points: Tensor) -> Tensor:
     if n_points == 1:
         return points
     factor = torch.linalg.cholesky(covariance)
-    return torch.linalg.solve_triangular(factor, centred.T, upper=False).T
+    whitened: Tensor = torch.linalg.solve_triangular(factor, centred.T, upper=False).T
+    return whitened
 
 
 def _rotation(n_dims: int, seed: int) -> Tensor:
     """Return a random orthogonal matrix, (L, L)."""
     generator = torch_generator(seed)
     q, r = torch.linalg.qr(torch.randn(n_dims, n_dims, generator=generator, dtype=torch.float64))
-    return q * r.diag().sign()
+    rotation: Tensor = q * r.diag().sign()
+    return rotation

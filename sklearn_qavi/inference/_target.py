@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -15,11 +15,11 @@ Decode = Callable[[Tensor], Tensor]
 class Likelihood(Protocol):
     """The observation model that follows the decoder."""
 
-    def prepare(self, x: Tensor) -> tuple[Tensor, ...]:
+    def prepare(self, x: Tensor) -> Any:
         """Do once a row what does not depend on the code, e.g. finding the bin of a value."""
         ...
 
-    def log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
+    def log_prob(self, params: Tensor, prepared: Any) -> Tensor:
         """Return the log density of each feature in nats, (..., B, D)."""
         ...
 
@@ -28,7 +28,7 @@ class Likelihood(Protocol):
 class _DecoderBlock:
     decode: Decode
     likelihood: Likelihood
-    prepared: tuple[Tensor, ...]
+    prepared: Any
     observed: Tensor
 
     def __call__(self, z: Tensor) -> Tensor:

@@ -41,7 +41,8 @@ def select_training_rows(observed: NDArray[np.bool_], training_rows: str) -> NDA
         If "auto" turned to incomplete rows.
     """
     n_rows = len(observed)
-    complete, some = observed.all(axis=1), observed.any(axis=1)
+    count = observed.sum(axis=1)
+    complete, some = count == observed.shape[1], count > 0
     n_complete = int(complete.sum())
     enough = n_complete >= max(_MIN_COMPLETE_ROWS, _MIN_COMPLETE_SHARE * n_rows)
     if training_rows == "complete":

@@ -72,9 +72,7 @@ def test_running_out_of_steps_is_reported_row_by_row() -> None:
 
 
 def test_paper_schedule_takes_its_300_steps_of_100_draws() -> None:
-    result = fit_posterior(
-        _target(_rows(3)), GaussianPosterior(3), schedule=SCHEDULES["paper"]
-    )
+    result = fit_posterior(_target(_rows(3)), GaussianPosterior(3), schedule=SCHEDULES["paper"])
     assert (result.n_iter == 300).all()
     assert (result.n_evaluations == 30_000).all()
     assert result.converged.all()
@@ -94,13 +92,18 @@ def _fresh_bound(target: FunctionTarget, parameters: Tensor) -> Tensor:
     from sklearn_qavi.inference._objectives import elbo
 
     noise = torch.randn(2000, 1, 3, generator=torch_generator(9))
-    return elbo(target.block(torch.arange(len(parameters))), GaussianPosterior(3), parameters, noise)
+    return elbo(
+        target.block(torch.arange(len(parameters))), GaussianPosterior(3), parameters, noise
+    )
 
 
 def test_beta_weighs_the_divergence_from_the_prior() -> None:
     target = _target(3.0 * _rows(20))
     spread = [
-        fit_posterior(target, GaussianPosterior(3), beta=beta).posterior.moments()[0].square().mean()
+        fit_posterior(target, GaussianPosterior(3), beta=beta)
+        .posterior.moments()[0]
+        .square()
+        .mean()
         for beta in (0.1, 1.0, 20.0)
     ]
     assert spread[0] > spread[1] > spread[2]

@@ -83,9 +83,7 @@ def test_expressive_families_recover_correlated_posteriors(
         assert evidence - gap < float(result.bound[i]) < evidence + 0.02
 
 
-@pytest.mark.parametrize(
-    "family", [GaussianPosterior(2), FlowPosterior(2), MixturePosterior(2, 8)]
-)
+@pytest.mark.parametrize("family", [GaussianPosterior(2), FlowPosterior(2), MixturePosterior(2, 8)])
 def test_missing_features_follow_their_exact_conditional(
     linear_gaussian: LinearGaussian, family: PosteriorFamily
 ) -> None:

@@ -28,6 +28,21 @@ POSTERIORS: dict[str, tuple[type[PosteriorFamily], tuple[str, ...]]] = {
 
 
 def make_posterior(name: str, latent_dim: int, **options: Any) -> PosteriorFamily:
-    """Return the family behind an option string; options it does not read are ignored."""
+    """Return the family behind an option string.
+
+    Parameters
+    ----------
+    name : {"gaussian", "mixture", "flow"}
+        Option string.
+    latent_dim : int
+        Size L of the latent code.
+    **options : dict
+        ``n_components``, ``n_flow_layers``; those that the family does not read are ignored.
+
+    Returns
+    -------
+    family : PosteriorFamily
+        The family.
+    """
     family, reads = POSTERIORS[name]
     return family(latent_dim, **{key: options[key] for key in reads})

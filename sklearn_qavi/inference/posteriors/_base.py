@@ -26,7 +26,8 @@ def standard_normal_log_prob(z: Tensor) -> Tensor:
 
 def normal_from_uniform(u: Tensor) -> Tensor:
     """Turn uniforms into standard normals by the inverse distribution function."""
-    return torch.special.ndtri(u)
+    normal: Tensor = torch.special.ndtri(u)
+    return normal
 
 
 def inverse_softplus(y: Tensor) -> Tensor:
@@ -111,6 +112,10 @@ class PosteriorFamily(ABC):
     @abstractmethod
     def initialise(self, start: Start) -> Tensor:
         """Return the first parameters of a block, (B, P)."""
+
+    def step_scale(self, step: Tensor) -> Tensor:
+        """Return what a row's step size is multiplied by, (B, 1) or (B, P), at steps (B,)."""
+        return torch.ones_like(step).unsqueeze(1)
 
     @abstractmethod
     def rsample(self, parameters: Tensor, noise: Tensor) -> Tensor:

@@ -95,9 +95,12 @@ class FlowPosterior(PosteriorFamily):
         """Start at the Gaussian start: the flow's output weights are zero, its input random."""
         n_rows = start.mean.shape[0]
         n_l, n_h = self.latent_dim, self.hidden_size
-        into = torch.randn(
-            self.n_flow_layers, n_l * n_h, generator=torch_generator(0), dtype=torch.float64
-        ).to(start.mean) / max(n_l, 1) ** 0.5
+        into = (
+            torch.randn(
+                self.n_flow_layers, n_l * n_h, generator=torch_generator(0), dtype=torch.float64
+            ).to(start.mean)
+            / max(n_l, 1) ** 0.5
+        )
         layers = []
         for layer in range(self.n_flow_layers):
             rest = start.mean.new_zeros(sum(self._layer_sizes) - n_l * n_h)

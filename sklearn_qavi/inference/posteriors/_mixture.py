@@ -11,6 +11,7 @@ from ._base import Draws, PosteriorFamily, Start, inverse_softplus, normal_from_
 __all__ = ["MixturePosterior"]
 
 _LOG_2PI = 1.8378770664093453
+_WEIGHT_WARM_UP = 24  # steps
 _ESTIMATORS = ("stratified", "implicit")
 
 
@@ -87,19 +88,31 @@ class MixturePosterior(PosteriorFamily):
     def initialise(self, start: Start) -> Tensor:
         """Spread the components of each row over the prior codes that explain this row.
 
-        The codes are resampled systematically with the row's own tempered likelihood as weights,
-        so the components of row i surround row i's start and repeat a code only if it dominates.
+        The first component starts at the row's best code, each next one at the code that is both
+        likely and far from those taken (greedy k-means++), so distinct hypotheses each get one.
         """
         n_rows, n_c = start.mean.shape[0], self.n_components
-        weight = torch.softmax(start.log_likelihood / 4.0, dim=0).T
-        position = (torch.arange(n_c).to(weight) + 0.5) / n_c
-        index = torch.searchsorted(weight.cumsum(-1).contiguous(), position.repeat(n_rows, 1))
-        # half-way between the row's own start and the code keeps bad codes from costing much
-        codes = start.codes[index.clamp(max=len(start.codes) - 1)]
-        mean = 0.5 * (codes + start.mean.unsqueeze(1))
+        distance = torch.cdist(start.codes, start.codes)
+        # tempered, so that codes near a mode count although none of them hits it
+        score = torch.log_softmax(start.log_likelihood / 4.0, dim=0).T
+        taken = [score.argmax(1)]
+        nearest = distance[taken[0]]
+        for _ in range(n_c - 1):
+            taken.append((score + 2.0 * nearest.clamp_min(1e-6).log()).argmax(1))
+            nearest = nearest.minimum(distance[taken[-1]])
+        mean = start.codes[torch.stack(taken, dim=1)]
         raw_scale = inverse_softplus(start.scale).unsqueeze(1).expand_as(mean)
         logits = mean.new_zeros(n_rows, n_c)
         return torch.cat([logits, mean.flatten(1), raw_scale.flatten(1)], dim=-1)
+
+    def step_scale(self, step: Tensor) -> Tensor:
+        """Hold the weights for the first steps: a component that starts off its mode needs time.
+
+        Its weight would otherwise be gone before its mean has arrived.
+        """
+        moves = torch.ones(1, self.n_parameters, device=step.device)
+        moves[:, : self.n_components] = 0.0
+        return torch.where(step.unsqueeze(1) <= _WEIGHT_WARM_UP, moves, 1.0)
 
     def rsample(self, parameters: Tensor, noise: Tensor) -> Tensor:
         """Return codes (S, B, L) from noise (S, B or 1, 1 + L).
@@ -158,7 +171,7 @@ class MixturePosterior(PosteriorFamily):
         log_weight, mean, scale = self._split(parameters)
         with torch.no_grad():
             value = self.rsample(parameters, noise)
-        z = _ImplicitMixture.apply(value, log_weight.detach(), mean, scale)
+        z = _ImplicitMixture.apply(value, log_weight.detach(), mean, scale)  # type: ignore[no-untyped-call]
         n_draws = z.shape[0]
         # log q of fixed codes, with gradients to the weights alone
         log_q = torch.logsumexp(

@@ -152,7 +152,8 @@ def test_flow_starts_at_its_gaussian_start() -> None:
     noise = torch.randn(7, 1, 3, generator=torch_generator(1))
     # the order of the dimensions is reversed by every layer, twice is none
     torch.testing.assert_close(
-        flow.rsample(flow.initialise(start), noise), gaussian.rsample(gaussian.initialise(start), noise)
+        flow.rsample(flow.initialise(start), noise),
+        gaussian.rsample(gaussian.initialise(start), noise),
     )
 
 

@@ -1,0 +1,656 @@
+"""QAVIImputer: the contract with missing cells, bad input, pipelines, models handed in."""
+
+import pickle
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+from sklearn.impute import IterativeImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from _linear_gaussian import LinearGaussian
+from sklearn_qavi import QAVIImputer
+from sklearn_qavi.exceptions import (
+    ExtremeValueWarning,
+    IncompleteTrainingDataWarning,
+    InferenceConvergenceWarning,
+    InferenceDivergedError,
+    TrainingDivergedError,
+)
+from sklearn_qavi.generative import PretrainedDecoder, TabularVAE
+from sklearn_qavi.inference import Schedule
+
+Array = NDArray[np.float64]
+POSTERIORS = ["gaussian", "mixture", "flow"]
+# these models are too short to settle, and rows may need more than the steps that a test allows
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def quick_model(**options: Any) -> TabularVAE:
+    options = {
+        "latent_dim": 3,
+        "hidden_layer_sizes": (32,),
+        "histogram_smoothing": 0.0,
+        "n_decoders": 2,
+        "max_epochs": 8,
+        "steps_per_epoch": 15,
+        **options,
+    }
+    return TabularVAE(**options)
+
+
+def quick(**options: Any) -> QAVIImputer:
+    options = {
+        "generative_model": quick_model(),
+        "training_rows": "all",
+        "n_components": 2,
+        "max_iter": 60,
+        "random_state": 0,
+        **options,
+    }
+    return QAVIImputer(**options)
+
+
+def hide(X: Array, rate: float = 0.3, seed: int = 0) -> Array:
+    missing = np.random.default_rng(seed).random(X.shape) < rate
+    return np.where(missing, np.nan, X)
+
+
+@pytest.fixture(scope="module")
+def X() -> Array:  # noqa: N802
+    return load_iris().data
+
+
+@pytest.fixture(scope="module")
+def holes(X: Array) -> Array:
+    holes = hide(X)
+    holes[7] = np.nan  # a row without any observed cell
+    return holes
+
+
+@pytest.fixture(scope="module")
+def fitted(holes: Array) -> dict[str, QAVIImputer]:
+    """One trained model under each posterior."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = quick_model(random_state=0).fit(holes[~np.isnan(holes).all(1)])
+    return {p: quick(generative_model=model, posterior=p).fit(holes) for p in POSTERIORS}
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+class TestRowsStandAlone:
+    """scikit-learn's row checks use complete rows; these have missing cells."""
+
+    def test_a_subset_of_rows_gets_the_same_bits(
+        self, fitted: dict[str, QAVIImputer], holes: Array, posterior: str
+    ) -> None:
+        imputer = fitted[posterior]
+        completed = imputer.transform(holes)
+        for rows in (slice(0, 1), slice(3, 40), slice(100, None)):
+            np.testing.assert_array_equal(imputer.transform(holes[rows]), completed[rows])
+
+    def test_the_order_of_rows_does_not_matter(
+        self, fitted: dict[str, QAVIImputer], holes: Array, posterior: str
+    ) -> None:
+        imputer = fitted[posterior]
+        order = np.random.default_rng(1).permutation(len(holes))
+        completed = imputer.transform(holes)
+        np.testing.assert_array_equal(imputer.transform(holes[order]), completed[order])
+
+    def test_batch_size_n_jobs_and_repetition_do_not_matter(
+        self, fitted: dict[str, QAVIImputer], holes: Array, posterior: str
+    ) -> None:
+        imputer = fitted[posterior]
+        completed, draws = imputer.transform(holes), imputer.sample(holes, n=3)
+        np.testing.assert_array_equal(imputer.transform(holes), completed)
+        for option in ({"batch_size": 1}, {"batch_size": 50}, {"n_jobs": 2}):
+            other = pickle.loads(pickle.dumps(imputer)).set_params(**option)
+            np.testing.assert_array_equal(other.transform(holes), completed)
+            np.testing.assert_array_equal(other.sample(holes, n=3), draws)
+
+    def test_pickles_and_clones_agree(
+        self, fitted: dict[str, QAVIImputer], holes: Array, posterior: str
+    ) -> None:
+        imputer = fitted[posterior]
+        completed = imputer.transform(holes)
+        again = pickle.loads(pickle.dumps(imputer))
+        np.testing.assert_array_equal(again.transform(holes), completed)
+        np.testing.assert_array_equal(clone(imputer).fit(holes).transform(holes), completed)
+
+    def test_observed_cells_are_bit_identical_in_every_draw(
+        self, fitted: dict[str, QAVIImputer], holes: Array, posterior: str
+    ) -> None:
+        draws = fitted[posterior].sample(holes, n=100)
+        assert draws.shape == (100, *holes.shape)
+        observed = ~np.isnan(holes)
+        for draw in draws:
+            assert draw[observed].tobytes() == holes[observed].tobytes()
+        assert np.isfinite(draws).all()
+        # and the missing ones vary
+        assert (draws.std(0)[~observed] > 0).mean() > 0.95
+
+
+def test_training_twice_gives_the_same_answer(holes: Array) -> None:
+    first, second = (quick().fit(holes).transform(holes) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first, quick(random_state=1).fit(holes).transform(holes))
+
+
+def test_sample_without_a_table_completes_the_one_seen_in_fit(
+    fitted: dict[str, QAVIImputer], holes: Array
+) -> None:
+    imputer = fitted["gaussian"]
+    np.testing.assert_array_equal(imputer.sample(n=100), imputer.sample(holes, n=100))
+
+
+def test_fewer_draws_are_the_first_of_more(fitted: dict[str, QAVIImputer], holes: Array) -> None:
+    imputer = fitted["gaussian"]
+    np.testing.assert_array_equal(imputer.sample(holes, n=3), imputer.sample(holes, n=7)[:3])
+
+
+def test_no_draws_is_an_empty_array(fitted: dict[str, QAVIImputer], holes: Array) -> None:
+    assert fitted["gaussian"].sample(holes, n=0).shape == (0, *holes.shape)
+
+
+@pytest.mark.parametrize("n", [-1, 1.5, "3", None, True])
+def test_a_wrong_number_of_draws_is_an_error(
+    fitted: dict[str, QAVIImputer], holes: Array, n: Any
+) -> None:
+    with pytest.raises(ValueError, match="n must be a whole number of at least 0"):
+        fitted["gaussian"].sample(holes, n=n)
+
+
+def test_draws_spread_like_the_intervals_and_the_mean_is_their_middle(
+    fitted: dict[str, QAVIImputer], X: Array, holes: Array
+) -> None:
+    imputer, missing = fitted["gaussian"], np.isnan(holes)
+    draws = imputer.sample(holes, n=400)
+    lower, upper = imputer.predict_interval(holes, alpha=0.2)
+    inside = ((draws >= lower) & (draws <= upper)).mean(0)[missing]
+    assert inside.mean() == pytest.approx(0.8, abs=0.03)
+    np.testing.assert_array_equal(lower[~missing], holes[~missing])
+    np.testing.assert_array_equal(upper[~missing], holes[~missing])
+    error = (draws.mean(0) - imputer.transform(holes))[missing] / draws.std(0)[missing].clip(0.05)
+    assert np.abs(error).mean() < 0.1
+
+
+@pytest.mark.parametrize("strategy", ["mean", "median", "mode", "draw"])
+def test_strategies_fill_in_what_they_name(
+    fitted: dict[str, QAVIImputer], holes: Array, strategy: str
+) -> None:
+    imputer = clone(fitted["gaussian"]).set_params(strategy=strategy).fit(holes)
+    completed, missing = imputer.transform(holes), np.isnan(holes)
+    draws = imputer.sample(holes, n=600)
+    if strategy == "draw":
+        np.testing.assert_array_equal(completed, draws[0])
+    elif strategy == "mode":
+        near = np.abs(draws - completed) < 0.25 * draws.std(0).clip(1e-6)
+        far = np.abs(draws - (completed + 2 * draws.std(0))) < 0.25 * draws.std(0).clip(1e-6)
+        assert near.mean(0)[missing].mean() > 2 * far.mean(0)[missing].mean()
+    else:
+        middle = {"mean": draws.mean(0), "median": np.median(draws, axis=0)}[strategy]
+        error = np.abs(completed - middle)[missing] / draws.std(0)[missing].clip(0.05)
+        assert error.mean() < 0.12
+
+
+def test_sample_posterior_returns_the_first_draw(
+    fitted: dict[str, QAVIImputer], holes: Array
+) -> None:
+    imputer = clone(fitted["gaussian"]).set_params(sample_posterior=True).fit(holes)
+    np.testing.assert_array_equal(imputer.transform(holes), imputer.sample(holes, n=1)[0])
+
+
+def test_infer_reports_each_row(fitted: dict[str, QAVIImputer], holes: Array) -> None:
+    pooled = fitted["gaussian"].infer(holes)
+    for values in (pooled.bound, pooled.n_iter, pooled.n_evaluations, pooled.converged):
+        assert values.shape == (len(holes),)
+    # nothing observed: the bound on log p(nothing) = 0 is reached by the prior
+    assert pooled.bound[7] == pytest.approx(0.0, abs=0.02)
+    assert len(pooled.members) == 2
+    with pytest.raises(NotFittedError):
+        quick().infer(holes)
+
+
+def test_a_row_without_observed_cells_gets_draws_from_the_prior_predictive(
+    fitted: dict[str, QAVIImputer], X: Array, holes: Array
+) -> None:
+    draws = fitted["gaussian"].sample(holes, n=2000)[:, 7]
+    assert (np.abs(draws.mean(0) - X.mean(0)) < 0.5 * X.std(0)).all()
+    assert (draws.std(0) > 0.5 * X.std(0)).all()
+
+
+def test_imputation_learns_from_the_other_columns(X: Array) -> None:
+    """Petal length is nearly a function of petal width: far better than the column's mean."""
+    holes = X.copy()
+    holes[::3, 2] = np.nan
+    imputer = quick(generative_model=quick_model(max_epochs=40, n_decoders=1)).fit(holes)
+    error = (imputer.transform(holes) - X)[::3, 2]
+    assert np.sqrt((error**2).mean()) < 0.35 * X[:, 2].std()
+
+
+def test_score_prefers_a_better_model(X: Array) -> None:
+    poor = quick(generative_model=quick_model(max_epochs=1, steps_per_epoch=1)).fit(X)
+    good = quick(generative_model=quick_model(max_epochs=40)).fit(X)
+    assert good.score(X) > poor.score(X) + 0.2
+    assert good.score(X) == good.score(X)
+    with pytest.raises(ValueError, match="no row of X has two"):
+        good.score(np.where(np.arange(4) == 0, X[:5], np.nan))
+
+
+class TestLikeIterativeImputer:
+    """Options that both have behave the same way."""
+
+    def _both(self, **options: Any) -> tuple[QAVIImputer, IterativeImputer]:
+        return quick(**options), IterativeImputer(max_iter=2, **options)
+
+    @pytest.mark.filterwarnings("ignore:Skipping features without any observed:UserWarning")
+    def test_empty_columns(self, holes: Array) -> None:
+        holes = np.column_stack([holes, np.full(len(holes), np.nan)])
+        for keep in (False, True):
+            ours, theirs = self._both(keep_empty_features=keep)
+            completed, expected = ours.fit_transform(holes), theirs.fit_transform(holes)
+            assert completed.shape == expected.shape
+            np.testing.assert_array_equal(
+                ours.get_feature_names_out(), theirs.get_feature_names_out()
+            )
+            if keep:
+                np.testing.assert_array_equal(completed[:, 4], expected[:, 4])
+
+    def test_a_column_that_was_empty_at_fit_stays_dropped(self, holes: Array) -> None:
+        empty = np.column_stack([holes, np.full(len(holes), np.nan)])
+        later = np.column_stack([holes, np.arange(len(holes), dtype=float)])
+        ours = quick().fit(empty)
+        assert ours.transform(later).shape == (150, 4)
+        assert ours.sample(later, n=2).shape == (2, 150, 4)
+
+    def test_bounds(self, holes: Array, X: Array) -> None:
+        low, high = [4.9, -np.inf, -np.inf, -np.inf], [np.inf, 3.0, np.inf, np.inf]
+        imputer = quick(min_value=low, max_value=high).fit(holes)
+        missing = np.isnan(holes)
+        for completed in imputer.sample(holes, n=5):
+            assert (completed[missing[:, 0], 0] >= 4.9).all()
+            assert (completed[missing[:, 1], 1] <= 3.0).all()
+        # observed values out of bounds stay
+        assert (imputer.transform(holes)[~missing[:, 0], 0] < 4.9).any()
+
+    @pytest.mark.parametrize(
+        ("low", "high", "message"),
+        [(2.0, 1.0, "min_value >= max_value"), ([0.0, 1.0], np.inf, "should be of shape")],
+    )
+    def test_wrong_bounds(self, holes: Array, low: Any, high: Any, message: str) -> None:
+        for imputer in self._both(min_value=low, max_value=high):
+            with pytest.raises(ValueError, match=message):
+                imputer.fit(holes)
+
+    def test_indicator(self, holes: Array) -> None:
+        frame = pd.DataFrame(holes, columns=list("abcd"))
+        frame["full"] = 1.0 * np.arange(len(frame))
+        ours, theirs = self._both(add_indicator=True)
+        completed, expected = ours.fit_transform(frame), theirs.fit_transform(frame)
+        np.testing.assert_array_equal(completed[:, 5:], expected[:, 5:])
+        np.testing.assert_array_equal(ours.get_feature_names_out(), theirs.get_feature_names_out())
+        np.testing.assert_array_equal(ours.sample(frame, n=2)[1][:, 5:], expected[:, 5:])
+
+    def test_other_markers_of_missing_cells(self, holes: Array) -> None:
+        marked = np.where(np.isnan(holes), -1.0, holes)
+        with_nan = quick().fit(holes).transform(holes)
+        np.testing.assert_array_equal(
+            quick(missing_values=-1).fit(marked).transform(marked), with_nan
+        )
+        with pytest.raises(ValueError, match="contains NaN"):
+            quick(missing_values=-1).fit(holes)
+
+    @pytest.mark.parametrize("container", ["pandas", "polars"])
+    def test_set_output(self, holes: Array, container: str) -> None:
+        frame = pd.DataFrame(holes, columns=list("abcd"), index=np.arange(150) + 1000)
+        table = frame if container == "pandas" else pl.from_pandas(frame)
+        imputer = quick().set_output(transform=container).fit(table)
+        completed = imputer.transform(table)
+        draws = imputer.sample(table, n=3)
+        again = imputer.sample(n=3)
+        assert isinstance(draws, list)
+        lower, upper = imputer.predict_interval(table)
+        for part in [completed, *draws, *again, lower, upper]:
+            assert type(part) is type(table)
+            assert list(part.columns) == list("abcd")
+        if container == "pandas":
+            for part in [completed, *draws, *again]:
+                assert part.index.equals(frame.index)
+            assert draws[1].equals(again[1])
+
+    def test_float32_stays_float32(self, holes: Array) -> None:
+        table = holes.astype(np.float32)
+        imputer = quick().fit(table)
+        assert imputer.transform(table).dtype == np.float32
+        assert imputer.sample(table, n=1).dtype == np.float32
+
+
+@pytest.fixture(scope="module")
+def table() -> tuple[Array, NDArray[np.int64]]:
+    data = load_breast_cancer()
+    return hide(data.data[:240, :8], 0.2), data.target[:240]
+
+
+class TestPipelines:
+    def test_cross_val_score_with_a_flow(self, table: tuple[Array, NDArray[np.int64]]) -> None:
+        pipe = Pipeline(
+            [
+                ("impute", quick(posterior="flow", max_iter=36)),
+                ("scale", StandardScaler()),
+                ("clf", LogisticRegression()),
+            ]
+        )
+        assert cross_val_score(pipe, *table, cv=3).mean() > 0.85
+
+    def test_grid_over_inference_parameters_trains_once_a_fold(
+        self, table: tuple[Array, NDArray[np.int64]], tmp_path: Any, monkeypatch: Any
+    ) -> None:
+        trained = []
+        fit = TabularVAE.fit
+
+        def counted(self: TabularVAE, X: Any, y: Any = None) -> TabularVAE:
+            trained.append(len(X))
+            return fit(self, X, y)
+
+        monkeypatch.setattr(TabularVAE, "fit", counted)
+        pipe = Pipeline(
+            [
+                ("impute", quick(posterior="mixture", max_iter=24, memory=str(tmp_path))),
+                ("clf", LogisticRegression(max_iter=5000)),
+            ]
+        )
+        grid = {"impute__beta": [0.5, 1.0], "impute__n_components": [1, 2]}
+        search = GridSearchCV(pipe, grid, cv=2).fit(*table)
+        assert search.best_score_ > 0.8
+        assert set(search.best_params_) == set(grid)
+        assert len(trained) == 3  # two folds and the final fit
+
+    def test_grid_of_the_imputer_alone(self, table: tuple[Array, NDArray[np.int64]]) -> None:
+        grid = {"beta": [1.0, 30.0], "generative_model__latent_dim": [2]}
+        search = GridSearchCV(quick(), grid, cv=2).fit(table[0])
+        assert search.best_params_["beta"] == 1.0
+
+
+class TestModelsHandedIn:
+    def test_a_trained_model_is_not_trained_again(self, X: Array, holes: Array) -> None:
+        model = quick_model(random_state=3).fit(X)
+        before = [p.clone() for p in model.members_[0].parameters()]
+        imputer = QAVIImputer(generative_model=model, random_state=0).fit(holes)
+        assert imputer.generative_model_ is model
+        assert np.isfinite(imputer.transform(holes)).all()
+        after = list(model.members_[0].parameters())
+        assert all(a.equal(b) for a, b in zip(before, after, strict=True))
+
+    def test_an_unfitted_model_is_cloned(self, holes: Array) -> None:
+        model = quick_model()
+        imputer = quick(generative_model=model).fit(holes)
+        assert not hasattr(model, "members_")
+        assert imputer.generative_model_.latent_dim == 3
+
+    def test_a_bare_decoder_reaches_the_exact_conditional(
+        self, linear_gaussian: LinearGaussian
+    ) -> None:
+        model = linear_gaussian
+        decoder = model.decoder().train()
+        x = model.draw_rows(30, seed=3)
+        holes = hide(x, 0.4, seed=4)
+        imputer = QAVIImputer(
+            generative_model=decoder,
+            likelihood="gaussian",
+            posterior="flow",
+            random_state=0,
+        )
+        completed = imputer.fit(holes).transform(holes)
+        for i in np.flatnonzero(np.isnan(holes).any(1)):
+            mean, covariance = model.missing_given_observed(x[i], ~np.isnan(holes[i]))
+            error = np.abs(completed[i, np.isnan(holes[i])] - mean)
+            assert (error < 0.2 * np.sqrt(np.diag(covariance))).all()
+        assert decoder.training
+        assert imputer.n_iter_ == 0
+
+    def test_a_bare_decoder_keeps_its_gradient_flags(self, X: Array) -> None:
+        with torch.random.fork_rng():
+            decoder = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Linear(8, 8))
+        imputer = QAVIImputer(generative_model=decoder, likelihood="gaussian", random_state=0)
+        imputer.fit(X).transform(hide(X[:20]))
+        assert all(p.requires_grad and p.grad is None for p in decoder.parameters())
+
+    def test_a_bare_decoder_needs_its_likelihood_named(self, X: Array) -> None:
+        with torch.random.fork_rng():
+            decoder = torch.nn.Linear(2, 8)
+        with pytest.raises(ValueError, match="needs its likelihood named"):
+            QAVIImputer(generative_model=decoder, random_state=0).fit(X)
+
+    def test_a_model_of_other_columns_is_refused(self, X: Array) -> None:
+        model = quick_model(random_state=0).fit(X)
+        with pytest.raises(ValueError, match=r"has 4 columns, but X has 3"):
+            QAVIImputer(generative_model=model).fit(X[:, :3])
+
+    def test_an_imputed_value_that_overflows_is_an_error_that_names_its_column(
+        self, X: Array
+    ) -> None:
+        class Huge(torch.nn.Module):
+            latent_dim = 1
+
+            def forward(self, z: torch.Tensor) -> torch.Tensor:
+                out = 0.0 * z.expand(-1, 8)
+                return out + torch.tensor([0.0, 1e30, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+
+        model = PretrainedDecoder(Huge(), "gaussian", 4, scale=[1.0, 1e300, 1.0, 1.0])
+        holes = X.copy()
+        holes[0, 1] = np.nan
+        with pytest.raises(InferenceDivergedError, match=r"\['x1'\] are not finite in 1 row"):
+            QAVIImputer(generative_model=model, random_state=0).fit(X).transform(holes)
+
+    def test_a_decoder_that_returns_nan_is_an_error_that_names_rows(self, X: Array) -> None:
+        class Broken(torch.nn.Module):
+            latent_dim = 1
+
+            def forward(self, z: torch.Tensor) -> torch.Tensor:
+                return z.expand(-1, 8) / 0.0
+
+        holes = X.copy()
+        holes[3, 1] = np.nan
+        model = PretrainedDecoder(Broken(), "gaussian", 4)
+        with pytest.raises(InferenceDivergedError, match=r"of 1 row\(s\) is not finite"):
+            QAVIImputer(generative_model=model, random_state=0).fit(X).transform(holes)
+
+    def test_likelihood_is_passed_to_the_default_model(self, X: Array) -> None:
+        imputer = quick(likelihood="student_t").fit(X)
+        assert imputer.generative_model_.families_ == [["student_t"] * 4] * 2
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("frame", "named"),
+        [
+            (pd.DataFrame({"a": [1.0, 2, 3, 4, 5, 6], "t": list("uvwxyz")}), "t"),
+            (
+                pd.DataFrame({"a": np.arange(6.0), "day": pd.date_range("2020-01-01", periods=6)}),
+                "day",
+            ),
+            (pd.DataFrame({"a": np.arange(6.0), "c": pd.Categorical(list("xyxyxy"))}), "c"),
+            (pl.DataFrame({"a": np.arange(6.0), "t": list("uvwxyz")}), "t"),
+        ],
+    )
+    def test_text_and_dates_name_their_column(self, frame: Any, named: str) -> None:
+        with pytest.raises(ValueError, match=rf"\['{named}'\] are not numeric.*Encode"):
+            quick().fit(frame)
+
+    def test_nullable_and_object_numbers_work(self, holes: Array) -> None:
+        frame = pd.DataFrame(holes, columns=list("abcd"))
+        expected = quick().fit(frame).transform(frame)
+        nullable = frame.astype("Float64")
+        np.testing.assert_array_equal(quick().fit(nullable).transform(nullable), expected)
+        objects = frame.astype(object).where(frame.notna(), None)
+        np.testing.assert_array_equal(quick().fit(objects).transform(objects), expected)
+        integers = (frame * 10).round().astype("Int64")
+        assert np.isfinite(quick().fit(integers).transform(integers)).all()
+
+    def test_infinity_text_sparse_and_one_dimension(self, holes: Array) -> None:
+        import scipy.sparse
+
+        infinite = holes.copy()
+        infinite[3, 1] = np.inf
+        for bad, message in [
+            (infinite, "infinity"),
+            (np.array([["a", "b"]] * 10), "convert string to float"),
+            (holes[:, 0], "1D array"),
+        ]:
+            with pytest.raises(ValueError, match=message):
+                quick().fit(bad)
+        with pytest.raises(TypeError, match=r"[Ss]parse"):
+            quick().fit(scipy.sparse.csr_matrix(np.eye(10)))
+
+    def test_wrong_columns_at_transform(self, holes: Array) -> None:
+        frame = pd.DataFrame(holes, columns=list("abcd"))
+        imputer = quick().fit(frame)
+        with pytest.raises(ValueError, match="feature names"):
+            imputer.transform(frame[list("badc")])
+        with pytest.raises(ValueError, match="feature names"):
+            imputer.transform(frame.rename(columns={"a": "z"}))
+        with pytest.raises(ValueError, match="expecting 4 features"):
+            imputer.transform(holes[:, :3])
+
+    @pytest.mark.parametrize(
+        "option",
+        [
+            {"posterior": "normalising"},
+            {"beta": -1.0},
+            {"max_iter": 0},
+            {"n_components": 0},
+            {"tol": -0.1},
+            {"strategy": "best"},
+            {"training_rows": "some"},
+            {"batch_size": 0},
+            {"schedule": "fast"},
+        ],
+    )
+    def test_wrong_parameters_are_named(self, holes: Array, option: dict[str, Any]) -> None:
+        (name,) = option
+        with pytest.raises(ValueError, match=f"'{name}' parameter of QAVIImputer"):
+            quick(**option).fit(holes)
+
+    def test_a_device_that_is_not_there(self, holes: Array) -> None:
+        with pytest.raises(ValueError, match="device='mps:3' cannot be used here"):
+            quick(device="mps:3", generative_model=None).fit(holes)
+
+    def test_too_few_rows(self) -> None:
+        with pytest.raises(ValueError, match=r"at least 5 .*n_samples = 1"):
+            quick().fit([[1.0, 2.0]])
+        few = np.full((30, 3), np.nan)
+        few[:, 0] = np.arange(30.0)
+        few[:4] = np.arange(12.0).reshape(4, 3)
+        with pytest.raises(ValueError, match="at least 5 complete rows, got 4"):
+            quick(training_rows="complete").fit(few)
+
+    def test_every_column_empty(self) -> None:
+        with pytest.raises(ValueError, match="Every column is empty"):
+            quick().fit(np.full((10, 2), np.nan))
+
+    def test_one_column(self) -> None:
+        table = np.arange(40.0).reshape(-1, 1)
+        table[::4] = np.nan
+        completed = quick().fit(table).transform(table)
+        assert ((completed >= 0) & (completed <= 40)).all()
+
+    def test_constant_columns_come_back_constant(self, holes: Array) -> None:
+        for constant in (5.0, -1e9, 0.1 + 0.2):
+            table = np.column_stack([holes, np.where(np.isnan(holes[:, 0]), np.nan, constant)])
+            imputer = quick().fit(table)
+            np.testing.assert_allclose(imputer.sample(table, n=3)[:, :, 4], constant, rtol=1e-6)
+
+    def test_complete_tables_come_back_at_once(
+        self, fitted: dict[str, QAVIImputer], X: Array, monkeypatch: Any
+    ) -> None:
+        imputer = fitted["gaussian"]
+        monkeypatch.setattr("sklearn_qavi._imputer.DecoderPool.infer", None)
+        assert imputer.transform(X).tobytes() == X.tobytes()
+        assert imputer.sample(X, n=2).shape == (2, *X.shape)
+
+    def test_a_column_complete_at_fit_and_missing_later(self, X: Array) -> None:
+        imputer = quick().fit(X)
+        holes = X.copy()
+        holes[::2, 1] = np.nan
+        assert np.isfinite(imputer.transform(holes)).all()
+
+    @pytest.mark.parametrize("likelihood", ["auto", "student_t", "gaussian"])
+    def test_values_far_out_are_returned_with_a_warning(self, X: Array, likelihood: str) -> None:
+        imputer = quick(likelihood=likelihood).fit(X)
+        far = X[:5].copy()
+        far[0, 0], far[1, 2] = 1e12 * X[:, 0].std(), -1e300
+        far[:, 3] = np.nan
+        with pytest.warns(ExtremeValueWarning, match=r"\['x0', 'x2'\].*in 2 row"):
+            completed = imputer.transform(far)
+        np.testing.assert_array_equal(completed[:, :3], far[:, :3])
+        assert np.isfinite(completed).all()
+
+    def test_training_that_diverges_says_what_to_do(self, X: Array) -> None:
+        model = quick_model(learning_rate=1e30, likelihood="gaussian")
+        with pytest.raises(TrainingDivergedError, match="Lower learning_rate"):
+            quick(generative_model=model).fit(X)
+
+    def test_input_is_not_written_to(self, fitted: dict[str, QAVIImputer], holes: Array) -> None:
+        table = holes.copy()
+        table.flags.writeable = False
+        fitted["gaussian"].transform(table)
+        fitted["gaussian"].sample(table, n=2)
+        np.testing.assert_array_equal(table, holes)
+
+
+class TestWarnings:
+    def test_incomplete_training_rows_are_counted(self, holes: Array) -> None:
+        n_complete = int((~np.isnan(holes)).all(1).sum())
+        with pytest.warns(IncompleteTrainingDataWarning, match=f"{n_complete} of 150 rows are"):
+            quick(training_rows="auto").fit(holes)
+
+    def test_complete_rows_are_enough_without_a_warning(self, X: Array) -> None:
+        table = X.copy()
+        table[:20, 0] = np.nan
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", IncompleteTrainingDataWarning)
+            quick(training_rows="auto").fit(table)
+
+    def test_rows_that_did_not_converge_are_counted(
+        self, fitted: dict[str, QAVIImputer], holes: Array
+    ) -> None:
+        imputer = clone(fitted["gaussian"]).set_params(max_iter=1).fit(holes)
+        n_rows = int(np.isnan(holes).any(1).sum())
+        with pytest.warns(InferenceConvergenceWarning, match=f"of {n_rows} of {n_rows} incomplete"):
+            imputer.transform(holes)
+
+    def test_training_that_did_not_settle_is_told(self, X: Array) -> None:
+        with pytest.warns(ConvergenceWarning, match="Increase max_epochs"):
+            quick_model(max_epochs=2, random_state=0).fit(X)
+
+
+def test_schedules_can_be_handed_in(fitted: dict[str, QAVIImputer], holes: Array) -> None:
+    schedule = Schedule(max_iter=20, window=10, n_draws=2)
+    imputer = clone(fitted["gaussian"]).set_params(schedule=schedule, max_iter=None).fit(holes)
+    assert imputer.infer(holes).n_evaluations.max() <= 40
+
+
+def test_verbose_shows_progress(holes: Array, capsys: Any) -> None:
+    quick(generative_model=quick_model(verbose=1), verbose=1).fit(holes).transform(holes)
+    shown = capsys.readouterr().err
+    assert "training" in shown
+    assert "inference" in shown
+
+
+@pytest.mark.gpu
+def test_gpu_and_cpu_agree(fitted: dict[str, QAVIImputer], holes: Array) -> None:
+    imputer = fitted["gaussian"]
+    on_gpu = clone(imputer).set_params(device="cuda").fit(holes).transform(holes)
+    np.testing.assert_allclose(on_gpu, imputer.transform(holes), atol=0.05)
