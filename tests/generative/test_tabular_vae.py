@@ -1,0 +1,224 @@
+"""TabularVAE: what it learns, how it is kept, how it is saved."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.datasets import load_iris
+from sklearn.exceptions import ConvergenceWarning
+
+from sklearn_qavi import QAVIImputer
+from sklearn_qavi._random import torch_generator
+from sklearn_qavi.exceptions import ModelFormatError
+from sklearn_qavi.generative import GenerativeModel, TabularVAE
+from sklearn_qavi.generative._likelihoods import ColumnLikelihoods
+from sklearn_qavi.generative._network import TabularNetwork
+from sklearn_qavi.generative._training import HiddenCells, crps_of_hidden_cells
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def quick(**options: Any) -> TabularVAE:
+    options = {
+        "latent_dim": 2,
+        "hidden_layer_sizes": (24,),
+        "max_epochs": 12,
+        "n_decoders": 2,
+        "random_state": 0,
+        **options,
+    }
+    return TabularVAE(**options)
+
+
+@pytest.fixture(scope="module")
+def X() -> NDArray[np.float64]:  # noqa: N802
+    return load_iris().data
+
+
+@pytest.fixture(scope="module")
+def model(X: NDArray[np.float64]) -> TabularVAE:
+    return quick().fit(X)
+
+
+def test_a_fitted_model_follows_the_contract(model: TabularVAE, X: NDArray[np.float64]) -> None:
+    assert isinstance(model, GenerativeModel)
+    assert len(model.members_) == 2
+    values = model.standardise(X)
+    np.testing.assert_allclose(values.mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(values.std(0), 1)
+    np.testing.assert_allclose(model.unstandardise(values), X)
+
+
+def test_the_kept_epoch_has_the_best_score_and_the_kept_weights_reach_it(
+    X: NDArray[np.float64],
+) -> None:
+    model = quick(n_decoders=1, likelihood="student_t", max_epochs=30, patience=5).fit(X)
+    scores = [epoch["valid_crps"] for epoch in model.history_[0]]
+    assert len(scores) - 1 - int(np.argmin(scores)) <= 5
+    # the network that was kept, scored again on the same hidden cells
+    _, validation = model._split(len(X), _split_seed())
+    x = torch.tensor(model.standardise(X)[validation], dtype=torch.float32)
+    cells = HiddenCells.at_random(x, torch.ones_like(x).bool(), torch_generator(_cell_seed()))
+    total, count = crps_of_hidden_cells(model.members_[0], cells)
+    assert float(total.sum() / count.sum()) == pytest.approx(min(scores), abs=1e-6)
+
+
+def _seed() -> int:
+    from sklearn_qavi._random import seed_from
+
+    return seed_from(0)
+
+
+def _split_seed() -> int:
+    from sklearn_qavi._random import derive_seed
+
+    return derive_seed(_seed(), 0)
+
+
+def _cell_seed() -> int:
+    from sklearn_qavi._random import derive_seed
+
+    return derive_seed(_seed(), 1)
+
+
+def test_training_improves_on_the_untrained_network(X: NDArray[np.float64]) -> None:
+    history = quick(n_decoders=1, likelihood="student_t", max_epochs=40).fit(X).history_[0]
+    scores = [epoch["valid_crps"] for epoch in history]
+    assert min(scores) < 0.75 * scores[0]
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+
+
+def test_incomplete_rows_teach_as_well(X: NDArray[np.float64]) -> None:
+    """No row is complete, yet petal length is still learned from petal width."""
+    rng = np.random.default_rng(0)
+    holes = X.copy()
+    holes[np.arange(150), rng.integers(0, 4, 150)] = np.nan
+    model = quick(max_epochs=60, likelihood="student_t", n_decoders=1).fit(holes)
+    row = np.where(np.arange(4) == 2, np.nan, X[::10])
+    completed = QAVIImputer(generative_model=model, random_state=0).fit(X).transform(row)
+    error = completed[:, 2] - X[::10, 2]
+    assert np.sqrt((error**2).mean()) < 0.4 * X[:, 2].std()
+
+
+def test_bound_sums_over_observed_cells_only() -> None:
+    likelihood = ColumnLikelihoods(["gaussian"] * 3)
+    network = TabularNetwork(likelihood, 3, 2, (8,), "tanh", torch_generator(0))
+    x, observed = torch.randn(5, 3, generator=torch_generator(1)), torch.ones(5, 3).bool()
+    observed[:, 1] = False
+    zeros = torch.zeros(5, 2)
+
+    def bound(values: torch.Tensor) -> torch.Tensor:
+        fit, kl = network(values, observed, observed, 0.0 * values, zeros, ((values,),))
+        return fit - kl
+
+    changed = x.clone()
+    changed[:, 1] = 7.0
+    torch.testing.assert_close(bound(x), bound(changed))
+    changed[:, 0] = 7.0
+    assert not torch.allclose(bound(x), bound(changed))
+
+
+def test_auto_chooses_families_by_column_and_candidate() -> None:
+    rng = np.random.default_rng(0)
+    table = np.column_stack([rng.normal(size=60), rng.integers(0, 2, 60), np.full(60, 3.0)])
+    candidates = quick()._candidates(table)
+    assert [c.families for c in candidates] == [
+        ["student_t", "bernoulli", "histogram"],
+        ["histogram", "bernoulli", "histogram"],
+        ["histogram", "bernoulli", "histogram"],
+    ]
+    assert [c.smoothing for c in candidates] == [0.0, 0.0, 1.0]
+    assert len(quick(likelihood="histogram", histogram_smoothing=0.5)._candidates(table)) == 1
+    with pytest.raises(ValueError, match="for each of the 3 columns"):
+        quick(likelihood=["gaussian"])._candidates(table)
+
+
+def test_auto_prefers_the_histogram_on_atoms() -> None:
+    """Two columns that are zero half of the time, in the same rows."""
+    rng = np.random.default_rng(0)
+    on = rng.random(300) < 0.5
+    first = np.where(on, 3.0 + rng.gamma(2.0, size=300), 0.0)
+    second = np.where(on, 5.0 + rng.gamma(2.0, size=300), 0.0)
+    model = quick(n_decoders=1, max_epochs=60).fit(np.column_stack([first, second]))
+    assert model.families_ == [["histogram", "histogram"]]
+
+
+def test_same_seed_same_weights(X: NDArray[np.float64], model: TabularVAE) -> None:
+    again = quick().fit(X)
+    for first, second in zip(model.members_, again.members_, strict=True):
+        for a, b in zip(first.parameters(), second.parameters(), strict=True):
+            assert a.equal(b)
+    # members of one ensemble differ
+    weights = [next(iter(member.parameters())) for member in model.members_]
+    assert not weights[0].equal(weights[1])
+
+
+def test_training_that_still_improves_warns(X: NDArray[np.float64]) -> None:
+    with pytest.warns(ConvergenceWarning, match=r"2 of 2 decoder\(s\) still improved"):
+        quick(max_epochs=1).fit(X)
+
+
+class TestSaving:
+    @pytest.fixture
+    def folder(self, model: TabularVAE, tmp_path: Path) -> Path:
+        model.save(tmp_path / "vae")
+        return tmp_path / "vae"
+
+    def test_loaded_models_impute_the_same_bits(
+        self, model: TabularVAE, folder: Path, X: NDArray[np.float64]
+    ) -> None:
+        loaded = TabularVAE.load(folder)
+        holes = np.where(np.random.default_rng(0).random(X.shape) < 0.3, np.nan, X)
+        first, second = (
+            QAVIImputer(generative_model=m, random_state=0).fit(X).transform(holes)
+            for m in (model, loaded)
+        )
+        np.testing.assert_array_equal(first, second)
+        assert loaded.families_ == model.families_
+        assert loaded.history_ == model.history_
+        assert loaded.get_params()["latent_dim"] == 2
+
+    def test_the_description_is_readable(self, folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        assert config["kind"] == "TabularVAE"
+        assert config["config"]["parameters"]["latent_dim"] == 2
+        assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors"]
+
+    def test_broken_files_are_refused(self, folder: Path) -> None:
+        config, weights = folder / "config.json", folder / "model.safetensors"
+        text, blob = config.read_text(), weights.read_bytes()
+
+        def broken(message: str, *, new_text: str = text, new_blob: bytes = blob) -> None:
+            config.write_text(new_text)
+            weights.write_bytes(new_blob)
+            with pytest.raises(ModelFormatError, match=message):
+                TabularVAE.load(folder)
+
+        broken("cannot be read", new_blob=blob[: len(blob) // 2])
+        broken("cannot be read", new_text=text[:100])
+        broken("does not describe", new_text="[]")
+        newer = json.loads(text) | {"format_version": 99}
+        broken("Update sklearn_qavi", new_text=json.dumps(newer))
+        other = json.loads(text) | {"kind": "Other"}
+        broken("holds a Other, expected a TabularVAE", new_text=json.dumps(other))
+        wrong = json.loads(text)
+        wrong["tensors"]["mean"][1] = [9]
+        broken(r"first \['mean'\]", new_text=json.dumps(wrong))
+        narrow = json.loads(text)
+        narrow["config"]["parameters"]["hidden_layer_sizes"] = [7]
+        broken("do not fit its config", new_text=json.dumps(narrow))
+        del narrow["config"]["families"]
+        broken("lacks or misnames", new_text=json.dumps(narrow))
+
+    def test_missing_files_are_refused(self, folder: Path) -> None:
+        with pytest.raises(ModelFormatError, match="not a saved model"):
+            TabularVAE.load(folder / "nowhere")
+        (folder / "model.safetensors").unlink()
+        with pytest.raises(ModelFormatError, match="not a saved model"):
+            TabularVAE.load(folder)
+        shutil.rmtree(folder)
