@@ -54,6 +54,10 @@ class ColumnLikelihood(nn.Module, ABC):
     def fit_columns(self, x: NDArray[np.float64]) -> None:
         """Learn constants from training values (N, d), NaN where missing."""
 
+    def atoms(self, column: int) -> Tensor:
+        """Return the values of a column that have a mass of their own, in single precision."""
+        return torch.zeros(0)
+
     def prepare(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return what `log_prob` needs of the values (B, d), computed once a row."""
         return (x,)
@@ -148,6 +152,9 @@ class BernoulliLikelihood(ColumnLikelihood):
         levels = np.stack([np.nanmin(x, axis=0), np.nanmax(x, axis=0)], axis=1)
         self.levels = torch.as_tensor(levels, dtype=torch.float32)
 
+    def atoms(self, column: int) -> Tensor:
+        return self.levels[column]
+
     def prepare(self, x: Tensor) -> tuple[Tensor, ...]:
         return (torch.where(x > self.levels.mean(1), 1.0, -1.0),)
 
@@ -236,6 +243,9 @@ class HistogramLikelihood(ColumnLikelihood):
             self.is_atom[j] = (used >= n - len(atoms)) & (used < n)
             self.is_used[j] = used < n
         self.kernel = self._smoothing_kernel()
+
+    def atoms(self, column: int) -> Tensor:
+        return self.lower[column, self.is_atom[column]]
 
     def prepare(self, x: Tensor) -> tuple[Tensor, ...]:
         value = x.unsqueeze(-1)
@@ -382,6 +392,13 @@ class ColumnLikelihoods(nn.Module):
         for group, columns in zip(self.groups, self.columns, strict=True):
             group.fit_columns(x[:, columns])
         return self
+
+    def atoms(self, column: int) -> Tensor:
+        """Return the values of a column that have a mass of their own, in single precision."""
+        for group, columns in zip(self.groups, self.columns, strict=True):
+            if column in columns:
+                return group.atoms(columns.index(column))
+        raise IndexError(column)
 
     def prepare(self, x: Tensor) -> Prepared:
         """Return what `log_prob` needs of the values (B, D)."""

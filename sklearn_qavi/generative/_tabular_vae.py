@@ -103,6 +103,8 @@ class TabularVAE(BaseEstimator):
         The trained networks on the CPU.
     families_ : list of list of str
         For each decoder the observation model of each column.
+    atoms_ : list of list of float
+        For each column the values that draws take exactly, in original units.
     history_ : list of list of dict
         For each decoder and epoch the training loss (negative bound a row, in nats), the CRPS
         on hidden validation cells in standardised units, and seconds.
@@ -245,6 +247,7 @@ class TabularVAE(BaseEstimator):
         self.members_ = [run.network_.cpu() for run in runs]
         self.families_ = [member.likelihood.families for member in self.members_]
         self.likelihood_options_ = [member.likelihood.options for member in self.members_]
+        self.atoms_ = self._find_atoms(X)
         self.history_ = [run.history_ for run in runs]
         self.n_iter_ = max(len(history) for history in self.history_)
         self._warn_if_unsettled(runs)
@@ -276,9 +279,15 @@ class TabularVAE(BaseEstimator):
         Returns
         -------
         X : ndarray of shape (..., n_features)
-            In original units.
+            In original units; a draw of an atom is the training value itself, bit for bit.
         """
-        return values * self.scale_ + self.mean_
+        X = values * self.scale_ + self.mean_
+        for j, atoms in enumerate(self.atoms_):
+            if atoms:
+                place, drawn = self._single(np.array(atoms), j), values[..., j].astype(np.float32)
+                index = np.searchsorted(place, drawn).clip(max=len(atoms) - 1)
+                X[..., j] = np.where(place[index] == drawn, np.array(atoms)[index], X[..., j])
+        return X
 
     def save(self, folder: str | Path) -> None:
         """Write the trained model as safetensors weights and a readable JSON description.
@@ -293,6 +302,7 @@ class TabularVAE(BaseEstimator):
             "parameters": {k: v for k, v in self.get_params().items() if k != "random_state"},
             "families": self.families_,
             "likelihood_options": self.likelihood_options_,
+            "atoms": self.atoms_,
             "history": self.history_,
             "feature_names": getattr(self, "feature_names_in_", np.array([])).tolist(),
         }
@@ -325,7 +335,9 @@ class TabularVAE(BaseEstimator):
             model = cls(**config["parameters"])
             model.families_ = config["families"]
             model.likelihood_options_ = config["likelihood_options"]
+            model.atoms_ = config["atoms"]
             model.history_ = config["history"]
+            model.n_iter_ = max(len(history) for history in model.history_)
             model.mean_ = tensors.pop("mean").numpy()
             model.scale_ = tensors.pop("scale").numpy()
             model.n_features_in_ = len(model.mean_)
@@ -347,6 +359,20 @@ class TabularVAE(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+    def _single(self, values: NDArray[np.float64], column: int) -> NDArray[np.float32]:
+        """Return values of one column as the decoders know them, in single precision."""
+        return ((values - self.mean_[column]) / self.scale_[column]).astype(np.float32)
+
+    def _find_atoms(self, X: NDArray[np.float64]) -> list[list[float]]:
+        """Return the values of each column that a decoder may draw exactly, in original units."""
+        atoms: list[list[float]] = []
+        for j, column in enumerate(X.T):
+            levels = np.unique(column[~np.isnan(column)])
+            known = [member.likelihood.atoms(j).numpy() for member in self.members_]
+            exact = np.isin(self._single(levels, j), np.concatenate(known))
+            atoms.append(levels[exact].tolist())
+        return atoms
 
     def _module_list(self) -> nn.ModuleList:
         return nn.ModuleList(self.members_).eval().requires_grad_(False)
@@ -391,8 +417,8 @@ class TabularVAE(BaseEstimator):
             smooth = any(
                 f == "histogram" and n > 1 for f, n in zip(families, n_values, strict=True)
             )
-            fixed = self.histogram_smoothing
-            smoothings = ([fixed] if fixed is not None else _SMOOTHINGS) if smooth else [0.0]
+            given = self.histogram_smoothing
+            smoothings = ([given] if given is not None else _SMOOTHINGS) if smooth else [0.0]
             candidates += [_Candidate(families, smoothing) for smoothing in smoothings]
         return candidates
 
