@@ -25,6 +25,7 @@ from ._sklearn_compat import (
     Interval,
     StrOptions,
     check_feature_names_in,
+    clone_parametrized,
     fit_context,
     get_mask,
     get_output_config,
@@ -58,7 +59,7 @@ class QAVIImputer(BaseImputer):
     generative_model : None, TabularVAE, PretrainedDecoder or torch.nn.Module, default=None
         None trains a `TabularVAE`; an unfitted one is cloned and trained, so its parameters can be
         searched as ``generative_model__latent_dim``. A fitted model, or a bare decoder module
-        together with ``likelihood``, is used as it is and not trained.
+        together with ``likelihood``, is used as it is and not trained, in clones as well.
     likelihood : str, list of str or None, default=None
         Observation model of the columns. None leaves it to the model. For a bare module it names
         what the module's output means, see `PretrainedDecoder`, in original units.
@@ -172,7 +173,12 @@ class QAVIImputer(BaseImputer):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseImputer._parameter_constraints,
-        "generative_model": [None, nn.Module, PretrainedDecoder, HasMethods(["fit"])],
+        "generative_model": [
+            None,
+            nn.Module,
+            HasMethods(["fit"]),
+            HasMethods(["standardise", "unstandardise"]),
+        ],
         "likelihood": [None, str, list],
         "training_rows": [StrOptions({"auto", "complete", "all"})],
         "posterior": [StrOptions(set(POSTERIORS))],
@@ -494,6 +500,13 @@ class QAVIImputer(BaseImputer):
         kept = names if self.keep_empty_features else names[~self.encoder_.is_empty_]
         return self._concatenate_indicator_feature_names_out(kept, names)
 
+    def __sklearn_clone__(self) -> Self:
+        """Keep a trained model: cross-validation clones, and must not train it again."""
+        copied = clone_parametrized(self)
+        if isinstance(self.generative_model, GenerativeModel):
+            copied.generative_model = self.generative_model
+        return copied
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
@@ -527,6 +540,11 @@ class QAVIImputer(BaseImputer):
                     "QAVIImputer(generative_model=decoder, likelihood='gaussian')."
                 )
             model = PretrainedDecoder(model, self.likelihood, n_columns)
+        elif isinstance(model, GenerativeModel) and self.likelihood is not None:
+            raise ValueError(
+                "The generative model is trained and has its likelihood; pass likelihood=None, or "
+                "an unfitted model to be trained with another one."
+            )
         if isinstance(model, GenerativeModel):
             if model.n_features_in_ != n_columns:
                 raise ValueError(
@@ -617,7 +635,8 @@ class QAVIImputer(BaseImputer):
             )
         self._warn_unconverged(np.concatenate([converged for _, converged in done]))
         values = np.concatenate([value for value, _ in done], axis=1)
-        out[:, rows] = self.generative_model_.unstandardise(values) if units else values
+        with np.errstate(over="ignore"):  # `_finish` names the column of what overflows
+            out[:, rows] = self.generative_model_.unstandardise(values) if units else values
         return out
 
     def _point_summary(self) -> Callable[[PooledPosterior, NDArray[np.intp]], NDArray[np.float64]]:

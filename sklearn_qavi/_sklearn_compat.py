@@ -1,5 +1,6 @@
 """The only file that touches private names of scikit-learn."""
 
+from sklearn.base import _clone_parametrized as clone_parametrized
 from sklearn.base import _fit_context as fit_context
 from sklearn.impute._base import _BaseImputer as BaseImputer
 from sklearn.utils._mask import _get_mask as get_mask
@@ -16,6 +17,7 @@ __all__ = [
     "Options",
     "StrOptions",
     "check_feature_names_in",
+    "clone_parametrized",
     "fit_context",
     "get_mask",
     "get_output_config",

@@ -393,6 +393,19 @@ class TestModelsHandedIn:
         after = list(model.members_[0].parameters())
         assert all(a.equal(b) for a, b in zip(before, after, strict=True))
 
+    def test_nor_is_it_in_clones(self, X: Array, holes: Array, monkeypatch: Any) -> None:
+        model = quick_model(random_state=3).fit(X)
+        monkeypatch.setattr(TabularVAE, "fit", None)
+        imputer = QAVIImputer(generative_model=model, random_state=0, max_iter=24)
+        assert clone(imputer).fit(holes).generative_model_ is model
+        search = GridSearchCV(imputer, {"beta": [0.5, 1.0]}, cv=2, refit=False).fit(X)
+        assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+    def test_a_trained_model_with_another_likelihood_is_an_error(self, X: Array) -> None:
+        model = quick_model(random_state=0).fit(X)
+        with pytest.raises(ValueError, match="pass likelihood=None"):
+            QAVIImputer(generative_model=model, likelihood="gaussian", random_state=0).fit(X)
+
     def test_an_unfitted_model_is_cloned(self, holes: Array) -> None:
         model = quick_model()
         imputer = quick(generative_model=model).fit(holes)

@@ -239,6 +239,11 @@ class TabularVAE(BaseEstimator):
         X = validate_data(
             self, X, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_samples=_MIN_ROWS
         )
+        if not all(isinstance(n, Integral) and n >= 1 for n in self.hidden_layer_sizes):
+            raise ValueError(
+                "hidden_layer_sizes must hold whole numbers of at least 1, got "
+                f"{self.hidden_layer_sizes!r}."
+            )
         self._learn_standardisation(X)
         values = self.standardise(X)
         seed = seed_from(self.random_state)
