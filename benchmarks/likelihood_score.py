@@ -55,14 +55,20 @@ def run(table: str, seed: int, args: argparse.Namespace) -> None:
     """Train one model on a split and score every posterior family."""
     split: Split = split_table(load_table(table, args.data_dir), seed)
     model = TabularVAE(
-        likelihood=args.likelihood, n_decoders=args.n_decoders, random_state=seed
+        likelihood=args.likelihood,
+        n_decoders=args.n_decoders,
+        patience=args.patience,
+        max_epochs=args.max_epochs,
+        random_state=seed,
     ).fit(split.fit)
     x = torch.tensor(model.standardise(split.truth), dtype=torch.float32)
     missing = torch.tensor(split.missing)
     # from the model's units (all rows it was fitted to) to those of the training rows
     shift = float(-(np.log(model.scale_) * split.missing).sum(1).mean())
     for posterior in args.posteriors:
-        imputer = QAVIImputer(generative_model=model, posterior=posterior, random_state=seed)
+        imputer = QAVIImputer(
+            generative_model=model, posterior=posterior, beta=args.beta, random_state=seed
+        )
         pooled = imputer.fit(split.fit).infer(split.test)
         iwae, predictive = (float(s.mean()) + shift for s in scores(pooled, x, missing, args.draws))
         record = {
@@ -71,6 +77,8 @@ def run(table: str, seed: int, args: argparse.Namespace) -> None:
             "posterior": posterior,
             "likelihood": args.likelihood,
             "n_decoders": args.n_decoders,
+            "patience": args.patience,
+            "beta": args.beta,
             "n_draws": args.draws,
             "iwae": iwae,
             "predictive": predictive,
@@ -97,6 +105,9 @@ def main() -> None:
     parser.add_argument("--posteriors", nargs="+", default=["gaussian", "mixture", "flow"])
     parser.add_argument("--likelihood", default="student_t")
     parser.add_argument("--n-decoders", type=int, default=1)
+    parser.add_argument("--patience", type=int, default=15)
+    parser.add_argument("--max-epochs", type=int, default=120)
+    parser.add_argument("--beta", type=float, default=1.0)
     parser.add_argument("--draws", type=int, default=10_000)
     parser.add_argument("--data-dir", type=Path, help="folder of CSV files, e.g. ../data/uci")
     parser.add_argument("--out", type=Path, help="file of JSON lines to append to")

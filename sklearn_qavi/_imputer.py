@@ -32,9 +32,25 @@ from ._sklearn_compat import (
     is_scalar_nan,
     wrap_in_container,
 )
-from .exceptions import ExtremeValueWarning, InferenceConvergenceWarning, InferenceDivergedError
+from .baselines import BASELINES
+from .exceptions import (
+    ExtremeValueWarning,
+    InferenceConvergenceWarning,
+    InferenceDivergedError,
+    UnreliablePosteriorWarning,
+)
 from .generative import GenerativeModel, PretrainedDecoder, TabularVAE
-from .inference import POSTERIORS, SCHEDULES, Schedule, make_posterior
+from .inference import (
+    POSTERIORS,
+    SCHEDULES,
+    FeaturePosterior,
+    FeatureSpace,
+    InferenceMethod,
+    LatentSpace,
+    PosteriorFamily,
+    Schedule,
+    make_posterior,
+)
 from .preprocessing import EncodedTable, TableEncoder, check_numeric_columns, select_training_rows
 from .sampling import DecoderPool, PooledPosterior, half_sample_mode
 
@@ -44,7 +60,8 @@ _CHUNK_ROWS = 4096  # rows whose posteriors are held at one time
 _N_SUMMARY_DRAWS = 256  # draws behind medians, modes and intervals
 _FAR = 100.0  # standard deviations beyond which an observed value is taken as this far
 _HIDDEN_SHARE = 0.3  # of the observed cells, in `score`
-_PARTS = {"model": 0, "inference": 1, "draws": 2, "score": 3}  # purposes of seeds
+_PARTS = {"model": 0, "inference": 1, "draws": 2, "score": 3, "method": 4}  # purposes of seeds
+_UNRELIABLE_K = 0.7  # Pareto k above which importance weights have no useful variance
 
 
 class QAVIImputer(BaseImputer):
@@ -66,8 +83,13 @@ class QAVIImputer(BaseImputer):
     training_rows : {"auto", "complete", "all"}, default="auto"
         Rows to train on. "auto" takes the complete rows where they are at least half of the
         table and at least 100, otherwise all rows, with a warning.
-    posterior : {"gaussian", "mixture", "flow"}, default="gaussian"
-        Family of the posterior over the latent code.
+    posterior : str or InferenceMethod, default="gaussian"
+        What is inferred for a row. "gaussian", "mixture" and "flow" are families of a posterior
+        over the latent code, fitted through the decoder alone; "feature" is a posterior over the
+        missing cells, fitted through encoder and decoder. Methods to compare with, see
+        `sklearn_qavi.baselines`: "fill_zeros", "pseudo_gibbs", "metropolis_within_gibbs",
+        "retuned_encoder", "posterior_matching", or an instance such as
+        ``PosteriorMatching(masks=0.5)``.
     n_components : int, default=5
         Components of the mixture.
     n_flow_layers : int, default=2
@@ -75,8 +97,12 @@ class QAVIImputer(BaseImputer):
     beta : float, default=1.0
         Weight of the divergence of the posterior from the prior; 1 is Bayes' rule.
     gamma : float, default=1.0
-        Weight of the entropy of a posterior over missing features ([1]_, equation 6). The
-        families above put their posterior on the latent code and do not read it.
+        Weight of the entropy of the posterior over missing cells, for ``posterior="feature"``
+        ([1]_, equation 6).
+    importance_resampling : bool, default=False
+        Weigh 1,024 codes of each row's posterior by p(x_O, z) / q(z), smooth the weights and
+        draw from 256 codes resampled by them: draws are then exact for the decoder, up to
+        the number of codes, whatever the family. Costs 1,024 decoder evaluations a row.
     n_mc_samples : int or None, default=None
         Draws of the latent code a step; None takes the schedule's.
     max_iter : int or None, default=None
@@ -181,11 +207,12 @@ class QAVIImputer(BaseImputer):
         ],
         "likelihood": [None, str, list],
         "training_rows": [StrOptions({"auto", "complete", "all"})],
-        "posterior": [StrOptions(set(POSTERIORS))],
+        "posterior": [StrOptions({*POSTERIORS, "feature", *BASELINES}), InferenceMethod],
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "n_flow_layers": [Interval(Integral, 1, None, closed="left")],
         "beta": [Interval(Real, 0, None, closed="left")],
         "gamma": [Interval(Real, 0, None, closed="left")],
+        "importance_resampling": ["boolean"],
         "n_mc_samples": [None, Interval(Integral, 1, None, closed="left")],
         "max_iter": [None, Interval(Integral, 1, None, closed="left")],
         "tol": [None, Interval(Real, 0, None, closed="left")],
@@ -208,11 +235,12 @@ class QAVIImputer(BaseImputer):
         generative_model: Any = None,
         likelihood: str | list[str] | None = None,
         training_rows: str = "auto",
-        posterior: str = "gaussian",
+        posterior: str | InferenceMethod = "gaussian",
         n_components: int = 5,
         n_flow_layers: int = 2,
         beta: float = 1.0,
         gamma: float = 1.0,
+        importance_resampling: bool = False,
         n_mc_samples: int | None = None,
         max_iter: int | None = None,
         tol: float | None = None,
@@ -244,6 +272,7 @@ class QAVIImputer(BaseImputer):
         self.n_flow_layers = n_flow_layers
         self.beta = beta
         self.gamma = gamma
+        self.importance_resampling = importance_resampling
         self.n_mc_samples = n_mc_samples
         self.max_iter = max_iter
         self.tol = tol
@@ -296,6 +325,7 @@ class QAVIImputer(BaseImputer):
         self.generative_model_ = self._trained_model(table)
         self.history_ = getattr(self.generative_model_, "history_", [])
         self.n_iter_ = getattr(self.generative_model_, "n_iter_", 0)
+        self._method_states = self._learn_method(table)
         self._fit_X = checked
         self._fit_frame = _without_columns(X)
         return self
@@ -431,14 +461,21 @@ class QAVIImputer(BaseImputer):
         Returns
         -------
         pooled : PooledPosterior
-            Per row ``bound`` (nats, on standardised columns), ``n_iter``, ``n_evaluations`` and
-            ``converged``; per decoder, in ``members``, the posteriors over the latent code.
+            Per row ``bound`` (nats, on standardised columns), ``n_iter``, ``n_evaluations``,
+            ``converged``, and from 1,024 importance weights ``pareto_k`` and
+            ``effective_sample_size``; per decoder, in ``members``, the posteriors.
         """
         check_is_fitted(self)
         table = self.encoder_.encode(self._table_or_fitted(X)[0])
         with self._progress(len(table.values)) as progress:
-            pooled = self._pool().infer(*self._tensors(table), progress.update)
+            pooled = self._pool().infer(
+                *self._tensors(table),
+                progress.update,
+                weigh=True,
+                resample=self.importance_resampling,
+            )
         self._warn_unconverged(pooled.converged)
+        self._warn_unreliable(pooled.pareto_k)
         return pooled
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -481,6 +518,59 @@ class QAVIImputer(BaseImputer):
 
         log_density = self._over_chunks(shown, density, units=False)[0]
         return float(log_density[hidden].mean())
+
+    def score_missing(
+        self, X: Any, missing: Any, *, n_draws: int = 10_000
+    ) -> dict[str, NDArray[np.float64]]:
+        """Hide cells whose values are known, infer them, and score the posteriors row by row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+            Numbers in original units; the hidden cells must hold their true values.
+        missing : array-like of bool of shape (n_rows, n_features)
+            True for the cells to hide and to score.
+        n_draws : int, default=10000
+            Codes a row and decoder.
+
+        Returns
+        -------
+        scores : dict of ndarray of shape (n_rows,)
+            "iwae", "predictive" and "conditional" in nats a row on standardised columns and
+            "minimum_nrmse" in standard deviations; NaN for rows without a hidden cell. What they
+            mean is said in `sklearn_qavi.metrics`.
+
+        Raises
+        ------
+        ValueError
+            If the mask has another shape than X, hides nothing, or hides a cell without a value.
+        """
+        check_is_fitted(self)
+        checked = self._check_input(X, in_fit=False)
+        hidden = np.asarray(missing, dtype=bool)
+        if hidden.shape != checked.shape:
+            raise ValueError(f"missing has shape {hidden.shape}, but X has {checked.shape}.")
+        if (hidden & get_mask(checked, self.missing_values)).any():
+            raise ValueError(
+                "missing marks cells that have no value in X, so they cannot be scored."
+            )
+        table = self.encoder_.encode(checked)
+        hidden = hidden[:, ~self.encoder_.is_empty_]
+        rows = np.flatnonzero(hidden.any(axis=1))
+        if len(rows) == 0:
+            raise ValueError("missing hides no cell: there is nothing to score.")
+        pool = self._pool()
+        x, observed = self._tensors(table.take(rows))
+        scored = torch.from_numpy(hidden[rows]).to(x.device)
+        visible = observed & ~scored
+        with self._progress(len(rows)) as progress:
+            pooled = pool.infer(x, visible, progress.update, resample=self.importance_resampling)
+        self._warn_unconverged(pooled.converged)
+        out = {}
+        for name, values in pooled.score_missing(x, visible, scored, n_draws).items():
+            out[name] = np.full(len(checked), np.nan)
+            out[name][rows] = values
+        return out
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return the names of the columns of the completed table.
@@ -567,39 +657,77 @@ class QAVIImputer(BaseImputer):
             model.set_params(random_state=derive_seed(self._seed, _PARTS["model"]) % 2**31)
         return model
 
-    def _schedule(self) -> Schedule:
-        schedule = self.schedule
-        if isinstance(schedule, str):
-            schedule = SCHEDULES[schedule]
-            if self.schedule == "default":
-                schedule = schedule.with_options(**POSTERIORS[self.posterior][0].schedule_options)
-        return schedule.with_options(
-            n_draws=self.n_mc_samples, max_iter=self.max_iter, tol=self.tol
-        )
-
-    def _pool(self) -> DecoderPool:
-        device = resolve_device(self.device)
-        decoders = self.generative_model_.members_
-        if device.type != "cpu":
-            # the fitted model stays on the CPU, where it is pickled and saved
-            decoders = [copy.deepcopy(decoder).to(device) for decoder in decoders]
+    def _method(self) -> InferenceMethod:
+        """Return the inference method that the parameters name."""
+        if isinstance(self.posterior, InferenceMethod):
+            return self.posterior
+        if self.posterior in BASELINES:
+            return BASELINES[self.posterior]()
+        if self.posterior == "feature":
+            return FeatureSpace(self._schedule(FeaturePosterior), self.beta, self.gamma)
         family = partial(
             make_posterior,
             self.posterior,
             n_components=self.n_components,
             n_flow_layers=self.n_flow_layers,
         )
-        seed = derive_seed(self._seed, _PARTS["inference"])
-        return DecoderPool(decoders, family, self._schedule(), self.beta, seed, self.batch_size)
+        return LatentSpace(family, self._schedule(POSTERIORS[self.posterior][0]), self.beta)
 
-    def _tensors(self, table: EncodedTable) -> tuple[Tensor, Tensor]:
-        """Return standardised values, zero where missing, and the observed mask."""
+    def _learn_method(self, table: EncodedTable) -> list[Any]:
+        """Train what the inference method needs besides each decoder; often nothing."""
+        method = self._method()
+        model = self.generative_model_
+        if method.needs_encoder and not all(hasattr(m, "encode") for m in model.members_):
+            raise ValueError(
+                f"posterior={self.posterior!r} needs the model's encoder, but this "
+                f"{type(model).__name__} has none. Pass encoder= to PretrainedDecoder, or choose "
+                "posterior='gaussian', 'mixture' or 'flow', which need the decoder alone."
+            )
+        if type(method).learn is InferenceMethod.learn:
+            return [None] * len(model.members_)
+        x, observed = self._model_units(table.take(np.flatnonzero(table.observed.any(axis=1))))
+        return [
+            method.learn(decoder, x, observed, seed=derive_seed(self._seed, _PARTS["method"], k))
+            for k, decoder in enumerate(model.members_)
+        ]
+
+    def _schedule(self, family: type[PosteriorFamily]) -> Schedule:
+        schedule = self.schedule
+        if isinstance(schedule, str):
+            schedule = SCHEDULES[schedule]
+            if self.schedule == "default":
+                schedule = schedule.with_options(**family.schedule_options)
+        return schedule.with_options(
+            n_draws=self.n_mc_samples, max_iter=self.max_iter, tol=self.tol
+        )
+
+    def _pool(self) -> DecoderPool:
         device = resolve_device(self.device)
+        method, states = self._method(), self._method_states
+        if type(method).learn is not InferenceMethod.learn and None in states:
+            raise ValueError(
+                f"posterior={self.posterior!r} has to be trained, but was chosen after fit; "
+                "call fit again."
+            )
+        decoders = self.generative_model_.members_
+        if device.type != "cpu":
+            # the fitted model stays on the CPU, where it is pickled and saved
+            decoders, states = _on_device(decoders, device), _on_device(states, device)
+        seed = derive_seed(self._seed, _PARTS["inference"])
+        return DecoderPool(decoders, method, states, seed, self.batch_size)
+
+    def _model_units(self, table: EncodedTable) -> tuple[Tensor, Tensor]:
+        """Return standardised values, zero where missing, and the observed mask."""
         with np.errstate(over="ignore"):
             values = self.generative_model_.standardise(np.where(table.observed, table.values, 0.0))
         values = np.where(table.observed, np.clip(values, -_FAR, _FAR), 0.0)
-        x = torch.from_numpy(values).to(device, torch.float32)
-        return x, torch.from_numpy(table.observed).to(device)
+        return torch.from_numpy(values).to(torch.float32), torch.from_numpy(table.observed)
+
+    def _tensors(self, table: EncodedTable) -> tuple[Tensor, Tensor]:
+        """Return what `_model_units` does, on the device of inference."""
+        device = resolve_device(self.device)
+        x, observed = self._model_units(table)
+        return x.to(device), observed.to(device)
 
     def _over_chunks(
         self,
@@ -624,17 +752,22 @@ class QAVIImputer(BaseImputer):
         size = min(_CHUNK_ROWS, -(-len(rows) // effective_n_jobs(self.n_jobs)))
         starts = range(0, len(rows), size)
 
-        def work(start: int, progress: tqdm) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        def work(start: int, progress: tqdm) -> tuple[NDArray[Any], ...]:
             chunk = slice(start, start + size)
-            pooled = pool.infer(x[chunk], observed[chunk], progress.update)
-            return summary(pooled, rows[chunk]), pooled.converged
+            pooled = pool.infer(
+                x[chunk], observed[chunk], progress.update, resample=self.importance_resampling
+            )
+            k_hat = pooled.pareto_k if self.importance_resampling else np.zeros(len(pooled))
+            return summary(pooled, rows[chunk]), pooled.converged, k_hat
 
         with self._progress(len(rows)) as progress:
             done = Parallel(n_jobs=self.n_jobs, prefer="threads")(
                 delayed(work)(start, progress) for start in starts
             )
-        self._warn_unconverged(np.concatenate([converged for _, converged in done]))
-        values = np.concatenate([value for value, _ in done], axis=1)
+        parts, converged, k_hat = zip(*done, strict=True)
+        self._warn_unconverged(np.concatenate(converged))
+        self._warn_unreliable(np.concatenate(k_hat))
+        values = np.concatenate(parts, axis=1)
         with np.errstate(over="ignore"):  # `_finish` names the column of what overflows
             out[:, rows] = self.generative_model_.unstandardise(values) if units else values
         return out
@@ -684,9 +817,20 @@ class QAVIImputer(BaseImputer):
         if n_unconverged:
             warnings.warn(
                 f"The posteriors of {n_unconverged} of {len(converged)} incomplete rows had not "
-                f"converged after max_iter={self._schedule().max_iter} steps. Increase max_iter, "
-                "or tol.",
+                "converged when the steps ran out. Increase max_iter, or tol.",
                 InferenceConvergenceWarning,
+                stacklevel=3,
+            )
+
+    def _warn_unreliable(self, k_hat: NDArray[np.float64]) -> None:
+        n_unreliable = int((k_hat > _UNRELIABLE_K).sum())
+        if n_unreliable:
+            warnings.warn(
+                f"The importance weights of {n_unreliable} of {len(k_hat)} incomplete rows are "
+                f"unreliable (Pareto k above {_UNRELIABLE_K}): their posteriors miss part of what "
+                "the decoder finds likely. posterior='mixture' or 'flow', or a larger max_iter, "
+                "may help.",
+                UnreliablePosteriorWarning,
                 stacklevel=3,
             )
 
@@ -708,6 +852,11 @@ class QAVIImputer(BaseImputer):
 def _fit_model(model: Any, X: NDArray[np.float64]) -> Any:
     """Train a model; a function of its own so that joblib can cache it."""
     return model.fit(X)
+
+
+def _on_device(parts: list[Any], device: torch.device) -> list[Any]:
+    """Return copies of modules on a device; what is no module stays as it is."""
+    return [copy.deepcopy(p).to(device) if isinstance(p, nn.Module) else p for p in parts]
 
 
 def _without_columns(X: Any) -> Any:

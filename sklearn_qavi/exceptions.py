@@ -31,3 +31,7 @@ class ExtremeValueWarning(UserWarning):
 
 class InferenceConvergenceWarning(ConvergenceWarning):
     """Some rows' posteriors had not converged when the iterations ran out."""
+
+
+class UnreliablePosteriorWarning(UserWarning):
+    """Importance weights say that some rows' posteriors miss part of what the decoder allows."""

@@ -5,15 +5,29 @@
 columns of different units may be averaged.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scoringrules
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["interval_coverage", "interval_width", "masked_crps", "masked_mae", "masked_rmse"]
+__all__ = [
+    "conditional",
+    "energy_score",
+    "interval_coverage",
+    "interval_width",
+    "iwae",
+    "make_imputation_scorer",
+    "masked_crps",
+    "masked_mae",
+    "masked_rmse",
+    "minimum_nrmse",
+    "predictive",
+]
 
 _BLOCK_CELLS = 65_536  # cells scored at a time, to bound the memory
+_BLOCK_ROWS = 256  # rows whose draws are compared with each other at a time
 
 
 def masked_rmse(
@@ -274,6 +288,364 @@ def interval_width(
     return float(np.mean(upper - lower))
 
 
+def energy_score(
+    X_true: ArrayLike, draws: ArrayLike, missing: ArrayLike, *, scale: ArrayLike | None = None
+) -> float:
+    """Mean energy score of draws: whether a row's missing cells are right together.
+
+    Parameters
+    ----------
+    X_true : array-like of shape (n_rows, n_features)
+        True values. Cells that are not scored may hold anything.
+    draws : array-like of shape (n, n_rows, n_features)
+        At least two completed tables in the unit of ``X_true``; a list of dataframes will do.
+    missing : array-like of bool of shape (n_rows, n_features)
+        True for a cell to score.
+    scale : float or array-like of shape (n_features,), default=None
+        Values are divided by it; None leaves them in the unit of ``X_true``.
+
+    Returns
+    -------
+    score : float
+        In the unit of ``X_true``, or in multiples of ``scale``; mean over the rows with a cell to
+        score. Lower is better.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two draws, shapes differ, nothing is to be scored, a scored cell is
+        not finite or a scale is not positive.
+
+    See Also
+    --------
+    masked_crps : The same for each cell alone, blind to how cells go together.
+
+    Notes
+    -----
+    The score of draws X of a row with truth y is ``E||X - y|| - E||X - X'|| / 2`` over its missing
+    cells, with the second mean over pairs of different draws, so that it is unbiased for
+    independent draws ([1]_). For one missing cell a row it is the CRPS.
+
+    References
+    ----------
+    .. [1] Gneiting, Raftery (2007), "Strictly proper scoring rules, prediction, and estimation".
+
+    Examples
+    --------
+    >>> from sklearn_qavi.metrics import energy_score
+    >>> X_true = [[0.0, 0.0]]
+    >>> draws = [[[3.0, 4.0]], [[0.0, 0.0]]]
+    >>> energy_score(X_true, draws, [[True, True]])
+    0.0
+    """
+    truth, tables, _ = _scored_rows(X_true, draws, missing, scale)
+    n = len(tables)
+    total = 0.0
+    for start in range(0, len(truth), _BLOCK_ROWS):
+        part = slice(start, start + _BLOCK_ROWS)
+        values = tables[:, part].swapaxes(0, 1)
+        score = scoringrules.es_ensemble(truth[part], values, estimator="nrg", backend="numpy")
+        # the estimator counts a draw's distance from itself; pairs of different draws are fewer
+        error = np.linalg.norm(values - truth[part, None], axis=-1).mean(axis=1)
+        total += float((error - (error - score) * n / (n - 1)).sum())
+    return total / len(truth)
+
+
+def minimum_nrmse(
+    X_true: ArrayLike, draws: ArrayLike, missing: ArrayLike, *, scale: ArrayLike | None = None
+) -> float:
+    """Mean over rows of the smallest error among the draws.
+
+    Parameters
+    ----------
+    X_true : array-like of shape (n_rows, n_features)
+        True values. Cells that are not scored may hold anything.
+    draws : array-like of shape (n, n_rows, n_features)
+        At least two completed tables in the unit of ``X_true``; a list of dataframes will do.
+    missing : array-like of bool of shape (n_rows, n_features)
+        True for a cell to score.
+    scale : float or array-like of shape (n_features,), default=None
+        Values are divided by it, the columns' standard deviations for the paper's figure.
+
+    Returns
+    -------
+    nrmse : float
+        Mean over the rows with a cell to score of the smallest root mean squared error over the
+        row's cells.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two draws, shapes differ, nothing is to be scored, a scored cell is
+        not finite or a scale is not positive.
+
+    See Also
+    --------
+    masked_rmse : Error of one answer; `masked_crps` for all draws.
+
+    Notes
+    -----
+    The paper's "NRMSE" ([1]_, Table 1, there of 10,000 decoder means). It falls with the number
+    of draws and rewards wide ones: compare it for equal numbers only, and not alone.
+
+    References
+    ----------
+    .. [1] Agarwal, Hope, Younis, Sudderth (2023), "A Decoder Suffices for Query-Adaptive
+       Variational Inference", UAI.
+
+    Examples
+    --------
+    >>> from sklearn_qavi.metrics import minimum_nrmse
+    >>> draws = [[[1.0, 8.0]], [[1.0, 11.0]]]
+    >>> minimum_nrmse([[1.0, 10.0]], draws, [[False, True]])
+    1.0
+    """
+    truth, tables, mask = _scored_rows(X_true, draws, missing, scale)
+    count = mask.sum(axis=1)
+    squared = sum(
+        (tables[..., j] - truth[:, j]) ** 2 for j in range(truth.shape[1])
+    )  # a column at a time, to bound the memory
+    return float(np.sqrt(squared / count).min(axis=0).mean())
+
+
+def iwae(imputer: Any, X_true: ArrayLike, missing: ArrayLike, *, n_draws: int = 10_000) -> float:
+    """Importance-weighted log likelihood of the missing cells, the paper's score.
+
+    Parameters
+    ----------
+    imputer : QAVIImputer
+        Fitted.
+    X_true : array-like of shape (n_rows, n_features)
+        Rows in original units with the true values of the missing cells.
+    missing : array-like of bool of shape (n_rows, n_features)
+        True for the cells to hide, infer and score.
+    n_draws : int, default=10000
+        Codes S a row and decoder.
+
+    Returns
+    -------
+    score : float
+        Nats a row, on the model's standardised columns; mean over the rows with a missing cell.
+        Higher is better. `QAVIImputer.score_missing` gives it row by row.
+
+    Raises
+    ------
+    ValueError
+        If the mask has another shape than the rows, hides nothing, or hides a cell without value.
+
+    See Also
+    --------
+    predictive : Score of what a user is given.
+    conditional : Score of the decoder with inference taken out.
+
+    Notes
+    -----
+    ``log 1/S sum_s p(x_M | z_s) p(z_s) / q(z_s)`` with codes z from q ([1]_, equation 12). It
+    estimates log p(x_M), with x_O forgotten: it rewards a q that is wide enough for the prior, and
+    a posterior that is right given x_O may score worse than a wider one.
+
+    References
+    ----------
+    .. [1] Agarwal, Hope, Younis, Sudderth (2023), "A Decoder Suffices for Query-Adaptive
+       Variational Inference", UAI.
+    """
+    return _mean_log_score("iwae", imputer, X_true, missing, n_draws)
+
+
+def predictive(
+    imputer: Any, X_true: ArrayLike, missing: ArrayLike, *, n_draws: int = 10_000
+) -> float:
+    """Log density that the imputer's posterior gives to the true values, a row's cells together.
+
+    Parameters
+    ----------
+    imputer : QAVIImputer
+        Fitted.
+    X_true : array-like of shape (n_rows, n_features)
+        Rows in original units with the true values of the missing cells.
+    missing : array-like of bool of shape (n_rows, n_features)
+        True for the cells to hide, infer and score.
+    n_draws : int, default=10000
+        Codes S a row and decoder.
+
+    Returns
+    -------
+    score : float
+        Nats a row, on the model's standardised columns; mean over the rows with a missing cell.
+        Higher is better. `QAVIImputer.score_missing` gives it row by row.
+
+    Raises
+    ------
+    ValueError
+        If the mask has another shape than the rows, hides nothing, or hides a cell without value.
+
+    See Also
+    --------
+    iwae : The paper's score.
+    conditional : Score of the decoder with inference taken out.
+
+    Notes
+    -----
+    ``log 1/S sum_s p(x_M | z_s)`` with codes z from q: a proper score of the imputations. A
+    histogram's density has point masses at its atoms, so it does not compare with that of a
+    continuous likelihood.
+    """
+    return _mean_log_score("predictive", imputer, X_true, missing, n_draws)
+
+
+def conditional(
+    imputer: Any, X_true: ArrayLike, missing: ArrayLike, *, n_draws: int = 10_000
+) -> float:
+    """Estimate of log p(x_M | x_O) under the decoder, with q as a proposal only.
+
+    Parameters
+    ----------
+    imputer : QAVIImputer
+        Fitted.
+    X_true : array-like of shape (n_rows, n_features)
+        Rows in original units with the true values of the missing cells.
+    missing : array-like of bool of shape (n_rows, n_features)
+        True for the cells to hide, infer and score.
+    n_draws : int, default=10000
+        Codes S a row and decoder.
+
+    Returns
+    -------
+    score : float
+        Nats a row, on the model's standardised columns; mean over the rows with a missing cell.
+        Higher is better. `QAVIImputer.score_missing` gives it row by row.
+
+    Raises
+    ------
+    ValueError
+        If the mask has another shape than the rows, hides nothing, or hides a cell without value.
+
+    See Also
+    --------
+    predictive : The same with q as it is; the difference is what inference loses.
+
+    Notes
+    -----
+    ``log 1/S sum_s w_s p(x_M | z_s) - log 1/S sum_s w_s`` with codes z from q and weights
+    ``w = p(x_O | z) p(z) / q(z)``.
+    """
+    return _mean_log_score("conditional", imputer, X_true, missing, n_draws)
+
+
+def make_imputation_scorer(
+    metric: str = "crps", *, rate: float = 0.3, n_draws: int = 20, random_state: int = 0
+) -> "_ImputationScorer":
+    """Make a scorer that hides known cells, lets an imputer complete them and compares.
+
+    It needs no ground truth: ``GridSearchCV(imputer, grid, scoring=make_imputation_scorer())``
+    searches on a table with holes. Every candidate is asked for the same cells.
+
+    Parameters
+    ----------
+    metric : {"crps", "energy", "rmse", "mae"}, default="crps"
+        What is compared: "crps" and "energy" take draws and need an imputer with ``sample``,
+        "rmse" and "mae" take what ``transform`` fills in.
+    rate : float, default=0.3
+        Share of the observed cells that is hidden; a row keeps one at least.
+    n_draws : int, default=20
+        Draws for "crps" and "energy".
+    random_state : int, default=0
+        Seed of the choice of cells.
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, y=None)`` returns minus the error, so that higher is better, with
+        each column in units of its standard deviation in X.
+
+    Raises
+    ------
+    ValueError
+        If the metric is unknown or the rate is not between 0 and 1.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.impute import KNNImputer
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklearn_qavi.metrics import make_imputation_scorer
+    >>> grid = {"n_neighbors": [1, 10]}
+    >>> search = GridSearchCV(KNNImputer(), grid, scoring=make_imputation_scorer("rmse"))
+    >>> search.fit(load_diabetes().data).best_params_
+    {'n_neighbors': 10}
+    """
+    if metric not in _SCORED:
+        raise ValueError(f"metric must be one of {sorted(_SCORED)}, got {metric!r}.")
+    if not 0.0 < rate < 1.0:
+        raise ValueError(f"rate must be between 0 and 1, got {rate!r}; 0.3 hides 30%.")
+    return _ImputationScorer(metric, rate, n_draws, random_state)
+
+
+@dataclass(frozen=True)
+class _ImputationScorer:
+    metric: str
+    rate: float
+    n_draws: int
+    random_state: int
+
+    def __call__(self, estimator: Any, X: Any, y: Any = None) -> float:
+        values = np.asarray(X, dtype=np.float64)
+        missing = self._cells_to_hide(values)
+        holed = X.mask(missing) if hasattr(X, "mask") else np.where(missing, np.nan, values)
+        with np.errstate(invalid="ignore"):
+            scale = np.nanstd(values, axis=0)
+        scale = np.where(np.isfinite(scale) & (scale > 0), scale, 1.0)
+        score, takes_draws = _SCORED[self.metric]
+        return -score(values, self._complete(estimator, holed, takes_draws), missing, scale=scale)
+
+    def _complete(self, estimator: Any, holed: Any, takes_draws: bool) -> Any:
+        if not takes_draws:
+            return np.asarray(estimator.transform(holed), dtype=np.float64)
+        if not hasattr(estimator, "sample"):
+            raise TypeError(
+                f"metric={self.metric!r} scores draws, but {type(estimator).__name__} has no "
+                "sample(X, n); use metric='rmse' or 'mae' for imputers with one answer."
+            )
+        return estimator.sample(holed, n=self.n_draws)
+
+    def _cells_to_hide(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        observed = np.isfinite(values)
+        u = np.random.default_rng(self.random_state).random(values.shape)
+        chosen = observed & (u < self.rate)
+        kept = np.where(observed, u, -np.inf).argmax(axis=1)  # the last one to be hidden
+        chosen[np.arange(len(values)), kept] = False
+        if not chosen.any():
+            raise ValueError(
+                "No cell could be hidden: every row of X has one observed value at most, or rate "
+                f"({self.rate}) is too small for {observed.sum()} observed cells."
+            )
+        return chosen
+
+
+def _mean_log_score(
+    name: str, imputer: Any, X_true: ArrayLike, missing: ArrayLike, n_draws: int
+) -> float:
+    scores = imputer.score_missing(X_true, missing, n_draws=n_draws)[name]
+    return float(np.nanmean(scores))
+
+
+def _scored_rows(
+    X_true: ArrayLike, draws: ArrayLike, missing: ArrayLike, scale: ArrayLike | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Return truth (R, D) and draws (S, R, D) of the rows to score, zero elsewhere, and the mask.
+
+    Zeros in the cells that are not scored leave distances between rows as they are.
+    """
+    truth, values = _scored_draws(X_true, draws, missing, scale)
+    mask = np.asarray(missing)
+    rows = mask.any(axis=1)
+    tables = np.zeros((len(values), *mask.shape))
+    tables[:, mask] = values
+    true_rows = np.zeros(mask.shape)
+    true_rows[mask] = truth
+    return true_rows[rows], tables[:, rows], mask[rows]
+
+
 def _errors(
     X_true: ArrayLike, X_imputed: ArrayLike, missing: ArrayLike, scale: ArrayLike | None
 ) -> NDArray[np.float64]:
@@ -384,3 +756,11 @@ def _limits(
         )
     lower, upper = np.quantile(values, [tail, 1.0 - tail], axis=0, method="weibull")
     return lower, upper
+
+
+_SCORED = {
+    "crps": (masked_crps, True),
+    "energy": (energy_score, True),
+    "rmse": (masked_rmse, False),
+    "mae": (masked_mae, False),
+}

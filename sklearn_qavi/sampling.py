@@ -18,16 +18,17 @@ from ._random import derive_seed, row_uniforms, sobol_uniform
 from ._typing import Progress
 from .inference import (
     DecoderTarget,
+    InferenceMethod,
     InferenceResult,
     Posterior,
-    PosteriorFamily,
-    Schedule,
-    fit_posterior,
+    weigh_codes,
 )
+from .inference._blocks import row_blocks
+from .inference.posteriors._base import standard_normal_log_prob
 
 __all__ = ["DecoderPool", "PooledPosterior", "half_sample_mode", "shared_draws"]
 
-_BLOCK = 64  # rows decoded at a time; the last block is padded to it
+_SCORED_DRAWS = 250  # codes of a block scored at a time
 _EPS = 1e-7  # uniforms stay inside the open interval in single precision
 
 
@@ -50,7 +51,7 @@ def draw_values(member: Any, posterior: Posterior, code_u: Tensor, cell_u: Tenso
     draws : Tensor of shape (S, N, D)
         In the decoder's standardised units.
     """
-    params = member.decode(_codes(posterior, code_u))
+    params = posterior.observation(_noise(posterior, code_u), member.decode)
     return member.likelihood.sample(params, cell_u.to(params.dtype).clamp(_EPS, 1 - _EPS))
 
 
@@ -148,6 +149,25 @@ class PooledPosterior:
         """Whether each row converged under every decoder, (N,)."""
         return torch.stack([m.converged for m in self.members]).all(0).cpu().numpy()
 
+    @property
+    def pareto_k(self) -> NDArray[np.float64]:
+        """Pareto k of the importance weights, the worst among the decoders, (N,)."""
+        return self._diagnostic("pareto_k").max(axis=0)
+
+    @property
+    def effective_sample_size(self) -> NDArray[np.float64]:
+        """Effective number of the weighted codes, the least among the decoders, (N,)."""
+        return self._diagnostic("effective_sample_size").min(axis=0)
+
+    @property
+    def acceptance_rate(self) -> NDArray[np.float64]:
+        """Share of accepted Metropolis proposals, mean over the decoders, (N,)."""
+        return self._diagnostic("acceptance_rate").mean(axis=0)
+
+    def __len__(self) -> int:
+        """Return the number of rows N."""
+        return len(self.members[0].posterior)
+
     def mean(self, n_codes: int = 128) -> NDArray[np.float64]:
         """Return the posterior mean of every cell, (N, D), averaging E[x | z] over codes."""
         parts = []
@@ -188,7 +208,7 @@ class PooledPosterior:
             u = row_uniforms(seed, keys, n_draws, 1 + n_noise + 2 * self.n_features)
             return self._pool_draws(rows, torch.from_numpy(u).to(device), n_noise)
 
-        blocks = [block_draws(rows)[:, :n] for rows, n in _row_blocks(len(positions), device)]
+        blocks = [block_draws(rows)[:, :n] for rows, n in row_blocks(len(positions), device)]
         return torch.cat(blocks, dim=1).double().cpu().numpy()
 
     def log_predictive(self, x: Tensor, n_codes: int = 128) -> NDArray[np.float64]:
@@ -202,6 +222,54 @@ class PooledPosterior:
             function = partial(_density_of_block, decoder, u, x)
             parts.append(self._by_block(result.posterior, function))
         return np.logaddexp.reduce(parts, axis=0) - np.log(n_codes * len(parts))
+
+    def score_missing(
+        self, x: Tensor, observed: Tensor, missing: Tensor, n_draws: int = 10_000
+    ) -> dict[str, NDArray[np.float64]]:
+        """Score the posteriors on the true values of the missing cells, row by row.
+
+        Parameters
+        ----------
+        x : Tensor of shape (N, D)
+            True values in the decoders' standardised units.
+        observed, missing : bool Tensors of shape (N, D)
+            What inference saw, and what is scored.
+        n_draws : int, default=10000
+            Codes S a row and decoder; they are worked through in parts, so memory does not grow
+            with S.
+
+        Returns
+        -------
+        scores : dict of ndarray of shape (N,)
+            "iwae", "predictive" and "conditional" in nats, see `sklearn_qavi.metrics`, each the
+            logarithm of the decoders' mean; "minimum_nrmse" in standard deviations, the smallest
+            over all codes of the RMSE of the decoder's mean over the missing cells.
+        """
+        parts = [
+            self._scores_of_decoder(decoder, result, (x, observed, missing), n_draws)
+            for decoder, result in self._pairs()
+        ]
+        scores = {}
+        for name in ("iwae", "predictive", "conditional"):
+            stacked = np.stack([part[name] for part in parts])
+            scores[name] = np.logaddexp.reduce(stacked, axis=0) - np.log(len(parts))
+        scores["minimum_nrmse"] = np.min([part["minimum_nrmse"] for part in parts], axis=0)
+        return scores
+
+    @staticmethod
+    def _scores_of_decoder(
+        decoder: Any, result: InferenceResult, table: tuple[Tensor, Tensor, Tensor], n_draws: int
+    ) -> dict[str, NDArray[np.float64]]:
+        families = {result.posterior.family.n_noise, result.code_posterior.family.n_noise}
+        u = sobol_uniform(n_draws, max(families), seed=3, antithetic=False).unsqueeze(1)
+        parts = []
+        with torch.no_grad():
+            for rows, n in row_blocks(len(table[0]), table[0].device):
+                block = _ScoredBlock(decoder, result, rows, *(t[rows] for t in table))
+                for part in u.split(_SCORED_DRAWS):
+                    block.add(part)
+                parts.append({name: value[:n] for name, value in block.scores(n_draws).items()})
+        return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
 
     def _pool_draws(self, rows: Tensor, u: Tensor, n_noise: int) -> Tensor:
         """Return draws (M, B, D) of some rows from their uniforms (B, M, 1 + n_noise + 2 D)."""
@@ -230,6 +298,13 @@ class PooledPosterior:
     def _mean(self, name: str) -> NDArray[np.float64]:
         return np.mean([getattr(m, name).double().cpu().numpy() for m in self.members], axis=0)
 
+    def _diagnostic(self, name: str) -> NDArray[np.float64]:
+        """Return a diagnostic of each decoder, (K, N)."""
+        values = [getattr(member, name) for member in self.members]
+        if any(value is None for value in values):
+            raise AttributeError(f"{name} was not computed by this inference.")
+        return torch.stack(values).double().cpu().numpy()
+
     @staticmethod
     def _by_block(
         posterior: Posterior, function: Callable[[Posterior, Tensor], Tensor]
@@ -239,9 +314,69 @@ class PooledPosterior:
         with torch.no_grad():
             parts = [
                 function(posterior[rows], rows)[..., :n, :].double().cpu().numpy()
-                for rows, n in _row_blocks(len(posterior), device)
+                for rows, n in row_blocks(len(posterior), device)
             ]
         return np.concatenate(parts, axis=-2)
+
+
+class _ScoredBlock:
+    """Sums over draws of the code, for the scores of one block of rows under one decoder."""
+
+    def __init__(
+        self,
+        decoder: Any,
+        result: InferenceResult,
+        rows: Tensor,
+        x: Tensor,
+        observed: Tensor,
+        missing: Tensor,
+    ) -> None:
+        self.decoder, self.x, self.observed, self.missing = decoder, x, observed, missing
+        self.draws_posterior = result.posterior[rows]
+        self.code_posterior = result.code_posterior[rows]
+        self.same = result.codes is None
+        self.prepared = decoder.likelihood.prepare(x)
+        lowest = torch.full((len(rows),), -torch.inf, dtype=torch.float64, device=x.device)
+        self.sums = dict.fromkeys(("iwae", "predictive", "joint", "evidence"), lowest)
+        self.nrmse = -lowest
+
+    def add(self, u: Tensor) -> None:
+        """Add the draws of these uniforms (S, 1, n)."""
+        posterior = self.code_posterior
+        z = posterior.rsample(_noise(posterior, u[..., : posterior.family.n_noise]))
+        params = self.decoder.decode(z)
+        cells = self.decoder.likelihood.log_prob(params, self.prepared)
+        log_missing, log_observed = (
+            torch.where(mask, cells, 0.0).sum(-1) for mask in (self.missing, self.observed)
+        )
+        log_ratio = standard_normal_log_prob(z) - posterior.log_prob(z)
+        self._accumulate("iwae", log_missing + log_ratio)
+        self._accumulate("joint", log_missing + log_observed + log_ratio)
+        self._accumulate("evidence", log_observed + log_ratio)
+        error = torch.where(self.missing, self.decoder.likelihood.mean(params) - self.x, 0.0)
+        count = self.missing.sum(-1).clamp(min=1)
+        rmse = (error.square().sum(-1) / count).sqrt().double()
+        self.nrmse = self.nrmse.minimum(rmse.amin(0))
+        if not self.same:
+            posterior = self.draws_posterior
+            noise = _noise(posterior, u[..., : posterior.family.n_noise])
+            params = posterior.observation(noise, self.decoder.decode)
+            cells = self.decoder.likelihood.log_prob(params, self.prepared)
+            log_missing = torch.where(self.missing, cells, 0.0).sum(-1)
+        self._accumulate("predictive", log_missing)
+
+    def scores(self, n_draws: int) -> dict[str, Tensor]:
+        """Return the scores of each row, (B,), after this many draws."""
+        return {
+            "iwae": self.sums["iwae"] - np.log(n_draws),
+            "predictive": self.sums["predictive"] - np.log(n_draws),
+            "conditional": self.sums["joint"] - self.sums["evidence"],
+            "minimum_nrmse": self.nrmse,
+        }
+
+    def _accumulate(self, name: str, log_values: Tensor) -> None:
+        total = torch.logsumexp(log_values.double(), 0)
+        self.sums[name] = torch.logaddexp(self.sums[name], total)
 
 
 @dataclass(frozen=True)
@@ -252,12 +387,10 @@ class DecoderPool:
     ----------
     decoders : sequence of torch.nn.Module
         Each has ``decode``, ``likelihood`` and ``latent_dim``; all on one device.
-    family : callable
-        Makes a `PosteriorFamily` for a latent size.
-    schedule : Schedule
-        Steps, draws and learning rates.
-    beta : float
-        Weight of the divergence from the prior.
+    method : InferenceMethod
+        How posteriors are found.
+    states : sequence of object
+        What the method learned for each decoder.
     seed : int
         Seed of the noise that all rows share.
     batch_size : int
@@ -265,42 +398,54 @@ class DecoderPool:
     """
 
     decoders: Sequence[Any]
-    family: Callable[[int], PosteriorFamily]
-    schedule: Schedule
-    beta: float
+    method: InferenceMethod
+    states: Sequence[Any]
     seed: int
     batch_size: int
 
     def infer(
-        self, x: Tensor, observed: Tensor, progress: Progress | None = None
+        self,
+        x: Tensor,
+        observed: Tensor,
+        progress: Progress | None = None,
+        *,
+        weigh: bool = False,
+        resample: bool = False,
     ) -> PooledPosterior:
-        """Fit the posteriors of rows (N, D) with their observed mask under every decoder."""
+        """Return the posteriors of rows (N, D) with their observed mask under every decoder.
+
+        With ``weigh`` the importance weights of their codes are examined, with ``resample`` the
+        posteriors become codes resampled by them, see `weigh_codes`.
+        """
         results = []
-        for k, decoder in enumerate(self.decoders):
-            target = DecoderTarget(
-                decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim
+        for k, (decoder, state) in enumerate(zip(self.decoders, self.states, strict=True)):
+            seed = derive_seed(self.seed, k)
+            result = self.method.infer(
+                decoder,
+                state,
+                x,
+                observed,
+                seed=seed,
+                batch_size=self.batch_size,
+                progress=progress,
             )
-            results.append(
-                fit_posterior(
-                    target,
-                    self.family(decoder.latent_dim),
-                    schedule=self.schedule,
-                    beta=self.beta,
-                    seed=derive_seed(self.seed, k),
-                    batch_size=self.batch_size,
-                    progress=progress,
+            if weigh or resample:
+                target = DecoderTarget(
+                    decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim
                 )
-            )
+                result = weigh_codes(target, result, seed=seed, resample=resample)
+            results.append(result)
         return PooledPosterior(self.decoders, results, x.shape[1])
 
 
-def _codes(posterior: Posterior, code_u: Tensor) -> Tensor:
+def _noise(posterior: Posterior, code_u: Tensor) -> Tensor:
     code_u = code_u.to(posterior.parameters.device).clamp(_EPS, 1 - _EPS)
-    return posterior.rsample(posterior.family.noise_from_uniform(code_u).to(posterior.parameters))
+    return posterior.family.noise_from_uniform(code_u).to(posterior.parameters)
 
 
 def _mean_of_block(decoder: Any, u: Tensor, posterior: Posterior, rows: Tensor) -> Tensor:
-    return decoder.likelihood.mean(decoder.decode(_codes(posterior, u))).mean(0)
+    params = posterior.observation(_noise(posterior, u), decoder.decode)
+    return decoder.likelihood.mean(params).mean(0)
 
 
 def _draws_of_block(
@@ -313,16 +458,5 @@ def _density_of_block(
     decoder: Any, u: Tensor, x: Tensor, posterior: Posterior, rows: Tensor
 ) -> Tensor:
     prepared = decoder.likelihood.prepare(x[rows])
-    params = decoder.decode(_codes(posterior, u))
+    params = posterior.observation(_noise(posterior, u), decoder.decode)
     return torch.logsumexp(decoder.likelihood.log_prob(params, prepared), 0)
-
-
-def _row_blocks(n_rows: int, device: torch.device) -> Iterator[tuple[Tensor, int]]:
-    """Yield row indices, always ``_BLOCK`` of them, and how many of them are new rows.
-
-    Every matrix product then has the same shape whatever the number of rows, which keeps a row's
-    numbers the same to the bit.
-    """
-    for start in range(0, n_rows, _BLOCK):
-        rows = torch.arange(start, start + _BLOCK, device=device)
-        yield rows.clamp(max=n_rows - 1), min(_BLOCK, n_rows - start)

@@ -37,6 +37,24 @@ class LinearDecoder(nn.Module):
         return torch.cat([location, self.raw_scale.expand_as(location)], dim=-1)
 
 
+class LinearEncoder(nn.Module):
+    """The exact posterior of complete rows where it is diagonal, as means and raw scales."""
+
+    gain: Tensor
+    bias: Tensor
+    raw_scale: Tensor
+
+    def __init__(self, gain: Array, bias: Array, scale: Array) -> None:
+        super().__init__()
+        raw_scale = np.log(np.expm1(scale - _MIN_SCALE))
+        for name, values in [("gain", gain), ("bias", bias), ("raw_scale", raw_scale)]:
+            self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = (x - self.bias) @ self.gain.T
+        return torch.cat([mean, self.raw_scale.expand_as(mean)], dim=-1)
+
+
 @dataclass(frozen=True)
 class LinearGaussian:
     """x = W z + b + sigma * noise with z ~ N(0, I).
@@ -58,6 +76,22 @@ class LinearGaussian:
             rng.normal(size=n_features),
             rng.uniform(0.3, 0.7, size=n_features),
         )
+
+    @classmethod
+    def orthogonal(cls) -> Self:
+        """Return a model of five features and two codes, independent given all features."""
+        weight = np.array([[1.0, 0.5], [1.0, -0.5], [-0.5, 1.0], [0.5, 1.0], [1.0, 0.0]])
+        weight[:, 1] -= weight[:, 0] * (weight[:, 0] @ weight[:, 1]) / (weight[:, 0] @ weight[:, 0])
+        return cls(weight, np.arange(5.0) / 5, np.full(5, 0.5))
+
+    def encoder(self, *, shift: float = 0.0, widen: float = 1.0) -> LinearEncoder:
+        """Return the exact encoder of an orthogonal model, or one that is off on purpose."""
+        precise = self.weight.T / self.noise_scale**2
+        covariance = np.linalg.inv(np.eye(self.latent_dim) + precise @ self.weight)
+        scale = widen * np.sqrt(np.diag(covariance))
+        encoder = LinearEncoder(covariance @ precise, self.bias, scale)
+        encoder.bias -= shift
+        return encoder
 
     @property
     def n_features(self) -> int:

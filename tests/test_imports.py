@@ -1,4 +1,8 @@
-"""Imports go one way: estimator -> preprocessing -> generative -> {inference, sampling}."""
+"""Imports go one way: estimator -> preprocessing -> generative -> {inference, sampling}.
+
+Baselines stand beside the estimator's other stages: they train networks and follow the protocol
+of `inference`.
+"""
 
 import ast
 import subprocess
@@ -15,8 +19,9 @@ ROOT = Path(sklearn_qavi.__file__).parent
 
 # Stage -> the stages it may import. A stage is the first name below the package.
 STAGES = {
-    "_imputer": {"preprocessing", "generative", "sampling", "inference"},
+    "_imputer": {"preprocessing", "generative", "sampling", "baselines", "inference"},
     "preprocessing": {"generative", "sampling", "inference"},
+    "baselines": {"generative", "inference"},
     "generative": {"sampling", "inference"},
     "sampling": {"inference"},
     "inference": set(),

@@ -34,6 +34,9 @@ from sklearn_qavi.inference import Schedule
 
 Array = NDArray[np.float64]
 POSTERIORS = ["gaussian", "mixture", "flow"]
+UNRELIABLE = pytest.mark.filterwarnings(
+    "ignore::sklearn_qavi.exceptions.UnreliablePosteriorWarning"
+)
 # these models are too short to settle, and rows may need more than the steps that a test allows
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -212,6 +215,7 @@ def test_sample_posterior_returns_the_first_draw(
     np.testing.assert_array_equal(imputer.transform(holes), imputer.sample(holes, n=1)[0])
 
 
+@UNRELIABLE
 def test_infer_reports_each_row(fitted: dict[str, QAVIImputer], holes: Array) -> None:
     pooled = fitted["gaussian"].infer(holes)
     for values in (pooled.bound, pooled.n_iter, pooled.n_evaluations, pooled.converged):
@@ -649,6 +653,7 @@ class TestWarnings:
             quick_model(max_epochs=2, random_state=0).fit(X)
 
 
+@UNRELIABLE
 def test_schedules_can_be_handed_in(fitted: dict[str, QAVIImputer], holes: Array) -> None:
     schedule = Schedule(max_iter=20, window=10, n_draws=2)
     imputer = clone(fitted["gaussian"]).set_params(schedule=schedule, max_iter=None).fit(holes)

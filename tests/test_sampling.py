@@ -6,13 +6,14 @@ import torch
 
 from _linear_gaussian import LinearGaussian
 from sklearn_qavi.generative import PretrainedDecoder
-from sklearn_qavi.inference import SCHEDULES, GaussianPosterior, Schedule
+from sklearn_qavi.inference import SCHEDULES, GaussianPosterior, LatentSpace, Schedule
 from sklearn_qavi.sampling import DecoderPool, PooledPosterior, half_sample_mode
 
 
 def _pool(models: list[LinearGaussian], schedule: Schedule | None = None) -> DecoderPool:
     members = [PretrainedDecoder(m.decoder(), "gaussian", m.n_features).members_[0] for m in models]
-    return DecoderPool(members, GaussianPosterior, schedule or SCHEDULES["default"], 1.0, 0, 128)
+    method = LatentSpace(GaussianPosterior, schedule or SCHEDULES["default"])
+    return DecoderPool(members, method, [None] * len(members), 0, 128)
 
 
 def _constant(level: float) -> LinearGaussian:

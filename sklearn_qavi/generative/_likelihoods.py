@@ -9,7 +9,7 @@ Shapes: decoder output (..., P), values (N, D); `...` ends in N or broadcasts wi
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -42,6 +42,8 @@ class ColumnLikelihood(nn.Module, ABC):
     """
 
     n_outputs: int
+    reparameterised: ClassVar[bool] = False
+    """Whether `sample` carries gradients that make it a reparameterisation."""
 
     def __init__(self, n_columns: int) -> None:
         super().__init__()
@@ -78,8 +80,14 @@ class ColumnLikelihood(nn.Module, ABC):
     def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
         """Return values (..., d) from two uniforms a cell, (..., d, 2)."""
 
+    @abstractmethod
+    def entropy(self, params: Tensor) -> Tensor:
+        """Return the entropy of each column in nats, (..., d), in closed form."""
+
 
 class _LocationScale(ColumnLikelihood):
+    reparameterised = True
+
     @property
     def n_outputs(self) -> int:  # type: ignore[override]
         return 2 * self.n_columns
@@ -102,6 +110,9 @@ class GaussianLikelihood(_LocationScale):
     def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
         location, scale = self._location_and_scale(params)
         return location + scale * torch.special.ndtri(uniform[..., 0])
+
+    def entropy(self, params: Tensor) -> Tensor:
+        return self._location_and_scale(params)[1].log() + 0.5 * (_LOG_2PI + 1.0)
 
 
 class StudentTLikelihood(_LocationScale):
@@ -133,6 +144,18 @@ class StudentTLikelihood(_LocationScale):
         df = self.df.to(uniform)
         radius = (df * torch.expm1(-2.0 / df * uniform[..., 0].log())).sqrt()
         return location + scale * radius * torch.cos(2 * math.pi * uniform[..., 1])
+
+    def entropy(self, params: Tensor) -> Tensor:
+        df = self.df
+        half = (df + 1) / 2
+        constant = (
+            half * (torch.digamma(half) - torch.digamma(df / 2))
+            + 0.5 * df.log()
+            + torch.lgamma(df / 2)
+            + math.lgamma(0.5)
+            - torch.lgamma(half)
+        )
+        return self._location_and_scale(params)[1].log() + constant
 
 
 class BernoulliLikelihood(ColumnLikelihood):
@@ -168,6 +191,9 @@ class BernoulliLikelihood(ColumnLikelihood):
     def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
         lower, upper = self.levels.unbind(1)
         return torch.where(uniform[..., 0] < torch.sigmoid(params), upper, lower)
+
+    def entropy(self, params: Tensor) -> Tensor:
+        return softplus(params) - params * torch.sigmoid(params)
 
 
 class HistogramLikelihood(ColumnLikelihood):
@@ -291,6 +317,11 @@ class HistogramLikelihood(ColumnLikelihood):
         lower = self.lower.expand(shape).gather(-1, index).squeeze(-1)
         width = self.width.expand(shape).gather(-1, index).squeeze(-1)
         return lower + width * uniform[..., 1].to(width)
+
+    def entropy(self, params: Tensor) -> Tensor:
+        log_p = torch.log_softmax(self._logits(params), dim=-1).clamp_min(-1e4)
+        log_width = torch.where(self.width > 0, self.width.clamp_min(1e-12).log(), 0.0)
+        return (log_p.exp() * (log_width - log_p)).sum(-1)
 
     def _logits(self, params: Tensor) -> Tensor:
         logits = params.unflatten(-1, (self.n_columns, self.n_bins))
@@ -438,6 +469,20 @@ class ColumnLikelihoods(nn.Module):
                 for group, part, columns in zip(self.groups, parts, self.columns, strict=True)
             ]
         )
+
+    def entropy(self, params: Tensor) -> Tensor:
+        """Return the entropy of every column in nats, (..., D)."""
+        parts = self._split(params)
+        return self._join([g.entropy(p) for g, p in zip(self.groups, parts, strict=True)])
+
+    @property
+    def reparameterised(self) -> Tensor:
+        """Which columns' draws carry gradients, bool (D,)."""
+        by_group = [
+            torch.full((len(c),), g.reparameterised)
+            for g, c in zip(self.groups, self.columns, strict=True)
+        ]
+        return torch.cat(by_group).to(self.order.device)[self.order]
 
     def _split(self, params: Tensor) -> tuple[Tensor, ...]:
         return params.split([group.n_outputs for group in self.groups], dim=-1)

@@ -7,12 +7,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from ._likelihoods import LIKELIHOODS, ColumnLikelihoods
 
 __all__ = ["PretrainedDecoder", "find_latent_dim"]
 
 _NEEDS_COLUMNS = ("histogram",)
+_MIN_SCALE = 1e-3
 
 
 class _Member(nn.Module):
@@ -23,6 +25,23 @@ class _Member(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         # a stranger's module may want (batch, latent) and nothing else
         return self.decoder(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
+
+
+class _MemberWithEncoder(_Member):
+    def __init__(
+        self,
+        decoder: nn.Module,
+        likelihood: ColumnLikelihoods,
+        latent_dim: int,
+        encoder: nn.Module,
+    ) -> None:
+        super().__init__(decoder, likelihood, latent_dim)
+        self.encoder = encoder
+
+    def encode(self, x: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+        out = self.encoder(torch.where(visible, x, 0.0).flatten(0, -2)).unflatten(0, x.shape[:-1])
+        mean, raw_scale = out.chunk(2, dim=-1)
+        return mean, softplus(raw_scale) + _MIN_SCALE
 
 
 class PretrainedDecoder:
@@ -42,6 +61,10 @@ class PretrainedDecoder:
     latent_dim : int, default=None
         Size L of the code. None reads ``module.latent_dim``, else the inputs of the first
         linear layer.
+    encoder : torch.nn.Module, default=None
+        Maps rows (n, D), 0 where a cell is missing, to the L means and then the L raw scales of
+        the code (the scale is ``softplus(raw) + 0.001``). Only ``posterior="feature"`` and the
+        methods in `sklearn_qavi.baselines` ask for it.
     mean, scale : array-like of shape (n_features,), default=None
         The decoder's units: it models ``(X - mean) / scale``. None means original units.
 
@@ -82,6 +105,7 @@ class PretrainedDecoder:
         n_features: int,
         latent_dim: int | None = None,
         *,
+        encoder: nn.Module | None = None,
         mean: Any = None,
         scale: Any = None,
     ) -> None:
@@ -93,7 +117,10 @@ class PretrainedDecoder:
         size = find_latent_dim(module) if latent_dim is None else latent_dim
         decoder = copy.deepcopy(module).eval().requires_grad_(False)
         columns = ColumnLikelihoods(families)
-        self.members_: list[nn.Module] = [_Member(decoder, columns, size).eval()]
+        member = _Member(decoder, columns, size)
+        if encoder is not None:
+            member = _MemberWithEncoder(decoder, columns, size, copy.deepcopy(encoder))
+        self.members_: list[nn.Module] = [member.eval()]
         self.members_[0].requires_grad_(False)
         self._check_outputs()
 
@@ -117,6 +144,15 @@ class PretrainedDecoder:
                 f"columns under {sorted(set(member.likelihood.families))} take {expected}. Check "
                 "n_features and likelihood against the decoder's last layer."
             )
+        if isinstance(member, _MemberWithEncoder):
+            x = torch.zeros(2, self.n_features_in_, device=first.device)
+            with torch.no_grad():
+                n_out = member.encoder(x).shape[-1]
+            if n_out != 2 * member.latent_dim:
+                raise ValueError(
+                    f"The encoder returns {n_out} numbers a row, but a code of size "
+                    f"{member.latent_dim} takes {2 * member.latent_dim}: means, then raw scales."
+                )
 
 
 def find_latent_dim(module: nn.Module) -> int:

@@ -17,7 +17,15 @@ from ..inference import DecoderTarget, GaussianPosterior, Schedule, fit_posterio
 from ..sampling import shared_draws
 from ._network import TabularNetwork
 
-__all__ = ["HiddenCells", "TableData", "VAENet", "crps_of_hidden_cells"]
+__all__ = [
+    "AverageWeights",
+    "Batches",
+    "HiddenCells",
+    "KeepBest",
+    "TableData",
+    "VAENet",
+    "crps_of_hidden_cells",
+]
 
 QUICK = Schedule(max_iter=32, window=8, n_draws=4, learning_rate=0.4, min_learning_rate=0.1)
 _VALIDATION_DRAWS = 64
@@ -37,7 +45,7 @@ class TableData(Dataset):
         return {"x": self.x[index], "observed": self.observed[index]}, torch.zeros(0)
 
 
-class _Batches:
+class Batches:
     """Whole random batches by index; a pass repeats the rows until it has enough steps."""
 
     def __init__(
@@ -168,8 +176,8 @@ class VAENet(skorch.NeuralNet):
         super().initialize()
         return self
 
-    def get_iterator(self, dataset: TableData, training: bool = False) -> _Batches:
-        return _Batches(dataset, self.batch_size, self.steps_per_epoch, self.order_generator_)
+    def get_iterator(self, dataset: TableData, training: bool = False) -> Batches:
+        return Batches(dataset, self.batch_size, self.steps_per_epoch, self.order_generator_)
 
     def infer(self, x: dict[str, Tensor], **fit_params: Any) -> tuple[Tensor, Tensor]:
         values, observed = x["x"].to(self.device), x["observed"].to(self.device)

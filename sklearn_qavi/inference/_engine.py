@@ -14,7 +14,7 @@ from .._random import derive_seed, sobol_uniform, torch_generator
 from .._typing import Progress, Target
 from ..exceptions import InferenceDivergedError
 from ._initialization import prior_start
-from ._objectives import elbo
+from ._objectives import Objective, elbo
 from ._result import InferenceResult
 from ._schedule import SCHEDULES, Schedule
 from .posteriors import Posterior, PosteriorFamily
@@ -23,6 +23,7 @@ from .posteriors._base import normal_from_uniform
 __all__ = ["fit_posterior"]
 
 _SLOT_MULTIPLE = 32  # vector kernels then meet no ragged end: sums over draws differ in bits at one
+_GOLDEN = 0.6180339887498949  # multiples of it spread evenly over the unit interval
 _BETA1, _BETA2, _EPSILON = 0.9, 0.99, 1e-8
 
 
@@ -35,6 +36,7 @@ def fit_posterior(
     seed: int = 0,
     batch_size: int = 128,
     progress: Progress | None = None,
+    objective: Objective = elbo,
 ) -> InferenceResult:
     """Fit one posterior a row by stochastic ascent on the bound of its observed features.
 
@@ -55,6 +57,8 @@ def fit_posterior(
         result does not depend on it.
     progress : callable, default=None
         Called with the number of rows just finished.
+    objective : callable, default=elbo
+        The bound that is maximised, see `Objective`.
 
     Returns
     -------
@@ -72,7 +76,7 @@ def fit_posterior(
     """
     if schedule is None:
         schedule = SCHEDULES["default"].with_options(**family.schedule_options)
-    loop = _Loop(target, family, schedule, beta, seed, batch_size)
+    loop = _Loop(target, family, schedule, beta, seed, batch_size, objective)
     while loop.busy:
         loop.run_window()
         finished = loop.retire()
@@ -104,7 +108,9 @@ class _Loop:
         beta: float,
         seed: int,
         batch_size: int,
+        objective: Objective,
     ) -> None:
+        self.objective = objective
         self.target, self.family, self.schedule, self.beta = target, family, schedule, beta
         wanted = max(1, min(batch_size, target.n_rows))
         self.n_slots = -(-wanted // _SLOT_MULTIPLE) * _SLOT_MULTIPLE
@@ -178,12 +184,14 @@ class _Loop:
         """
         schedule, n_latent = self.schedule, self.target.latent_dim
         n_points = schedule.window * schedule.n_draws
-        noise = self.family.noise_from_uniform(sobol_uniform(n_points, self.family.n_noise, seed))
-        other, normal = noise[:, :-n_latent], _whiten(noise[:, -n_latent:])
+        uniform = sobol_uniform(n_points, self.family.n_noise, seed)
+        normal = _whiten(self.family.noise_from_uniform(uniform)[:, -n_latent:])
         n_windows = -(-schedule.max_iter // schedule.window) if schedule.rotate else 1
         bank = []
         for window in range(n_windows):
             turned = normal @ _rotation(n_latent, derive_seed(seed, window)) if window else normal
+            moved = (uniform + window * _GOLDEN) % 1.0  # the rest shifts around the unit cube
+            other = self.family.noise_from_uniform(moved.clamp(1e-9, 1 - 1e-9))[:, :-n_latent]
             points = torch.cat([other, turned], dim=-1)
             # a step takes every window-th point, so that mirrored points meet in it
             bank.append(points.unflatten(0, (schedule.n_draws, schedule.window)).transpose(0, 1))
@@ -234,7 +242,7 @@ class _Loop:
     def _bound_and_gradient(self, parameters: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             parameters = parameters.detach().requires_grad_()
-            bound = elbo(self.block, self.family, parameters, noise, self.beta)
+            bound = self.objective(self.block, self.family, parameters, noise, self.beta)
             (gradient,) = torch.autograd.grad(bound.sum(), parameters)
         return bound.detach(), gradient
 

@@ -1,11 +1,17 @@
-"""The bound of equation 8, as a pure function of a block and a family."""
+"""The bounds of equations 8 and 6, as pure functions of a block and a family."""
+
+from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
 from .._typing import Block
-from .posteriors import Draws, PosteriorFamily
+from .posteriors import Draws, FeaturePosterior, PosteriorFamily
 
-__all__ = ["elbo"]
+__all__ = ["Objective", "elbo", "feature_bound"]
+
+Objective = Callable[[Any, Any, Tensor, Tensor, float], Tensor]
+"""(block, family, parameters, noise, beta) -> the bound of each row in nats."""
 
 
 def elbo(
@@ -38,3 +44,46 @@ def elbo(
     draws: Draws = family.draw(parameters, noise)
     fit = (draws.weight * block(draws.z)).sum(0)
     return fit - beta * family.kl(parameters, draws)
+
+
+def feature_bound(
+    block: Any,
+    family: FeaturePosterior,
+    parameters: Tensor,
+    noise: Tensor,
+    beta: float = 1.0,
+    *,
+    gamma: float = 1.0,
+) -> Tensor:
+    """Return the bound L_M of each row of a block, in nats, for a posterior over features.
+
+    Parameters
+    ----------
+    block : FeatureBlock
+        B rows that can be completed, encoded and decoded.
+    family : FeaturePosterior
+        The family that reads ``parameters``.
+    parameters : Tensor of shape (B, P)
+        One flat vector a row.
+    noise : Tensor of shape (S, B or 1, n_noise)
+        Base noise.
+    beta : float, default=1.0
+        Weight of the divergence of the encoder's posterior from the prior.
+    gamma : float, default=1.0
+        Weight of the entropy of the features' posterior; 1 together with ``beta=1`` makes the
+        result a bound on log p(x_O).
+
+    Returns
+    -------
+    bound : Tensor of shape (B,)
+        E_q(x_M)[E_enc[log p(x_O, x_M | z)] - beta KL(enc || p)] + gamma H(q(x_M)).
+
+    References
+    ----------
+    .. [1] Agarwal, Hope, Younis, Sudderth (2023), equations 6 and 7.
+    """
+    values = family.rsample(parameters, noise)
+    fit, kl = block.autoencode(values, noise[..., -family.latent_dim :])
+    weight = family.draw_weight(parameters, values, block.missing)
+    bound: Tensor = (weight * (fit - beta * kl)).sum(0)
+    return bound + gamma * family.entropy(parameters, block.missing)

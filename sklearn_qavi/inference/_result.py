@@ -1,4 +1,4 @@
-"""What a fit gives back."""
+"""What the inference of rows gives back."""
 
 from dataclasses import dataclass
 
@@ -11,20 +11,28 @@ __all__ = ["InferenceResult"]
 
 @dataclass(frozen=True)
 class InferenceResult:
-    """Fitted posteriors of N rows and how each came about.
+    """Posteriors of N rows and how each came about.
 
     Parameters
     ----------
     posterior : Posterior
-        The fitted posteriors.
+        What imputations are drawn from.
     bound : Tensor of shape (N,)
-        The bound L_N over the row's last window, in nats on the model's own scale.
+        The bound that was maximised, over the row's last window, in nats on the model's own scale.
+        NaN for a method that maximises none.
     n_iter : int Tensor of shape (N,)
         Steps that the row took.
     n_evaluations : int Tensor of shape (N,)
         Decoder evaluations that the row took, without the start (decoded once for a block).
     converged : bool Tensor of shape (N,)
         Whether the row stopped by itself.
+    codes : Posterior, default=None
+        Distribution of the latent code with a density, for importance weights, where
+        ``posterior`` is none: that of a method that works on features or only gives draws.
+    acceptance_rate : Tensor of shape (N,), default=None
+        Share of the Metropolis proposals that were accepted.
+    pareto_k, effective_sample_size : Tensor of shape (N,), default=None
+        Reliability of the importance weights of draws from the code's posterior, if asked for.
     """
 
     posterior: Posterior
@@ -32,3 +40,12 @@ class InferenceResult:
     n_iter: Tensor
     n_evaluations: Tensor
     converged: Tensor
+    codes: Posterior | None = None
+    acceptance_rate: Tensor | None = None
+    pareto_k: Tensor | None = None
+    effective_sample_size: Tensor | None = None
+
+    @property
+    def code_posterior(self) -> Posterior:
+        """The distribution of the latent code that has a density."""
+        return self.posterior if self.codes is None else self.codes

@@ -7,9 +7,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["DecoderTarget", "FunctionTarget"]
+__all__ = ["DecoderTarget", "FeatureTarget", "FunctionTarget"]
 
 Decode = Callable[[Tensor], Tensor]
+Encode = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Likelihood(Protocol):
@@ -92,6 +93,67 @@ class DecoderTarget:
         """Return the log likelihood of the rows with these indices."""
         return _DecoderBlock(
             self.decode, self.likelihood, self.likelihood.prepare(self.x[rows]), self.observed[rows]
+        )
+
+
+@dataclass(frozen=True)
+class FeatureBlock(_DecoderBlock):
+    """B rows that can be completed with drawn values, encoded and decoded."""
+
+    x: Tensor
+    encode: Encode
+
+    @property
+    def missing(self) -> Tensor:
+        """True where the cell is missing, (B, D)."""
+        return ~self.observed
+
+    def autoencode(self, values: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log p(x_O, x_M | z) and KL(enc || p) in nats, both (S, B).
+
+        Parameters
+        ----------
+        values : Tensor of shape (S, B, D)
+            Drawn values; observed cells are put in their place.
+        noise : Tensor of shape (S, B or 1, L)
+            Standard normal noise of the encoder's code.
+        """
+        completed = torch.where(self.observed, self.x, values)
+        mean, scale = self.encode(completed, torch.ones_like(completed, dtype=torch.bool))
+        prepared = self.likelihood.prepare(completed)
+        fit = self.likelihood.log_prob(self.decode(mean + scale * noise), prepared).sum(-1)
+        kl = (0.5 * (mean.square() + scale.square() - 1.0) - scale.log()).sum(-1)
+        return fit, kl
+
+
+@dataclass(frozen=True)
+class FeatureTarget(DecoderTarget):
+    """Rows of a table as a target for a posterior over their missing features.
+
+    Parameters
+    ----------
+    decode, likelihood, x, observed, latent_dim : object
+        See `DecoderTarget`.
+    encode : callable
+        ``encode(x, visible)`` returns mean and scale of the code's Gaussian, both (..., L).
+
+    References
+    ----------
+    .. [1] Agarwal, Hope, Younis, Sudderth (2023), "A Decoder Suffices for Query-Adaptive
+       Variational Inference", equation 6.
+    """
+
+    encode: Encode
+
+    def block(self, rows: Tensor) -> FeatureBlock:
+        """Return the rows with these indices."""
+        return FeatureBlock(
+            self.decode,
+            self.likelihood,
+            self.likelihood.prepare(self.x[rows]),
+            self.observed[rows],
+            self.x[rows],
+            self.encode,
         )
 
 

@@ -31,13 +31,6 @@ PATTERNS = np.array(
 )
 
 
-def _orthogonal() -> LinearGaussian:
-    """Return a model whose posterior is diagonal when every feature is observed."""
-    weight = np.array([[1.0, 0.5], [1.0, -0.5], [-0.5, 1.0], [0.5, 1.0], [1.0, 0.0]])
-    weight[:, 1] -= weight[:, 0] * (weight[:, 0] @ weight[:, 1]) / (weight[:, 0] @ weight[:, 0])
-    return LinearGaussian(weight, np.arange(5.0) / 5, np.full(5, 0.5))
-
-
 def _target(model: LinearGaussian, x: np.ndarray, observed: np.ndarray) -> DecoderTarget:
     member = PretrainedDecoder(model.decoder(), "gaussian", model.n_features).members_[0]
     return DecoderTarget(
@@ -50,7 +43,7 @@ def _target(model: LinearGaussian, x: np.ndarray, observed: np.ndarray) -> Decod
 
 
 def test_gaussian_recovers_a_diagonal_posterior_and_its_bound_is_the_evidence() -> None:
-    model = _orthogonal()
+    model = LinearGaussian.orthogonal()
     x = model.draw_rows(20)
     observed = np.ones_like(x, dtype=bool)
     result = fit_posterior(_target(model, x, observed), GaussianPosterior(2), schedule=PRECISE)

@@ -3,6 +3,8 @@
 from typing import Any
 
 from ._base import Draws, Posterior, PosteriorFamily, Start
+from ._codes import SampledCodes
+from ._feature import FeaturePosterior
 from ._flow import FlowPosterior
 from ._gaussian import GaussianPosterior
 from ._mixture import MixturePosterior
@@ -10,11 +12,13 @@ from ._mixture import MixturePosterior
 __all__ = [
     "POSTERIORS",
     "Draws",
+    "FeaturePosterior",
     "FlowPosterior",
     "GaussianPosterior",
     "MixturePosterior",
     "Posterior",
     "PosteriorFamily",
+    "SampledCodes",
     "Start",
     "make_posterior",
 ]

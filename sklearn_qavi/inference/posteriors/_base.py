@@ -6,6 +6,7 @@ therefore can be stored, moved, frozen and refilled without the engine knowing t
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -135,6 +136,12 @@ class PosteriorFamily(ABC):
         assert draws.log_q is not None
         return (draws.weight * (draws.log_q - standard_normal_log_prob(draws.z))).sum(0)
 
+    def observation(
+        self, parameters: Tensor, noise: Tensor, decode: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Return the parameters (S, B, P) of the observation model that draws are taken from."""
+        return decode(self.rsample(parameters, noise))
+
     def moments(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean (B, L) and covariance (B, L, L); by 4,096 draws unless overridden."""
         u = sobol_uniform(4096, self.n_noise, seed=0).to(parameters)
@@ -173,6 +180,10 @@ class Posterior:
     def rsample(self, noise: Tensor) -> Tensor:
         """Return codes (S, N, L) as a differentiable function of base noise (S, N or 1, n)."""
         return self.family.rsample(self.parameters, noise)
+
+    def observation(self, noise: Tensor, decode: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the observation model's parameters (S, N, P) for base noise (S, N or 1, n)."""
+        return self.family.observation(self.parameters, noise, decode)
 
     def sample(self, n: int = 1, *, seed: int = 0) -> Tensor:
         """Return n independent codes a row.

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ._base import Draws, PosteriorFamily, Start, inverse_softplus
+from ._base import Draws, Posterior, PosteriorFamily, Start, inverse_softplus
 
 __all__ = ["GaussianPosterior", "diagonal_normal_log_prob"]
 
@@ -42,6 +42,11 @@ class GaussianPosterior(PosteriorFamily):
     >>> mean.squeeze().numpy().round(1)
     array([ 0.5, -1. ], dtype=float32)
     """
+
+    @classmethod
+    def posterior(cls, mean: Tensor, scale: Tensor) -> Posterior:
+        """Return the posteriors with these means and scales, both (N, L)."""
+        return Posterior(cls(mean.shape[-1]), torch.cat([mean, inverse_softplus(scale)], dim=-1))
 
     @property
     def n_parameters(self) -> int:

@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ._base import Draws, PosteriorFamily, Start, inverse_softplus, normal_from_uniform
+from ._base import (
+    Draws,
+    Posterior,
+    PosteriorFamily,
+    Start,
+    inverse_softplus,
+    normal_from_uniform,
+)
 
 __all__ = ["MixturePosterior"]
 
@@ -60,6 +67,14 @@ class MixturePosterior(PosteriorFamily):
             )
         self.n_components = n_components
         self.gradient_estimator = gradient_estimator
+
+    @classmethod
+    def equally_weighted(cls, mean: Tensor, scale: Tensor) -> Posterior:
+        """Return the posteriors of mixtures with means and scales (C, N, L), weighted alike."""
+        n_components, n_rows, latent_dim = mean.shape
+        flat = [t.transpose(0, 1).flatten(1) for t in (mean, inverse_softplus(scale))]
+        logits = mean.new_zeros(n_rows, n_components)
+        return Posterior(cls(latent_dim, n_components), torch.cat([logits, *flat], dim=-1))
 
     @property
     def n_parameters(self) -> int:

@@ -1,0 +1,27 @@
+"""Inference methods that QAVI is compared with, behind the same protocol as QAVI itself.
+
+Any of them, or its short name, is a ``posterior`` of `QAVIImputer`. They share its decoders and
+differ in how a row's missing cells are inferred. All of them need the model's encoder.
+"""
+
+from ._amortised import PosteriorMatching, RetunedEncoder
+from ._chains import MetropolisWithinGibbs, PseudoGibbs
+from ._fill_zeros import FillZeros
+
+__all__ = [
+    "BASELINES",
+    "FillZeros",
+    "MetropolisWithinGibbs",
+    "PosteriorMatching",
+    "PseudoGibbs",
+    "RetunedEncoder",
+]
+
+BASELINES = {
+    "fill_zeros": FillZeros,
+    "pseudo_gibbs": PseudoGibbs,
+    "metropolis_within_gibbs": MetropolisWithinGibbs,
+    "retuned_encoder": RetunedEncoder,
+    "posterior_matching": PosteriorMatching,
+}
+"""Short name -> class with its defaults."""

@@ -1,0 +1,392 @@
+"""Partial encoders: networks that read what is observed and the mask, trained beforehand."""
+
+import copy
+import warnings
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+import skorch
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from skorch.callbacks import Callback, EpochTimer, PassthroughScoring
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from .._random import derive_seed, torch_generator
+from .._typing import Progress
+from ..exceptions import TrainingDivergedError
+from ..generative._layers import MLP
+from ..generative._training import AverageWeights, Batches, TableData
+from ..inference import (
+    InferenceMethod,
+    InferenceResult,
+)
+from ..inference._methods import encode_completed
+from ..inference.posteriors._gaussian import diagonal_normal_log_prob
+from ._fill_zeros import gaussian_result
+
+__all__ = ["PosteriorMatching", "RetunedEncoder"]
+
+_MIN_ROWS = 5
+_VALIDATION_SHARE = 0.15
+_MAX_VALIDATION_ROWS = 512
+_MIN_SCALE = 1e-3
+_MASK_NAMES = ("generic",)
+
+
+class PartialEncoder(nn.Module):
+    """Mean and scale of the code from observed values (0 where missing) and the mask."""
+
+    def __init__(
+        self, n_features: int, latent_dim: int, hidden: tuple[int, ...], generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        sizes = [2 * n_features, *hidden, 2 * latent_dim]
+        self.network = MLP(sizes, "tanh", generator, skip=True)
+
+    def forward(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+        shown = torch.where(observed, x, 0.0)
+        out = self.network(torch.cat([shown, observed.to(x.dtype)], dim=-1))
+        mean, raw_scale = out.chunk(2, dim=-1)
+        return mean, softplus(raw_scale) + _MIN_SCALE
+
+
+class _Amortised(BaseEstimator, InferenceMethod):
+    """A partial encoder trained under artificial masks, then asked once a row."""
+
+    needs_encoder: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        masks: Any = "generic",
+        hidden_layer_sizes: tuple[int, ...] = (128, 128),
+        learning_rate: float = 3e-3,
+        batch_size: int = 128,
+        max_epochs: int = 120,
+        patience: int = 15,
+    ) -> None:
+        self.masks = masks
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.patience = patience
+
+    @abstractmethod
+    def _loss(
+        self,
+        decoder: Any,
+        encoded: tuple[Tensor, Tensor],
+        x: Tensor,
+        masks: tuple[Tensor, Tensor],
+        noise: Tensor,
+    ) -> Tensor:
+        """Return the loss of each row in nats, (B,); masks are of known and of shown cells."""
+
+    def learn(self, decoder: Any, x: Tensor, observed: Tensor, *, seed: int) -> nn.Module:
+        """Train the partial encoder for one decoder, see `InferenceMethod`."""
+        _check_masks(self.masks, x.shape[1])
+        if len(x) < _MIN_ROWS:
+            raise ValueError(
+                f"{type(self).__name__} trains an encoder and needs at least {_MIN_ROWS} rows, got "
+                f"{len(x)}. Fit on more rows."
+            )
+        generator = torch_generator(derive_seed(seed, 0))
+        hidden = tuple(self.hidden_layer_sizes)
+        encoder = PartialEncoder(x.shape[1], decoder.latent_dim, hidden, generator)
+        order = torch.randperm(len(x), generator=generator)
+        n_validation = min(max(1, round(_VALIDATION_SHARE * len(x))), _MAX_VALIDATION_ROWS)
+        held, train = order[:n_validation], order[n_validation:]
+        average = AverageWeights(0.99)
+        keep = _KeepBestLoss(self._validation(decoder, x[held], observed[held], seed), average)
+        net = _PartialEncoderNet(
+            encoder,
+            method=self,
+            decoder=decoder,
+            steps_per_epoch=int(np.clip(len(train) // 8, 10, 100)),
+            seed=seed,
+            lr=self.learning_rate,
+            batch_size=self.batch_size,
+            max_epochs=self.max_epochs,
+            optimizer=torch.optim.AdamW,
+            optimizer__weight_decay=1e-3,
+            callbacks=[("average", average), ("best", keep)],
+            verbose=0,
+        )
+        net.fit(TableData(x[train], observed[train]), None)
+        if not keep.settled_:
+            warnings.warn(
+                f"{type(self).__name__} still improved after max_epochs={self.max_epochs} epochs. "
+                "Increase max_epochs.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return keep.network_
+
+    def infer(
+        self,
+        decoder: Any,
+        state: Any,
+        x: Tensor,
+        observed: Tensor,
+        *,
+        seed: int,
+        batch_size: int,
+        progress: Progress | None,
+    ) -> InferenceResult:
+        """Return the posteriors of rows under one decoder, see `InferenceMethod`."""
+        return gaussian_result(
+            lambda rows: state(x[rows], observed[rows]), x, decoder.latent_dim, progress
+        )
+
+    def _validation(self, decoder: Any, x: Tensor, observed: Tensor, seed: int) -> Any:
+        """Return a function from an encoder to its mean loss under fixed masks and noise."""
+        rng = np.random.default_rng(derive_seed(seed, 2))
+        generator = torch_generator(derive_seed(seed, 3))
+        repeats = max(1, 256 // len(x))
+        x, observed = x.repeat(repeats, 1), observed.repeat(repeats, 1)
+        shown = observed & ~draw_masks(self.masks, rng, *x.shape)
+        noise = torch.randn(len(x), decoder.latent_dim, generator=generator)
+
+        def loss(encoder: nn.Module) -> float:
+            with torch.no_grad():
+                encoded = encoder(x, shown)
+                return float(self._loss(decoder, encoded, x, (observed, shown), noise).mean())
+
+        return loss
+
+
+class RetunedEncoder(_Amortised):
+    """An encoder of the zero-filled row and its mask, tuned on the bound of what it is shown.
+
+    The decoder stays as it is; cells are hidden by artificial masks and neither read nor scored.
+    Its posterior for a pattern of missing cells is as good as training on such patterns made it.
+
+    Parameters
+    ----------
+    masks : "generic", float, callable or array-like of bool, default="generic"
+        Which cells are hidden in training. "generic" hides cells independently at a rate that is
+        uniform on [0, 1] for each row; a number is the rate of all rows; a callable
+        ``masks(rng, n_rows, n_features)`` returns them (True for hidden), rng being a
+        `numpy.random.Generator`; from an array of shape (n, n_features) rows are drawn.
+    hidden_layer_sizes : tuple of int, default=(128, 128)
+        Hidden layers of the encoder.
+    learning_rate : float, default=3e-3
+        Step size of Adam.
+    batch_size : int, default=128
+        Rows a training step.
+    max_epochs : int, default=120
+        Largest number of epochs.
+    patience : int, default=15
+        Epochs without a better loss of validation rows after which training stops.
+
+    References
+    ----------
+    .. [1] Collier, Nazabal, Williams (2020), "VAEs in the presence of missing data".
+
+    Examples
+    --------
+    >>> from sklearn_qavi.baselines import RetunedEncoder
+    >>> RetunedEncoder(masks=0.5)
+    RetunedEncoder(masks=0.5)
+    """
+
+    def _loss(
+        self,
+        decoder: Any,
+        encoded: tuple[Tensor, Tensor],
+        x: Tensor,
+        masks: tuple[Tensor, Tensor],
+        noise: Tensor,
+    ) -> Tensor:
+        mean, scale = encoded
+        params = decoder.decode(mean + scale * noise)
+        by_cell = decoder.likelihood.log_prob(params, decoder.likelihood.prepare(x))
+        fit = torch.where(masks[1], by_cell, 0.0).sum(-1)
+        kl = (0.5 * (mean.square() + scale.square() - 1.0) - scale.log()).sum(-1)
+        return kl - fit
+
+
+class PosteriorMatching(_Amortised):
+    """A partial encoder matched to the full one: it predicts the code of the row unmasked.
+
+    Maximises E_enc(z | x)[log r(z | x_O)] over masks, so r averages the encoder over what the
+    hidden cells may be. It needs complete rows, or takes what is known of a row for all of it,
+    inherits the encoder's errors, and suits the masks that it was trained on.
+
+    Parameters
+    ----------
+    masks : "generic", float, callable or array-like of bool, default="generic"
+        Which cells are hidden in training. "generic" hides cells independently at a rate that is
+        uniform on [0, 1] for each row; a number is the rate of all rows; a callable
+        ``masks(rng, n_rows, n_features)`` returns them (True for hidden), rng being a
+        `numpy.random.Generator`; from an array of shape (n, n_features) rows are drawn.
+    hidden_layer_sizes : tuple of int, default=(128, 128)
+        Hidden layers of the encoder.
+    learning_rate : float, default=3e-3
+        Step size of Adam.
+    batch_size : int, default=128
+        Rows a training step.
+    max_epochs : int, default=120
+        Largest number of epochs.
+    patience : int, default=15
+        Epochs without a better loss of validation rows after which training stops.
+
+    References
+    ----------
+    .. [1] Strauss, Oliva (2022), "Posterior matching for arbitrary conditioning", NeurIPS.
+
+    Examples
+    --------
+    >>> from sklearn_qavi.baselines import PosteriorMatching
+    >>> PosteriorMatching(masks=0.5)
+    PosteriorMatching(masks=0.5)
+    """
+
+    def _loss(
+        self,
+        decoder: Any,
+        encoded: tuple[Tensor, Tensor],
+        x: Tensor,
+        masks: tuple[Tensor, Tensor],
+        noise: Tensor,
+    ) -> Tensor:
+        with torch.no_grad():
+            mean, scale = encode_completed(decoder, torch.where(masks[0], x, 0.0))
+            code = mean + scale * noise
+        return -diagonal_normal_log_prob(code, *encoded)
+
+
+class _PartialEncoderNet(skorch.NeuralNet):
+    """skorch net that trains a partial encoder under masks drawn afresh for every batch."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        method: _Amortised,
+        decoder: Any,
+        steps_per_epoch: int,
+        seed: int,
+        **kwargs: Any,
+    ) -> None:
+        self.method = method
+        self.decoder = decoder
+        self.steps_per_epoch = steps_per_epoch
+        self.seed = seed
+        super().__init__(module, criterion=nn.Identity, train_split=None, **kwargs)
+
+    @property
+    def _default_callbacks(self) -> list[tuple[str, Any]]:
+        return [
+            ("epoch_timer", EpochTimer()),
+            ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
+        ]
+
+    def initialize(self) -> "_PartialEncoderNet":
+        self.order_generator_ = torch_generator(derive_seed(self.seed, 4))
+        self.noise_generator_ = torch_generator(derive_seed(self.seed, 5))
+        self.mask_rng_ = np.random.default_rng(derive_seed(self.seed, 6))
+        super().initialize()
+        return self
+
+    def get_iterator(self, dataset: TableData, training: bool = False) -> Batches:
+        return Batches(dataset, self.batch_size, self.steps_per_epoch, self.order_generator_)
+
+    def infer(self, x: dict[str, Tensor], **fit_params: Any) -> Tensor:
+        values, observed = x["x"], x["observed"]
+        shown = observed & ~draw_masks(self.method.masks, self.mask_rng_, *values.shape)
+        noise = torch.randn(len(values), self.decoder.latent_dim, generator=self.noise_generator_)
+        encoded = self.module_(values, shown)
+        return self.method._loss(self.decoder, encoded, values, (observed, shown), noise)
+
+    def get_loss(
+        self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False
+    ) -> Tensor:
+        return y_pred.mean()
+
+
+class _KeepBestLoss(Callback):
+    """Keep the averaged weights with the best validation loss; stop when it stops improving."""
+
+    def __init__(self, loss: Any, average: AverageWeights) -> None:
+        self.loss, self.average = loss, average
+
+    def on_train_begin(self, net: _PartialEncoderNet, **kwargs: Any) -> None:
+        self.best_loss_, self.best_epoch_, self.settled_ = np.inf, 0, False
+
+    def on_epoch_end(self, net: _PartialEncoderNet, **kwargs: Any) -> None:
+        epoch, loss = len(net.history), self.loss(self.average.network_)
+        if not np.isfinite(loss):
+            raise TrainingDivergedError(
+                f"The loss of {type(net.method).__name__} became {loss} in epoch {epoch}. Lower "
+                f"learning_rate (now {net.lr})."
+            )
+        if loss < self.best_loss_:
+            self.best_loss_, self.best_epoch_ = loss, epoch
+            self.network_ = copy.deepcopy(self.average.network_)
+        elif epoch - self.best_epoch_ >= net.method.patience:
+            self.settled_ = True
+            raise KeyboardInterrupt  # how skorch's own EarlyStopping ends a fit
+
+
+def draw_masks(masks: Any, rng: np.random.Generator, n_rows: int, n_features: int) -> Tensor:
+    """Return a mask of hidden cells, bool (n_rows, n_features), from a mask distribution.
+
+    Parameters
+    ----------
+    masks : "generic", float, callable or array-like of bool
+        See `PosteriorMatching`.
+    rng : numpy.random.Generator
+        Source of the masks.
+    n_rows, n_features : int
+        Shape of the mask.
+
+    Returns
+    -------
+    hidden : bool Tensor of shape (n_rows, n_features)
+        True for a hidden cell.
+
+    Raises
+    ------
+    ValueError
+        If a callable returns another shape.
+    """
+    if callable(masks):
+        hidden: NDArray[np.bool_] = np.asarray(masks(rng, n_rows, n_features), dtype=bool)
+        if hidden.shape != (n_rows, n_features):
+            raise ValueError(
+                f"masks(rng, {n_rows}, {n_features}) returned shape {hidden.shape}, expected "
+                f"({n_rows}, {n_features})."
+            )
+    elif isinstance(masks, str):
+        hidden = rng.random((n_rows, n_features)) < rng.random((n_rows, 1))
+    elif np.ndim(masks) == 0:
+        hidden = rng.random((n_rows, n_features)) < float(masks)
+    else:
+        table = np.asarray(masks, dtype=bool)
+        hidden = table[rng.integers(len(table), size=n_rows)]
+    return torch.from_numpy(hidden)
+
+
+def _check_masks(masks: Any, n_features: int) -> None:
+    if callable(masks):
+        return
+    if isinstance(masks, str):
+        if masks not in _MASK_NAMES:
+            raise ValueError(
+                f"masks must be {_MASK_NAMES[0]!r}, a rate from 0 to 1, a callable or an array of "
+                f"masks, got {masks!r}."
+            )
+    elif np.ndim(masks) == 0:
+        if not 0.0 <= float(masks) <= 1.0:
+            raise ValueError(f"A rate of hidden cells lies from 0 to 1, got masks={masks!r}.")
+    elif np.ndim(masks) != 2 or np.shape(masks)[1] != n_features or len(masks) == 0:
+        raise ValueError(
+            f"masks has shape {np.shape(masks)}, expected rows of {n_features} columns: the "
+            "columns of the table that have observed values."
+        )
