@@ -131,6 +131,8 @@ def run_split(table: str, seed: int, methods: list[str], args: argparse.Namespac
     split = split_table(load_table(table, args.data_dir), seed, args.max_rows)
     if args.development:
         split = development_split(split, seed)
+    rows = slice(args.test_rows)  # they are in random order
+    split = Split(split.fit, split.truth[rows], split.test[rows], split.missing[rows])
     model = TabularVAE(**args.model, random_state=seed)
     start = time.perf_counter()
     model.fit(split.fit)
@@ -201,6 +203,7 @@ def question(table: str, seed: int, method: str, args: argparse.Namespace) -> di
         "params": params,
         "model": args.model,
         "draws": args.draws,
+        "test_rows": args.test_rows,
         "development": args.development,
         "quick": args.quick,
     }
@@ -252,6 +255,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--draws", type=int, default=10_000)
+    parser.add_argument("--test-rows", type=int, help="score the first of them; default: all")
     parser.add_argument(
         "--development", action="store_true", help="score rows cut from the fit rows instead"
     )
@@ -273,7 +277,12 @@ def main() -> None:
             ]
             if left:
                 run_split(table, seed, left, args)
-    asked = {"draws": args.draws, "development": args.development, "quick": args.quick}
+    asked = {
+        "draws": args.draws,
+        "test_rows": args.test_rows,
+        "development": args.development,
+        "quick": args.quick,
+    }
     print(summary([r for r in read_records(args.out) if known(r, asked)], args.tables))
 
 

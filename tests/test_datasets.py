@@ -152,3 +152,108 @@ def test_bad_tables(X):
         make_missing(np.array([["a", "b"]]))
     with pytest.raises(TypeError, match=r"polars.*to_pandas"):
         make_missing(pl.DataFrame({"a": [1.0, 2.0]}))
+
+
+MECHANISMS = ["mar", "mnar_logistic", "mnar_self", "mnar_quantile"]
+
+
+@pytest.fixture(scope="module")
+def correlated():
+    rng = np.random.default_rng(0)
+    common = rng.normal(size=(20_000, 1))
+    return 3.0 + [1.0, 10.0, 0.1, 5.0, 2.0] * (common + rng.normal(size=(20_000, 5)))
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3, 0.45])
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_every_mechanism_reaches_the_rate(correlated, mechanism, rate):
+    X_missing, missing = make_missing(correlated, rate, mechanism=mechanism, random_state=0)
+    assert missing.mean() == pytest.approx(rate, abs=0.01)
+    np.testing.assert_array_equal(np.isnan(X_missing), missing)
+    again = make_missing(correlated, rate, mechanism=mechanism, random_state=0)[1]
+    np.testing.assert_array_equal(missing, again)
+
+
+def test_mar_depends_on_columns_that_stay_whole_and_on_nothing_else(correlated):
+    _, missing = make_missing(correlated, mechanism="mar", random_state=1)
+    whole = ~missing.any(axis=0)
+    assert whole.sum() == 2  # 30% of five, rounded
+    moved = correlated.copy()
+    moved[:, ~whole] = np.random.default_rng(5).permutation(moved[:, ~whole])
+    np.testing.assert_array_equal(make_missing(moved, mechanism="mar", random_state=1)[1], missing)
+    for j in np.flatnonzero(~whole):
+        gaps = [
+            correlated[missing[:, j], k].mean() - correlated[~missing[:, j], k].mean()
+            for k in np.flatnonzero(whole)
+        ]
+        assert np.abs(gaps / correlated.std(axis=0)[whole]).max() > 0.3
+
+
+def test_mnar_logistic_hides_the_deciding_columns_too(correlated):
+    _, missing = make_missing(correlated, mechanism="mnar_logistic", random_state=1)
+    np.testing.assert_allclose(missing.mean(axis=0), 0.3, atol=0.02)
+
+
+def test_self_masking_hides_large_values_more_often(correlated):
+    _, missing = make_missing(correlated, mechanism="mnar_self", random_state=0)
+    for column, hidden in zip(correlated.T, missing.T, strict=True):
+        assert column[hidden].mean() > column[~hidden].mean() + 0.8 * column.std()
+
+
+@pytest.mark.parametrize(
+    ("tail", "share"), [("upper", (0.6, 1.0)), ("lower", (0.0, 0.4)), ("both", (0.2, 0.8))]
+)
+def test_quantile_hides_in_the_tail_alone(correlated, tail, share):
+    _, missing = make_missing(
+        correlated, 0.2, mechanism="mnar_quantile", quantile=0.4, tail=tail, random_state=0
+    )
+    rank = correlated.argsort(axis=0).argsort(axis=0) / len(correlated)
+    inside = (rank >= share[0] - 1e-3) & (rank <= share[1] + 1e-3)
+    if tail == "both":
+        inside = (rank <= share[0] + 1e-3) | (rank >= share[1] - 1e-3)
+    assert not missing[~inside].any()
+    assert missing[inside].mean() == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_mechanisms_take_holes_constants_atoms_and_frames(mechanism):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(4000, 4))
+    X[:, 1] = 7.0
+    X[:, 2] = rng.integers(0, 3, size=4000)
+    X[rng.random(X.shape) < 0.2] = np.nan
+    absent = np.isnan(X)
+    _, missing = make_missing(X, 0.25, mechanism=mechanism, random_state=0)
+    assert not (missing & absent).any()
+    assert missing.sum() / (~absent).sum() == pytest.approx(0.25, abs=0.02)
+    frame, from_frame = make_missing(
+        pd.DataFrame(X, columns=list("abcd")), 0.25, mechanism=mechanism, random_state=0
+    )
+    np.testing.assert_array_equal(missing, from_frame)
+    assert list(frame) == list("abcd")
+    assert not make_missing(X, 0.0, mechanism=mechanism, random_state=0)[1].any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mechanism": "nmar"}, "mechanism must be one of"),
+        ({"mechanism": "mar", "per_row": True}, "use mechanism='mcar'"),
+        ({"mechanism": "mar", "rate": 0.9}, "cannot be reached"),
+        ({"mechanism": "mar", "observed_fraction": 0.0}, "observed_fraction must be"),
+        ({"mechanism": "mnar_quantile", "rate": 0.6}, "raise quantile to 0.6"),
+        ({"mechanism": "mnar_quantile", "quantile": 0.0}, "quantile must be"),
+        ({"mechanism": "mnar_quantile", "tail": "left"}, "tail must be"),
+    ],
+)
+def test_bad_mechanisms(options, message):
+    with pytest.raises(ValueError, match=message):
+        make_missing(np.ones((10, 4)), random_state=0, **options)
+
+
+def test_one_column_cannot_decide_about_others():
+    with pytest.raises(ValueError, match="One column"):
+        make_missing(np.ones((10, 1)), mechanism="mar", random_state=0)
+    X = np.arange(1000.0).reshape(-1, 1)
+    missing = make_missing(X, mechanism="mnar_self", random_state=0)[1]
+    assert missing.mean() == pytest.approx(0.3, abs=0.05)
