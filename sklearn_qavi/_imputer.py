@@ -657,7 +657,7 @@ class QAVIImputer(BaseImputer):
             model.set_params(random_state=derive_seed(self._seed, _PARTS["model"]) % 2**31)
         return model
 
-    def _method(self) -> InferenceMethod:
+    def _named_method(self) -> InferenceMethod:
         """Return the inference method that the parameters name."""
         if isinstance(self.posterior, InferenceMethod):
             return self.posterior
@@ -673,16 +673,20 @@ class QAVIImputer(BaseImputer):
         )
         return LatentSpace(family, self._schedule(POSTERIORS[self.posterior][0]), self.beta)
 
-    def _learn_method(self, table: EncodedTable) -> list[Any]:
-        """Train what the inference method needs besides each decoder; often nothing."""
-        method = self._method()
-        model = self.generative_model_
+    def _method(self) -> InferenceMethod:
+        """Return the inference method, if the model has what it needs."""
+        method, model = self._named_method(), self.generative_model_
         if method.needs_encoder and not all(hasattr(m, "encode") for m in model.members_):
             raise ValueError(
                 f"posterior={self.posterior!r} needs the model's encoder, but this "
                 f"{type(model).__name__} has none. Pass encoder= to PretrainedDecoder, or choose "
                 "posterior='gaussian', 'mixture' or 'flow', which need the decoder alone."
             )
+        return method
+
+    def _learn_method(self, table: EncodedTable) -> list[Any]:
+        """Train what the inference method needs besides each decoder; often nothing."""
+        method, model = self._method(), self.generative_model_
         if type(method).learn is InferenceMethod.learn:
             return [None] * len(model.members_)
         x, observed = self._model_units(table.take(np.flatnonzero(table.observed.any(axis=1))))

@@ -158,6 +158,9 @@ def test_errors_say_what_to_do(model) -> None:
     without = PretrainedDecoder(model.decoder(), "gaussian", 5)
     with pytest.raises(ValueError, match="needs the model's encoder"):
         QAVIImputer(generative_model=without, posterior="fill_zeros").fit(x)
+    late = QAVIImputer(generative_model=without).fit(x).set_params(posterior="feature")
+    with pytest.raises(ValueError, match="needs the model's encoder"):
+        late.transform(np.where(x > 1, np.nan, x))
     decoder = PretrainedDecoder(model.decoder(), "gaussian", 5, encoder=model.encoder())
     for masks, message in {
         "random": "masks must be 'generic'",

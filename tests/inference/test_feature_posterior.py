@@ -1,11 +1,16 @@
 """The posterior over missing features: exact where encoder and decoder are."""
 
+import pickle
+import warnings
+
 import numpy as np
 import pytest
 import torch
+from sklearn.exceptions import ConvergenceWarning
 
 from _linear_gaussian import LinearGaussian
-from sklearn_qavi.generative import PretrainedDecoder
+from sklearn_qavi import QAVIImputer
+from sklearn_qavi.generative import PretrainedDecoder, TabularVAE
 from sklearn_qavi.generative._likelihoods import ColumnLikelihoods
 from sklearn_qavi.inference import FeaturePosterior, FeatureSpace, InferenceResult, Schedule
 
@@ -115,3 +120,56 @@ def test_entropies_are_the_mean_surprise_of_draws() -> None:
     draws = likelihood.sample(params, u)
     surprise = -likelihood.log_prob(params, likelihood.prepare(draws)).mean(0)
     torch.testing.assert_close(likelihood.entropy(params), surprise, atol=0.02, rtol=0.01)
+
+
+@pytest.fixture(scope="module")
+def mixed_model() -> tuple[TabularVAE, np.ndarray]:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 4)) + rng.normal(size=(300, 1))
+    X[:, 0] = np.where(X[:, 0] < 0, 0.0, X[:, 0])  # half of it is an atom
+    X[:, 3] = X[:, 3] > 0
+    families = ["histogram", "student_t", "gaussian", "bernoulli"]
+    model = TabularVAE(
+        likelihood=families,
+        histogram_smoothing=0.0,
+        n_decoders=1,
+        latent_dim=2,
+        max_epochs=4,
+        patience=4,
+        random_state=0,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(X), X
+
+
+def test_it_serves_tables_with_every_likelihood(mixed_model) -> None:
+    model, X = mixed_model
+    holed = X[:80].copy()
+    holed[np.random.default_rng(1).random(holed.shape) < 0.4] = np.nan
+    imputer = QAVIImputer(generative_model=model, posterior="feature", random_state=0).fit(X)
+    completed = imputer.transform(holed)
+    known = ~np.isnan(holed)
+    np.testing.assert_array_equal(completed[known], holed[known])
+    np.testing.assert_array_equal(imputer.transform(holed[[61, 5]]), completed[[61, 5]])
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(imputer)).set_params(batch_size=32).transform(holed), completed
+    )
+    draws = imputer.sample(holed, n=30)
+    hidden = np.isnan(holed[:, 0])
+    assert 0.1 < (draws[:, hidden, 0] == 0.0).mean() < 0.9  # the atom, exactly
+    assert set(np.unique(draws[:, np.isnan(holed[:, 3]), 3])) == {0.0, 1.0}
+
+
+def test_more_entropy_means_wider_intervals(mixed_model) -> None:
+    model, X = mixed_model
+    holed = X[:40].copy()
+    holed[:, 1] = np.nan
+    widths = []
+    for gamma in (0.5, 3.0):
+        imputer = QAVIImputer(
+            generative_model=model, posterior="feature", gamma=gamma, random_state=0
+        ).fit(X)
+        lower, upper = imputer.predict_interval(holed)
+        widths.append((upper - lower)[:, 1].mean())
+    assert widths[1] > 1.2 * widths[0]
