@@ -25,7 +25,7 @@ from _common import (
 )
 
 from sklearn_qavi import QAVIImputer, __version__
-from sklearn_qavi.baselines import PosteriorMatching
+from sklearn_qavi.baselines import PosteriorMatching, RetunedEncoder
 from sklearn_qavi.generative import TabularVAE
 
 MODEL = {"likelihood": "student_t", "n_decoders": 3, "patience": 40, "max_epochs": 300}
@@ -119,7 +119,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "posterior_matching": {"posterior": PosteriorMatching()},
     "posterior_matching (rate)": {"posterior": PosteriorMatching(masks=0.5)},
     "posterior_matching (true)": {"posterior": PosteriorMatching(masks=half_of_each_row)},
-    "retuned_encoder": {"posterior": "retuned_encoder"},
+    "retuned_encoder": {"posterior": RetunedEncoder()},
     "metropolis_within_gibbs": {"posterior": "metropolis_within_gibbs"},
     "pseudo_gibbs": {"posterior": "pseudo_gibbs"},
     "fill_zeros": {"posterior": "fill_zeros"},
@@ -142,6 +142,8 @@ def run_split(table: str, seed: int, methods: list[str], args: argparse.Namespac
     for method in methods:
         start = time.perf_counter()
         imputer = QAVIImputer(generative_model=model, random_state=seed, **METHODS[method])
+        if args.quick and "posterior__max_epochs" in imputer.get_params():
+            imputer.set_params(posterior__max_epochs=3)
         imputer.fit(split.fit)
         scores = imputer.score_missing(split.truth, split.missing, n_draws=args.draws)
         record = {
