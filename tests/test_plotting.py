@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,7 +21,7 @@ def agg() -> Iterator[None]:
     before = mpl.get_backend()
     mpl.use("Agg")
     yield
-    mpl.pyplot.close("all")
+    plt.close("all")
     mpl.use(before)
 
 
@@ -108,18 +109,18 @@ def test_names_come_from_the_dataframe_or_the_caller(table):
 
 def test_axes_of_the_caller_are_used(table):
     X, draws, missing = table
-    _, ax = mpl.pyplot.subplots()
+    _, ax = plt.subplots()
     display = DrawsDisplay.from_draws(X, draws, missing, cells=CELLS, ax=ax)
     assert display.ax_ is ax
     assert display.figure_ is ax.figure
-    assert mpl.pyplot.get_fignums() == [ax.figure.number]
+    assert plt.get_fignums() == [ax.figure.number]
 
 
 def test_figure_can_be_saved(table, tmp_path):
     X, draws, missing = table
     display = DrawsDisplay.from_draws(X, draws, missing, random_state=0)
     display.figure_.savefig(tmp_path / "draws.png")
-    image = mpl.pyplot.imread(tmp_path / "draws.png")
+    image = plt.imread(tmp_path / "draws.png")
     assert image[..., :3].std() > 0  # something is on it
 
 
