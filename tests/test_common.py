@@ -49,7 +49,10 @@ def quick(posterior: str) -> QAVIImputer:
     )
 
 
-@parametrize_with_checks([quick("gaussian"), quick("mixture"), quick("flow"), quick_model()])
+POSTERIORS = ["gaussian", "mixture", "flow", "feature", "pseudo_gibbs"]
+
+
+@parametrize_with_checks([*map(quick, POSTERIORS), quick_model()])
 def test_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
 
