@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import logsigmoid, softplus
 
 __all__ = [
@@ -291,10 +292,9 @@ class HistogramLikelihood(ColumnLikelihood):
 
     def log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
         index, log_width = prepared
-        logits = self._logits(params)
-        shape = torch.broadcast_shapes(logits.shape[:-1], index.shape)
-        picked = logits.expand(*shape, -1).gather(-1, index.expand(shape).unsqueeze(-1))
-        return picked.squeeze(-1) - torch.logsumexp(logits, dim=-1) - log_width
+        logits = params.unflatten(-1, (self.n_columns, self.n_bins))
+        picked: Tensor = _LogSoftmaxAt.apply(logits, ~self.is_used, index)
+        return picked - log_width
 
     def training_log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
         if self.smoothing == 0.0:
@@ -335,6 +335,34 @@ class HistogramLikelihood(ColumnLikelihood):
         kernel = torch.exp(-0.5 * distance.square()) * between
         kernel = torch.where(is_bin.unsqueeze(-1), kernel, torch.eye(self.n_bins))
         return kernel / kernel.sum(-1, keepdim=True)
+
+
+class _LogSoftmaxAt(torch.autograd.Function):
+    """Log softmax of logits (..., d, K) at one index a column, without the other K - 1.
+
+    The gradient is written down because the one that autograd puts together goes through memory
+    six times as often, and histograms are most of the time of a row.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, unused: Tensor, index: Tensor) -> Tensor:
+        logits = logits.masked_fill(unused, -torch.inf)
+        total = torch.logsumexp(logits, dim=-1)
+        shape = torch.broadcast_shapes(total.shape, index.shape)
+        index = index.expand(shape).unsqueeze(-1)
+        ctx.save_for_backward(logits, total, index)
+        return logits.expand(*shape, -1).gather(-1, index).squeeze(-1) - total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        logits, total, index = ctx.saved_tensors
+        probability = (logits - total.unsqueeze(-1)).exp_()
+        gradient = gradient.unsqueeze(-1)
+        if index.shape[:-1] != total.shape:  # the same logits for several values
+            out = (probability * -gradient).scatter_add_(-1, index, gradient)
+            return out.sum_to_size(logits.shape), None, None
+        return probability.mul_(-gradient).scatter_add_(-1, index, gradient), None, None
 
 
 def _atoms_and_edges(

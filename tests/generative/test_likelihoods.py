@@ -214,3 +214,20 @@ def test_student_t_approaches_the_gaussian_with_many_degrees_of_freedom() -> Non
     torch.testing.assert_close(
         student.log_prob(params, (x,)), gaussian.log_prob(params, (x,)), atol=1e-3, rtol=1e-3
     )
+
+
+def test_the_histograms_gradient_is_that_of_finite_differences() -> None:
+    from sklearn_qavi.generative._likelihoods import _LogSoftmaxAt
+
+    generator = torch_generator(0)
+    unused = torch.zeros(4, 5, dtype=torch.bool)
+    unused[1, 3:] = True
+    index = torch.randint(0, 3, (2, 4), generator=generator)
+    for n_rows in (2, 1):  # a row of logits each, or one that all values share
+        shape = (3, n_rows, 4, 5)
+        logits = torch.randn(*shape, generator=generator, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(lambda a: _LogSoftmaxAt.apply(a, unused, index), (logits,))
+        probability = torch.stack(
+            [_LogSoftmaxAt.apply(logits, unused, torch.full((2, 4), k)).exp() for k in range(5)]
+        ).sum(0)
+        torch.testing.assert_close(probability, torch.ones_like(probability))
