@@ -1,8 +1,13 @@
 """Where to compute."""
 
-import torch
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 
-__all__ = ["resolve_device"]
+import torch
+from threadpoolctl import ThreadpoolController
+
+__all__ = ["one_torch_thread", "resolve_device"]
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -24,3 +29,22 @@ def resolve_device(device: str | torch.device) -> torch.device:
             "'cpu', or a device of this machine such as 'cuda'."
         ) from error
     return resolved
+
+
+@contextmanager
+def one_torch_thread(wanted: bool = True) -> Iterator[None]:
+    """Keep torch's kernels in this thread to one core, as other threads work beside it.
+
+    The setting belongs to the thread; that of the caller's other threads is left alone.
+    """
+    if not wanted:
+        yield
+        return
+    torch.get_num_threads()  # torch sets the number up at first use, and would undo the limit
+    with _controller().limit(limits=1, user_api="openmp"):
+        yield
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()

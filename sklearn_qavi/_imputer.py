@@ -1,22 +1,23 @@
 """QAVIImputer: parameters, fit, transform, sample. Wiring only; the mathematics is elsewhere."""
 
-import copy
+import time
 import warnings
-from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import effective_n_jobs
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils import Tags
-from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, check_memory, validate_data
+from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from ._caching import fit_cached
+from ._chunks import ChunkTask, Summary, run_chunks
 from ._device import resolve_device
 from ._random import derive_seed, seed_from
 from ._sklearn_compat import (
@@ -56,7 +57,6 @@ from .sampling import DecoderPool, PooledPosterior, half_sample_mode
 
 __all__ = ["QAVIImputer"]
 
-_CHUNK_ROWS = 4096  # rows whose posteriors are held at one time
 _N_SUMMARY_DRAWS = 256  # draws behind medians, modes and intervals
 _FAR = 100.0  # standard deviations beyond which an observed value is taken as this far
 _HIDDEN_SHARE = 0.3  # of the observed cells, in `score`
@@ -108,10 +108,13 @@ class QAVIImputer(BaseImputer):
     max_iter : int or None, default=None
         Largest number of steps a row; None takes the schedule's.
     tol : float or None, default=None
-        Gain of the bound, in nats a window of steps, below which a row's step size falls; None
-        takes the schedule's.
+        Nats below which a row has converged, see `Schedule`; None takes the schedule's.
     schedule : {"default", "paper"} or Schedule, default="default"
-        Steps and step sizes. "paper" is the recipe of [1]_, about 40 times slower.
+        Steps and step sizes. "paper" is the recipe of [1]_, about 100 times slower.
+    time_budget : float or None, default=None
+        Seconds that the inference of one call may take. Steps are then rationed so that every row
+        gets its share; a warning counts the rows that would have taken more. Each row is visited,
+        however short the time, and drawing comes on top. Results then depend on the machine.
     strategy : {"mean", "median", "mode", "draw"}, default="mean"
         What `transform` fills in: a summary of the posterior predictive of the cell, or one draw.
     sample_posterior : bool, default=False
@@ -124,14 +127,17 @@ class QAVIImputer(BaseImputer):
         Append the columns of a `MissingIndicator`.
     keep_empty_features : bool, default=False
         Keep columns without any value at `fit`, filled with 0, instead of dropping them.
-    batch_size : int, default=128
+    batch_size : int, default=64
         Rows in work at one time. Memory grows with it, results do not depend on it.
     device : str, default="auto"
         Where to train and infer: "auto" takes a GPU when there is one.
     n_jobs : int or None, default=None
-        Threads that share the rows; results do not depend on it.
+        Threads that share the rows, or workers of the backend that `joblib.parallel_config`
+        chooses, a Dask cluster for one; results do not depend on it.
     memory : str, joblib.Memory or None, default=None
-        Where to cache the trained model, so that a search over inference parameters trains once.
+        Where to cache the trained model by its data and parameters, so that a search over
+        inference parameters trains once a fold, also from several processes. A damaged or foreign
+        entry is trained again. Needs an integer ``random_state``: without, every fit is another.
     random_state : int, RandomState instance or None, default=None
         Seed of training, inference and draws.
     verbose : int, default=0
@@ -217,6 +223,7 @@ class QAVIImputer(BaseImputer):
         "max_iter": [None, Interval(Integral, 1, None, closed="left")],
         "tol": [None, Interval(Real, 0, None, closed="left")],
         "schedule": [StrOptions(set(SCHEDULES)), Schedule],
+        "time_budget": [None, Interval(Real, 0, None, closed="neither")],
         "strategy": [StrOptions({"mean", "median", "mode", "draw"})],
         "sample_posterior": ["boolean"],
         "min_value": [None, Interval(Real, None, None, closed="both"), "array-like"],
@@ -245,6 +252,7 @@ class QAVIImputer(BaseImputer):
         max_iter: int | None = None,
         tol: float | None = None,
         schedule: str | Schedule = "default",
+        time_budget: float | None = None,
         strategy: str = "mean",
         sample_posterior: bool = False,
         missing_values: Any = np.nan,
@@ -252,7 +260,7 @@ class QAVIImputer(BaseImputer):
         max_value: Any = np.inf,
         add_indicator: bool = False,
         keep_empty_features: bool = False,
-        batch_size: int = 128,
+        batch_size: int = 64,
         device: str = "auto",
         n_jobs: int | None = None,
         memory: Any = None,
@@ -277,6 +285,7 @@ class QAVIImputer(BaseImputer):
         self.max_iter = max_iter
         self.tol = tol
         self.schedule = schedule
+        self.time_budget = time_budget
         self.strategy = strategy
         self.sample_posterior = sample_posterior
         self.min_value = min_value
@@ -330,13 +339,16 @@ class QAVIImputer(BaseImputer):
         self._fit_frame = _without_columns(X)
         return self
 
-    def transform(self, X: Any) -> Any:
+    def transform(self, X: Any, *, row_offset: int = 0) -> Any:
         """Fill each missing cell with one value.
 
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features)
             Numbers in original units with missing cells.
+        row_offset : int, default=0
+            Position of the first row of X in the table it was cut from, for draws
+            (``strategy="draw"``) that do not depend on how the table was cut.
 
         Returns
         -------
@@ -356,7 +368,9 @@ class QAVIImputer(BaseImputer):
         check_is_fitted(self)
         checked = self._check_input(X, in_fit=False)
         table = self.encoder_.encode(checked)
-        imputed = self._over_chunks(table, self._point_summary())
+        imputed = self._over_chunks(
+            table, self._point_summary(), row_offset=_checked_count("row_offset", row_offset)
+        )
         return self._finish(checked, table, imputed[0])
 
     def fit_transform(self, X: Any, y: Any = None) -> Any:
@@ -377,7 +391,7 @@ class QAVIImputer(BaseImputer):
         return self.fit(X, y).transform(X)
 
     @fit_context(prefer_skip_nested_validation=True)
-    def sample(self, X: Any = None, n: int = 1) -> Any:
+    def sample(self, X: Any = None, n: int = 1, *, row_offset: int = 0) -> Any:
         """Complete a table n times with independent draws: multiple imputation.
 
         Parameters
@@ -386,6 +400,9 @@ class QAVIImputer(BaseImputer):
             Numbers in original units with missing cells; None takes the table of `fit`.
         n : int, default=1
             Number of completed tables.
+        row_offset : int, default=0
+            Position of the first row of X in the table it was cut from: a part's draws are then
+            those of the whole table.
 
         Returns
         -------
@@ -396,16 +413,15 @@ class QAVIImputer(BaseImputer):
         Raises
         ------
         ValueError
-            If n is not a whole number of at least 0.
+            If n or row_offset is not a whole number of at least 0.
         InferenceDivergedError
             If a posterior or a draw is not finite; the message names the columns.
         """
         check_is_fitted(self)
-        if not isinstance(n, Integral) or isinstance(n, bool) or n < 0:
-            raise ValueError(f"n must be a whole number of at least 0, got {n!r}.")
+        n, row_offset = _checked_count("n", n), _checked_count("row_offset", row_offset)
         checked, original = self._table_or_fitted(X)
         table = self.encoder_.encode(checked)
-        draws = self._over_chunks(table, self._draw_summary(int(n)), n_values=int(n))
+        draws = self._over_chunks(table, self._draw_summary(n), n_values=n, row_offset=row_offset)
         completed = [self._finish(checked, table, draw) for draw in draws]
         if get_output_config("transform", self)["dense"] == "default":
             shape = (0, len(checked), len(self.get_feature_names_out()))
@@ -441,7 +457,7 @@ class QAVIImputer(BaseImputer):
         levels = [alpha / 2, 1 - alpha / 2]
         limits = self._over_chunks(
             table,
-            lambda pooled, _: np.quantile(pooled.shared_draws(_N_SUMMARY_DRAWS), levels, axis=0),
+            partial(_quantiles, levels),
             n_values=2,
         )
         lower, upper = (
@@ -468,11 +484,12 @@ class QAVIImputer(BaseImputer):
         check_is_fitted(self)
         table = self.encoder_.encode(self._table_or_fitted(X)[0])
         with self._progress(len(table.values)) as progress:
-            pooled = self._pool().infer(
+            pooled = self._pool_here().infer(
                 *self._tensors(table),
                 progress.update,
                 weigh=True,
                 resample=self.importance_resampling,
+                deadline=self._deadline(),
             )
         self._warn_unconverged(pooled.converged)
         self._warn_unreliable(pooled.pareto_k)
@@ -511,12 +528,8 @@ class QAVIImputer(BaseImputer):
                 "score hides observed cells, but no row of X has two of them; pass rows with more."
             )
         shown = EncodedTable(np.where(hidden, np.nan, table.values), table.observed & ~hidden)
-        truth, _ = self._tensors(table)
-
-        def density(pooled: PooledPosterior, rows: NDArray[np.intp]) -> NDArray[np.float64]:
-            return pooled.log_predictive(truth[torch.from_numpy(rows)])[None]
-
-        log_density = self._over_chunks(shown, density, units=False)[0]
+        truth, _ = self._model_units(table)
+        log_density = self._over_chunks(shown, partial(_log_density, truth), units=False)[0]
         return float(log_density[hidden].mean())
 
     def score_missing(
@@ -559,12 +572,18 @@ class QAVIImputer(BaseImputer):
         rows = np.flatnonzero(hidden.any(axis=1))
         if len(rows) == 0:
             raise ValueError("missing hides no cell: there is nothing to score.")
-        pool = self._pool()
+        pool = self._pool_here()
         x, observed = self._tensors(table.take(rows))
         scored = torch.from_numpy(hidden[rows]).to(x.device)
         visible = observed & ~scored
         with self._progress(len(rows)) as progress:
-            pooled = pool.infer(x, visible, progress.update, resample=self.importance_resampling)
+            pooled = pool.infer(
+                x,
+                visible,
+                progress.update,
+                resample=self.importance_resampling,
+                deadline=self._deadline(),
+            )
         self._warn_unconverged(pooled.converged)
         out = {}
         for name, values in pooled.score_missing(x, visible, scored, n_draws).items():
@@ -643,8 +662,7 @@ class QAVIImputer(BaseImputer):
                 )
             return model
         rows = select_training_rows(table.observed, self.training_rows)
-        fit_model = check_memory(self.memory).cache(_fit_model)
-        return fit_model(self._unfitted_model(), table.values[rows])
+        return fit_cached(self._unfitted_model(), table.values[rows], self.memory)
 
     def _unfitted_model(self) -> Any:
         model = TabularVAE() if self.generative_model is None else clone(self.generative_model)
@@ -706,19 +724,23 @@ class QAVIImputer(BaseImputer):
         )
 
     def _pool(self) -> DecoderPool:
-        device = resolve_device(self.device)
         method, states = self._method(), self._method_states
         if type(method).learn is not InferenceMethod.learn and None in states:
             raise ValueError(
                 f"posterior={self.posterior!r} has to be trained, but was chosen after fit; "
                 "call fit again."
             )
-        decoders = self.generative_model_.members_
-        if device.type != "cpu":
-            # the fitted model stays on the CPU, where it is pickled and saved
-            decoders, states = _on_device(decoders, device), _on_device(states, device)
         seed = derive_seed(self._seed, _PARTS["inference"])
+        # the fitted model stays on the CPU, where it is pickled and saved
+        decoders = self.generative_model_.members_
         return DecoderPool(decoders, method, states, seed, self.batch_size)
+
+    def _pool_here(self) -> DecoderPool:
+        """Return the pool on the device of inference."""
+        return self._pool().on(resolve_device(self.device))
+
+    def _deadline(self) -> float | None:
+        return None if self.time_budget is None else time.monotonic() + self.time_budget
 
     def _model_units(self, table: EncodedTable) -> tuple[Tensor, Tensor]:
         """Return standardised values, zero where missing, and the observed mask."""
@@ -736,10 +758,11 @@ class QAVIImputer(BaseImputer):
     def _over_chunks(
         self,
         table: EncodedTable,
-        summary: Callable[[PooledPosterior, NDArray[np.intp]], NDArray[np.float64]],
+        summary: Summary,
         n_values: int = 1,
         *,
         units: bool = True,
+        row_offset: int = 0,
     ) -> NDArray[np.float64]:
         """Infer the incomplete rows chunk by chunk; return (n_values, N, D), NaN elsewhere.
 
@@ -751,46 +774,42 @@ class QAVIImputer(BaseImputer):
         if len(rows) == 0 or n_values == 0:
             return out
         self._warn_far(table)
-        pool = self._pool()
-        x, observed = self._tensors(table.take(rows))
-        size = min(_CHUNK_ROWS, -(-len(rows) // effective_n_jobs(self.n_jobs)))
-        starts = range(0, len(rows), size)
-
-        def work(start: int, progress: tqdm) -> tuple[NDArray[Any], ...]:
-            chunk = slice(start, start + size)
-            pooled = pool.infer(
-                x[chunk], observed[chunk], progress.update, resample=self.importance_resampling
-            )
-            k_hat = pooled.pareto_k if self.importance_resampling else np.zeros(len(pooled))
-            return summary(pooled, rows[chunk]), pooled.converged, k_hat
-
+        n_workers = effective_n_jobs(self.n_jobs)
+        task = ChunkTask(
+            self._pool(),
+            self.device,
+            summary,
+            self.importance_resampling,
+            None if self.time_budget is None else self.time_budget * n_workers / len(rows),
+            alone=n_workers == 1,
+        )
+        converged, k_hat = [], []
         with self._progress(len(rows)) as progress:
-            done = Parallel(n_jobs=self.n_jobs, prefer="threads")(
-                delayed(work)(start, progress) for start in starts
-            )
-        parts, converged, k_hat = zip(*done, strict=True)
+            for chunk, result in run_chunks(
+                task,
+                *self._model_units(table.take(rows)),
+                rows + row_offset,
+                n_jobs=self.n_jobs,
+                progress=progress.update,
+            ):
+                with np.errstate(over="ignore"):  # `_finish` names the column of what overflows
+                    out[:, rows[chunk]] = (
+                        self.generative_model_.unstandardise(result.values)
+                        if units
+                        else result.values
+                    )
+                converged.append(result.converged)
+                k_hat.append(result.pareto_k)
         self._warn_unconverged(np.concatenate(converged))
         self._warn_unreliable(np.concatenate(k_hat))
-        values = np.concatenate(parts, axis=1)
-        with np.errstate(over="ignore"):  # `_finish` names the column of what overflows
-            out[:, rows] = self.generative_model_.unstandardise(values) if units else values
         return out
 
-    def _point_summary(self) -> Callable[[PooledPosterior, NDArray[np.intp]], NDArray[np.float64]]:
+    def _point_summary(self) -> Summary:
         strategy = "draw" if self.sample_posterior else self.strategy
-        if strategy == "draw":
-            return self._draw_summary(1)
-        if strategy == "mean":
-            return lambda pooled, _: pooled.mean()[None]
-        if strategy == "median":
-            return lambda pooled, _: np.median(pooled.shared_draws(_N_SUMMARY_DRAWS), axis=0)[None]
-        return lambda pooled, _: half_sample_mode(pooled.shared_draws(_N_SUMMARY_DRAWS))[None]
+        return self._draw_summary(1) if strategy == "draw" else _POINTS[strategy]
 
-    def _draw_summary(
-        self, n: int
-    ) -> Callable[[PooledPosterior, NDArray[np.intp]], NDArray[np.float64]]:
-        seed = derive_seed(self._seed, _PARTS["draws"])
-        return lambda pooled, rows: pooled.keyed_draws(n, rows, seed)
+    def _draw_summary(self, n: int) -> Summary:
+        return partial(_keyed_draws, n, derive_seed(self._seed, _PARTS["draws"]))
 
     def _finish(
         self, checked: NDArray[Any], table: EncodedTable, imputed: NDArray[np.float64]
@@ -819,9 +838,12 @@ class QAVIImputer(BaseImputer):
     def _warn_unconverged(self, converged: NDArray[np.bool_]) -> None:
         n_unconverged = int((~converged).sum())
         if n_unconverged:
+            ran_out, increase = "steps", "max_iter, or tol"
+            if self.time_budget is not None:
+                ran_out, increase = f"{self.time_budget:g} s", "time_budget"
             warnings.warn(
                 f"The posteriors of {n_unconverged} of {len(converged)} incomplete rows had not "
-                "converged when the steps ran out. Increase max_iter, or tol.",
+                f"converged when the {ran_out} ran out. Increase {increase}.",
                 InferenceConvergenceWarning,
                 stacklevel=3,
             )
@@ -853,14 +875,47 @@ class QAVIImputer(BaseImputer):
             )
 
 
-def _fit_model(model: Any, X: NDArray[np.float64]) -> Any:
-    """Train a model; a function of its own so that joblib can cache it."""
-    return model.fit(X)
+# What becomes of posteriors; functions of the module, so that they reach other processes.
 
 
-def _on_device(parts: list[Any], device: torch.device) -> list[Any]:
-    """Return copies of modules on a device; what is no module stays as it is."""
-    return [copy.deepcopy(p).to(device) if isinstance(p, nn.Module) else p for p in parts]
+def _mean(pooled: PooledPosterior, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    return pooled.mean()[None]
+
+
+def _median(pooled: PooledPosterior, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.median(pooled.shared_draws(_N_SUMMARY_DRAWS), axis=0)[None]
+
+
+def _mode(pooled: PooledPosterior, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    return half_sample_mode(pooled.shared_draws(_N_SUMMARY_DRAWS))[None]
+
+
+def _quantiles(
+    levels: list[float], pooled: PooledPosterior, positions: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    return np.quantile(pooled.shared_draws(_N_SUMMARY_DRAWS), levels, axis=0)
+
+
+def _keyed_draws(
+    n: int, seed: int, pooled: PooledPosterior, positions: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    return pooled.keyed_draws(n, positions, seed)
+
+
+def _log_density(
+    truth: Tensor, pooled: PooledPosterior, positions: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    rows = truth[torch.from_numpy(positions)]
+    return pooled.log_predictive(rows.to(pooled.members[0].bound.device))[None]
+
+
+_POINTS: dict[str, Summary] = {"mean": _mean, "median": _median, "mode": _mode}
+
+
+def _checked_count(name: str, value: Any) -> int:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{name} must be a whole number of at least 0, got {value!r}.")
+    return int(value)
 
 
 def _without_columns(X: Any) -> Any:

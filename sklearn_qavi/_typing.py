@@ -22,10 +22,6 @@ class Block(Protocol):
         """Return log p(x_O | z) in nats, (S, B), for codes ``z`` (S, B, L)."""
         ...
 
-    def shared(self, z: Tensor) -> Tensor:
-        """Return log p(x_O | z) in nats, (K, B), for K codes (K, L) tried on every row."""
-        ...
-
 
 class Target(Protocol):
     """What the engine fits a posterior to: rows that can be taken out as blocks."""
@@ -52,4 +48,11 @@ class Target(Protocol):
 
     def block(self, rows: Tensor) -> Block:
         """Return the block of the rows with these indices, (B,)."""
+        ...
+
+    def score_codes(self, z: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the function from row indices (B,) to log p(x_O | z) in nats, (K, B).
+
+        The K codes ``z`` (K, L) are decoded once, however many rows they are then tried on.
+        """
         ...

@@ -4,15 +4,17 @@ A pool holds one or more decoders of the same columns; each is inferred on its o
 count alike. Everything here is in the decoders' standardised units.
 """
 
+import copy
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ._random import derive_seed, row_uniforms, sobol_uniform
 from ._typing import Progress
@@ -403,6 +405,14 @@ class DecoderPool:
     seed: int
     batch_size: int
 
+    def on(self, device: torch.device) -> "DecoderPool":
+        """Return this pool on a device; the pool itself stays where it is."""
+        if device.type == "cpu":
+            return self
+        return replace(
+            self, decoders=_moved(self.decoders, device), states=_moved(self.states, device)
+        )
+
     def infer(
         self,
         x: Tensor,
@@ -411,10 +421,12 @@ class DecoderPool:
         *,
         weigh: bool = False,
         resample: bool = False,
+        deadline: float | None = None,
     ) -> PooledPosterior:
         """Return the posteriors of rows (N, D) with their observed mask under every decoder.
 
-        With ``weigh`` the importance weights of their codes are examined, with ``resample`` the
+        The decoders share the time up to ``deadline``, a reading of `time.monotonic`. With
+        ``weigh`` the importance weights of their codes are examined, with ``resample`` the
         posteriors become codes resampled by them, see `weigh_codes`.
         """
         results = []
@@ -428,6 +440,7 @@ class DecoderPool:
                 seed=seed,
                 batch_size=self.batch_size,
                 progress=progress,
+                deadline=_share(deadline, len(self.decoders) - k),
             )
             if weigh or resample:
                 target = DecoderTarget(
@@ -436,6 +449,19 @@ class DecoderPool:
                 result = weigh_codes(target, result, seed=seed, resample=resample)
             results.append(result)
         return PooledPosterior(self.decoders, results, x.shape[1])
+
+
+def _moved(parts: Sequence[Any], device: torch.device) -> list[Any]:
+    """Return copies of modules on a device; what is no module stays as it is."""
+    return [copy.deepcopy(p).to(device) if isinstance(p, nn.Module) else p for p in parts]
+
+
+def _share(deadline: float | None, n_left: int) -> float | None:
+    """Return the deadline of the next of so many equal parts."""
+    if deadline is None:
+        return None
+    now = time.monotonic()
+    return now + (deadline - now) / n_left
 
 
 def _noise(posterior: Posterior, code_u: Tensor) -> Tensor:

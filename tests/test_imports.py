@@ -19,7 +19,18 @@ ROOT = Path(sklearn_qavi.__file__).parent
 
 # Stage -> the stages it may import. A stage is the first name below the package.
 STAGES = {
-    "_imputer": {"preprocessing", "generative", "sampling", "baselines", "inference"},
+    "partitions": {"_imputer"},
+    "_imputer": {
+        "_caching",
+        "_chunks",
+        "preprocessing",
+        "generative",
+        "sampling",
+        "baselines",
+        "inference",
+    },
+    "_chunks": {"sampling"},
+    "_caching": set(),
     "preprocessing": {"generative", "sampling", "inference"},
     "baselines": {"generative", "inference"},
     "generative": {"sampling", "inference"},
@@ -30,7 +41,7 @@ SHARED = {"_device", "_random", "_sklearn_compat", "_typing", "exceptions"}
 LEAVES = {"metrics", "plotting", "datasets"}  # they import nothing of ours but the exceptions
 
 # What has to stay away until it is used
-HEAVY = {"matplotlib", "polars", "sphinx", "scoringrules"}
+HEAVY = {"matplotlib", "polars", "sphinx", "scoringrules", "dask"}
 
 
 def module_name(path: Path) -> str:

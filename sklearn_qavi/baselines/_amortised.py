@@ -137,6 +137,7 @@ class _Amortised(BaseEstimator, InferenceMethod):
         seed: int,
         batch_size: int,
         progress: Progress | None,
+        deadline: float | None = None,
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`."""
         return gaussian_result(

@@ -107,6 +107,7 @@ class PseudoGibbs(BaseEstimator, InferenceMethod):
         seed: int,
         batch_size: int,
         progress: Progress | None,
+        deadline: float | None = None,
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`."""
         self._check()

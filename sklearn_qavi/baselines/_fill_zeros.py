@@ -50,6 +50,7 @@ class FillZeros(BaseEstimator, InferenceMethod):
         seed: int,
         batch_size: int,
         progress: Progress | None,
+        deadline: float | None = None,
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`."""
         filled = torch.where(observed, x, 0.0)

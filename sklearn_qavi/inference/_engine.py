@@ -2,29 +2,36 @@
 
 The block has a fixed number of slots, so every matrix product has the same shape whatever the
 caller's batch. A row that is done leaves its slot to the next row. What a row sees (noise, step
-sizes, stopping) depends on its own step count alone, never on its neighbours.
+sizes, stopping) depends on its own state alone, never on its neighbours. How a row climbs is the
+business of an `Optimizer`.
 """
 
-from dataclasses import dataclass
+import time
+import warnings
+from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from .._random import derive_seed, sobol_uniform, torch_generator
+from .._random import derive_seed, sobol_uniform
 from .._typing import Progress, Target
 from ..exceptions import InferenceDivergedError
+from ._adam import Adam
 from ._initialization import prior_start
+from ._newton import Newton
 from ._objectives import Objective, elbo
+from ._optimizer import Optimizer, State
 from ._result import InferenceResult
 from ._schedule import SCHEDULES, Schedule
-from .posteriors import Posterior, PosteriorFamily
+from .posteriors import GaussianPosterior, Posterior, PosteriorFamily, Start
 from .posteriors._base import normal_from_uniform
 
 __all__ = ["fit_posterior"]
 
+_WARM_TOL = 0.05  # nats; what a start may leave to gain
+_START_ROWS = 64  # rows whose starts are found at one time
 _SLOT_MULTIPLE = 32  # vector kernels then meet no ragged end: sums over draws differ in bits at one
-_GOLDEN = 0.6180339887498949  # multiples of it spread evenly over the unit interval
-_BETA1, _BETA2, _EPSILON = 0.9, 0.99, 1e-8
 
 
 def fit_posterior(
@@ -34,11 +41,12 @@ def fit_posterior(
     schedule: Schedule | None = None,
     beta: float = 1.0,
     seed: int = 0,
-    batch_size: int = 128,
+    batch_size: int = 64,
     progress: Progress | None = None,
     objective: Objective = elbo,
+    deadline: float | None = None,
 ) -> InferenceResult:
-    """Fit one posterior a row by stochastic ascent on the bound of its observed features.
+    """Fit one posterior a row by ascent on the bound of its observed features.
 
     Parameters
     ----------
@@ -52,13 +60,17 @@ def fit_posterior(
         Weight of the divergence from the prior.
     seed : int, default=0
         Seed of the noise, which all rows share.
-    batch_size : int, default=128
+    batch_size : int, default=64
         Rows in work at one time, rounded up to a multiple of 32. Memory grows with it, the
         result does not depend on it.
     progress : callable, default=None
         Called with the number of rows just finished.
     objective : callable, default=elbo
         The bound that is maximised, see `Objective`.
+    deadline : float, default=None
+        Reading of `time.monotonic` by which to be done. Steps are then rationed so that every row
+        gets its share; rows that would have taken more are not converged, and results depend on
+        the machine's speed.
 
     Returns
     -------
@@ -68,7 +80,15 @@ def fit_posterior(
     Raises
     ------
     InferenceDivergedError
-        If the bound of a row is not finite at any step it took.
+        If the bound of a row is not finite.
+    ValueError
+        If the schedule asks for Newton steps with another family than `GaussianPosterior`, or with
+        another objective than `elbo`.
+
+    Warns
+    -----
+    ResourceWarning
+        If the device ran out of memory, and half as many rows at one time are tried.
 
     References
     ----------
@@ -76,224 +96,269 @@ def fit_posterior(
     """
     if schedule is None:
         schedule = SCHEDULES["default"].with_options(**family.schedule_options)
-    loop = _Loop(target, family, schedule, beta, seed, batch_size, objective)
-    while loop.busy:
-        loop.run_window()
-        finished = loop.retire()
-        if progress is not None and finished:
-            progress(finished)
+    while True:
+        try:
+            return _fit(
+                target, family, schedule, beta, seed, batch_size, progress, objective, deadline
+            )
+        except torch.OutOfMemoryError:
+            if batch_size <= _SLOT_MULTIPLE:
+                raise
+            batch_size = max(batch_size // 2, _SLOT_MULTIPLE)
+            warnings.warn(
+                f"The device ran out of memory; {batch_size} rows at one time are tried instead. "
+                f"Results are the same; batch_size={batch_size} saves the first attempt.",
+                ResourceWarning,
+                stacklevel=2,
+            )
+
+
+def _fit(
+    target: Target,
+    family: PosteriorFamily,
+    schedule: Schedule,
+    beta: float,
+    seed: int,
+    batch_size: int,
+    progress: Progress | None,
+    objective: Objective,
+    deadline: float | None,
+) -> InferenceResult:
+    like = torch.empty(0, dtype=target.dtype, device=target.device)
+    warm = None
+    if family.warm_start and schedule.warm_start:
+        warm = _fit_gaussian(target, beta, seed, batch_size, deadline, like)
+    noise_seed = derive_seed(seed, 1)
+    optimizer: Optimizer
+    if schedule.optimizer == "adam":
+        optimizer = Adam(family, objective, schedule, beta, noise_seed, like)
+    elif isinstance(family, GaussianPosterior) and objective is elbo:
+        optimizer = Newton(family, schedule, beta, noise_seed, like)
+    else:
+        raise ValueError(
+            "optimizer='newton' is for the bound of a GaussianPosterior, got a "
+            f"{type(family).__name__}; choose a schedule with optimizer='adam'."
+        )
+    codes = _start_codes(target, schedule, seed).to(like)
+    loop = _Loop(target, family, optimizer, codes, batch_size, deadline, warm)
+    loop.run(progress)
     return loop.result()
 
 
-@dataclass
-class _Slots:
-    """The state of the rows in work; one line a slot."""
+def _start_codes(target: Target, schedule: Schedule, seed: int) -> Tensor:
+    u = sobol_uniform(schedule.n_start_codes, target.latent_dim, derive_seed(seed, 0))
+    return normal_from_uniform(u)
 
-    rows: Tensor  # index of the row, repeated rows pad an unfilled block
-    live: Tensor  # False for padding
-    parameters: Tensor
-    first_moment: Tensor
-    second_moment: Tensor
-    step: Tensor
-    learning_rate: Tensor
-    last_bound: Tensor
+
+def _fit_gaussian(
+    target: Target,
+    beta: float,
+    seed: int,
+    batch_size: int,
+    deadline: float | None,
+    like: Tensor,
+) -> "_Loop":
+    """Fit the Gaussians that a richer family starts from, keeping their covariances."""
+    family = GaussianPosterior(target.latent_dim)
+    schedule = SCHEDULES["default"].with_options(**family.schedule_options)
+    schedule = schedule.with_options(tol=_WARM_TOL)
+    optimizer = Newton(family, schedule, beta, derive_seed(seed, 1), like)
+    codes = _start_codes(target, schedule, seed).to(like)
+    if deadline is not None:  # a quarter of the time for the start
+        deadline -= 0.75 * max(deadline - time.monotonic(), 0.0)
+    loop = _Loop(target, family, optimizer, codes, batch_size, deadline, None)
+    loop.out_covariance = (
+        torch.eye(target.latent_dim).to(like).repeat(target.n_rows, 1, 1)
+        if optimizer.full
+        else None
+    )
+    loop.run(None)
+    return loop
 
 
 class _Loop:
+    """Rows in slots: ``rows`` is the index of each slot's row, ``live`` is False for padding."""
+
     def __init__(
         self,
         target: Target,
         family: PosteriorFamily,
-        schedule: Schedule,
-        beta: float,
-        seed: int,
+        optimizer: Optimizer,
+        codes: Tensor,
         batch_size: int,
-        objective: Objective,
+        deadline: float | None,
+        warm: "_Loop | None",
     ) -> None:
-        self.objective = objective
-        self.target, self.family, self.schedule, self.beta = target, family, schedule, beta
+        self.target, self.family, self.optimizer, self.warm = target, family, optimizer, warm
+        self.clock = _Clock(deadline, target.n_rows)
         wanted = max(1, min(batch_size, target.n_rows))
-        self.n_slots = -(-wanted // _SLOT_MULTIPLE) * _SLOT_MULTIPLE
-        self.next_row = 0
-        self.codes = self._normal(schedule.n_start_codes, target.latent_dim, derive_seed(seed, 0))
-        self.noise = self._noise_bank(derive_seed(seed, 1))
+        n_slots = -(-wanted // _SLOT_MULTIPLE) * _SLOT_MULTIPLE
+        self.score_codes, self.codes = target.score_codes(codes), codes
         n, device = target.n_rows, target.device
-        self.out_parameters = self.codes.new_zeros(n, family.n_parameters)
-        self.out_bound = self.codes.new_zeros(n)
+        self.out_parameters = codes.new_zeros(n, family.n_parameters)
+        self.out_bound = codes.new_zeros(n)
         self.out_steps = torch.zeros(n, dtype=torch.long, device=device)
         self.out_converged = torch.zeros(n, dtype=torch.bool, device=device)
-        self.slots = self._empty_slots()
-        self._refill(torch.ones(self.n_slots, dtype=torch.bool, device=device))
+        self.out_covariance: Tensor | None = None
+        self.rows = torch.zeros(n_slots, dtype=torch.long, device=device)
+        self.live = torch.zeros(n_slots, dtype=torch.bool, device=device)
+        self.next_row = self.started_until = 0
+        self.state: State = {}
 
-    @property
-    def busy(self) -> bool:
-        return bool(self.slots.live.any())
+    def run(self, progress: Progress | None) -> None:
+        """Work until every row is done."""
+        if self.target.n_rows == 0:
+            return
+        self._start_more()
+        self.state = {
+            name: value[:1].expand(len(self.live), *value.shape[1:]).clone()
+            for name, value in self.started.items()
+        }
+        self._refill(~self.live)
+        while self.live.any():
+            finished = self.advance()
+            if progress is not None and finished:
+                progress(finished)
 
-    def run_window(self) -> None:
-        """Take ``window`` steps with every slot and note the mean bound and parameters."""
-        schedule, slots = self.schedule, self.slots
-        self.window_bound = torch.zeros_like(slots.learning_rate)
-        self.window_mean = torch.zeros_like(slots.parameters)
-        for noise in self._noise_of_rows():
-            bound, gradient = self._bound_and_gradient(slots.parameters, noise)
-            self.window_bound += bound / schedule.window
-            self._adam_step(gradient)
-            self.window_mean += slots.parameters / schedule.window
+    def advance(self) -> int:
+        """Take steps with every slot, store the rows that are done, refill; return how many."""
+        self.optimizer.run(self.block, self.state)
         self._check_finite()
-
-    def retire(self) -> int:
-        """Lower learning rates, store the rows that are done, refill; return how many."""
-        schedule, slots = self.schedule, self.slots
-        plateau = self.window_bound - slots.last_bound < schedule.tol
-        lowered = plateau | schedule.decay_always
-        slots.learning_rate = torch.where(
-            lowered, slots.learning_rate * schedule.decay, slots.learning_rate
-        )
-        converged = lowered & (slots.learning_rate < schedule.min_learning_rate)
-        exhausted = slots.step >= schedule.max_iter
-        slots.last_bound = self.window_bound
-        done = slots.live & (converged | exhausted)
-        # a fixed-length schedule has no stopping rule: it converged if the last window was flat
-        self._store(done, plateau if schedule.decay_always else converged)
-        self._refill(done | ~slots.live)
-        return int(done.sum())
+        n_live = int(self.live.sum())
+        self.clock.tick(self.optimizer.steps_per_run * n_live)
+        if self.clock.is_late:
+            return self._leave_rest()
+        rationed = self.clock.steps_a_row(n_live, self.target.n_rows - self.next_row)
+        done = self.live & (self.state["done"] | (self.state["step"] >= rationed))
+        n_done = int(done.sum())
+        if n_done:
+            self._store(done)
+            self._refill(done | ~self.live)
+            self._shrink()
+        return n_done
 
     def result(self) -> InferenceResult:
-        per_step = self.schedule.n_draws * self.family.evaluations_per_draw
+        evaluations = self.out_steps * self.optimizer.evaluations_per_step
+        if self.warm is not None:
+            evaluations = evaluations + self.warm.result().n_evaluations
         return InferenceResult(
             Posterior(self.family, self.out_parameters),
             self.out_bound,
             self.out_steps,
-            self.out_steps * per_step,
+            evaluations,
             self.out_converged,
         )
 
-    def _noise_of_rows(self) -> Tensor:
-        """Return each slot's noise for its next window, (window, S, B or 1, n_noise)."""
-        if not self.schedule.rotate:
-            return self.noise[0].unsqueeze(2)
-        n_windows = self.slots.step // self.schedule.window
-        return self.noise[n_windows.clamp(max=len(self.noise) - 1)].permute(1, 2, 0, 3)
+    def as_start(self, rows: Tensor, start: Start) -> Start:
+        """Return a start with the Gaussians that were fitted to these rows."""
+        family = cast(GaussianPosterior, self.family)
+        mean, scale = family.mean_and_scale(self.out_parameters[rows])
+        covariance = None if self.out_covariance is None else self.out_covariance[rows]
+        return replace(start, mean=mean, scale=scale, covariance=covariance)
 
-    def _noise_bank(self, seed: int) -> Tensor:
-        """Return the base noise of every window a row may see, (windows, window, S, n_noise).
+    def _leave_rest(self) -> int:
+        """Store the rows in work as they are and the waiting ones at their start."""
+        n_stored = int(self.live.sum())
+        self._store(self.live)
+        self.live[:] = False
+        while self.next_row < self.target.n_rows:
+            if self.next_row == self.started_until:
+                self._start_more()
+            waiting = slice(self.next_row, self.started_until)
+            parameters, _ = self.optimizer.answer(self.started)
+            self.out_parameters[waiting] = parameters[self.next_row - self.started_from :][
+                : self.started_until - self.next_row
+            ]
+            self.out_bound[waiting] = torch.nan
+            n_stored += self.started_until - self.next_row
+            self.next_row = self.started_until
+        return n_stored
 
-        The normal part of a window has exactly mean zero and unit covariance: a finite set of
-        points otherwise biases the scales that are fitted to it. The windows are rotations of one
-        another, so they keep that property while no family can adapt to the points themselves.
-        """
-        schedule, n_latent = self.schedule, self.target.latent_dim
-        n_points = schedule.window * schedule.n_draws
-        uniform = sobol_uniform(n_points, self.family.n_noise, seed)
-        normal = _whiten(self.family.noise_from_uniform(uniform)[:, -n_latent:])
-        n_windows = -(-schedule.max_iter // schedule.window) if schedule.rotate else 1
-        bank = []
-        for window in range(n_windows):
-            turned = normal @ _rotation(n_latent, derive_seed(seed, window)) if window else normal
-            moved = (uniform + window * _GOLDEN) % 1.0  # the rest shifts around the unit cube
-            other = self.family.noise_from_uniform(moved.clamp(1e-9, 1 - 1e-9))[:, :-n_latent]
-            points = torch.cat([other, turned], dim=-1)
-            # a step takes every window-th point, so that mirrored points meet in it
-            bank.append(points.unflatten(0, (schedule.n_draws, schedule.window)).transpose(0, 1))
-        return torch.stack(bank).to(self.codes)
-
-    def _normal(self, n: int, dim: int, seed: int) -> Tensor:
-        u = sobol_uniform(n, dim, seed)
-        return normal_from_uniform(u).to(self.target.device, self.target.dtype)
-
-    def _empty_slots(self) -> _Slots:
-        n, like = self.n_slots, self.out_parameters
-        wide = like.new_zeros(n, self.family.n_parameters)
-        return _Slots(
-            rows=torch.zeros(n, dtype=torch.long, device=like.device),
-            live=torch.zeros(n, dtype=torch.bool, device=like.device),
-            parameters=wide,
-            first_moment=wide.clone(),
-            second_moment=wide.clone(),
-            step=torch.zeros(n, dtype=torch.long, device=like.device),
-            learning_rate=like.new_zeros(n),
-            last_bound=like.new_zeros(n),
-        )
+    def _start_more(self) -> None:
+        """Find starts for the next rows, always ``_START_ROWS`` at one time."""
+        last = self.target.n_rows - 1
+        rows = self.next_row + torch.arange(_START_ROWS, device=self.rows.device)
+        rows = rows.clamp(max=last)
+        start = prior_start(self.score_codes(rows), self.codes)
+        if self.warm is not None:
+            start = self.warm.as_start(rows, start)
+        self.started = self.optimizer.start(start)
+        self.started_from = self.next_row
+        self.started_until = min(self.next_row + _START_ROWS, self.target.n_rows)
 
     def _refill(self, free: Tensor) -> None:
-        """Put the next rows into the free slots and start them."""
-        slots = self.slots
+        """Put the next rows into the free slots."""
+        self.live &= ~free
         places = free.nonzero().squeeze(1)
-        fresh = torch.arange(
-            self.next_row,
-            min(self.next_row + len(places), self.target.n_rows),
-            device=places.device,
-        )
-        self.next_row += len(fresh)
-        slots.live[places] = False
-        if len(fresh) == 0:
+        while len(places) and self.next_row < self.target.n_rows:
+            if self.next_row == self.started_until:
+                self._start_more()
+            n = min(len(places), self.started_until - self.next_row)
+            source = slice(self.next_row - self.started_from, self.next_row - self.started_from + n)
+            now, places = places[:n], places[n:]
+            for name, value in self.state.items():
+                value[now] = self.started[name][source]
+            self.rows[now] = torch.arange(self.next_row, self.next_row + n, device=now.device)
+            self.live[now] = True
+            self.next_row += n
+        self.block = self.target.block(self.rows)
+
+    def _shrink(self) -> None:
+        """Give up slots that no row will come for."""
+        n_slots = -(-int(self.live.sum()) // _SLOT_MULTIPLE) * _SLOT_MULTIPLE
+        if n_slots in (0, len(self.live)):
             return
-        places = places[: len(fresh)]
-        slots.rows[places], slots.live[places] = fresh, True
-        self.block = self.target.block(slots.rows)
-        started = self.family.initialise(prior_start(self.block, self.codes))
-        slots.parameters[places] = started[places]
-        slots.first_moment[places] = 0.0
-        slots.second_moment[places] = 0.0
-        slots.step[places] = 0
-        slots.learning_rate[places] = self.schedule.learning_rate
-        slots.last_bound[places] = -torch.inf
-
-    def _bound_and_gradient(self, parameters: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            parameters = parameters.detach().requires_grad_()
-            bound = self.objective(self.block, self.family, parameters, noise, self.beta)
-            (gradient,) = torch.autograd.grad(bound.sum(), parameters)
-        return bound.detach(), gradient
-
-    def _adam_step(self, gradient: Tensor) -> None:
-        slots = self.slots
-        slots.step += 1
-        slots.first_moment.lerp_(gradient, 1 - _BETA1)
-        slots.second_moment.lerp_(gradient.square(), 1 - _BETA2)
-        step = slots.step.to(gradient.dtype).unsqueeze(1)
-        size = slots.learning_rate.unsqueeze(1) / (1 - _BETA1**step)
-        spread = (slots.second_moment / (1 - _BETA2**step)).sqrt_().add_(_EPSILON)
-        size = size * self.family.step_scale(slots.step).to(size)
-        slots.parameters += size * slots.first_moment / spread
+        kept = (~self.live).to(torch.uint8).argsort(stable=True)[:n_slots]
+        self.rows, self.live = self.rows[kept], self.live[kept]
+        for name, value in self.state.items():
+            self.state[name] = value[kept]
+        self.block = self.target.block(self.rows)
 
     def _check_finite(self) -> None:
-        bad = self.slots.live & ~torch.isfinite(self.window_bound)
+        bad = self.live & ~self.state["finite"]
         if bad.any():
-            rows = self.slots.rows[bad][:5].tolist()
+            rows = self.rows[bad][:5].tolist()
             raise InferenceDivergedError(
                 f"The bound of {int(bad.sum())} row(s) is not finite, first at positions {rows}. "
                 "The decoder's output overflows there: check those rows for extreme values, or "
                 "lower the learning rate of the schedule."
             )
 
-    def _store(self, done: Tensor, converged: Tensor) -> None:
-        slots = self.slots
-        rows = slots.rows[done]
-        best = self.window_mean if self.schedule.average else slots.parameters
-        self.out_parameters[rows] = best[done]
-        self.out_bound[rows] = self.window_bound[done]
-        self.out_steps[rows] = slots.step[done]
-        self.out_converged[rows] = converged[done]
+    def _store(self, done: Tensor) -> None:
+        rows = self.rows[done]
+        parameters, bound = self.optimizer.answer(self.state)
+        self.out_parameters[rows] = parameters[done]
+        self.out_bound[rows] = bound[done]
+        self.out_steps[rows] = self.state["step"][done]
+        self.out_converged[rows] = self.state["converged"][done]
+        if self.out_covariance is not None:
+            covariance = self.optimizer.covariance(self.state)
+            assert covariance is not None
+            self.out_covariance[rows] = covariance[done]
 
 
-def _whiten(points: Tensor) -> Tensor:
-    """Return points (n, L) moved and stretched to mean zero and unit covariance."""
-    n_points, n_dims = points.shape
-    centred = points - points.mean(0)
-    covariance = centred.T @ centred / n_points
-    if n_points <= 2 * n_dims:
-        covariance = torch.diag(covariance.diag())
-    if n_points == 1:
-        return points
-    factor = torch.linalg.cholesky(covariance)
-    whitened: Tensor = torch.linalg.solve_triangular(factor, centred.T, upper=False).T
-    return whitened
+class _Clock:
+    """Rations steps, so that all rows get some before the deadline."""
 
+    def __init__(self, deadline: float | None, n_rows: int) -> None:
+        self.deadline = deadline
+        self.started = time.monotonic()
+        self.n_steps = 0
 
-def _rotation(n_dims: int, seed: int) -> Tensor:
-    """Return a random orthogonal matrix, (L, L)."""
-    generator = torch_generator(seed)
-    q, r = torch.linalg.qr(torch.randn(n_dims, n_dims, generator=generator, dtype=torch.float64))
-    rotation: Tensor = q * r.diag().sign()
-    return rotation
+    @property
+    def is_late(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    def tick(self, n_steps: int) -> None:
+        """Note steps of rows that have been taken."""
+        self.n_steps += n_steps
+
+    def steps_a_row(self, n_live: int, n_waiting: int) -> float:
+        """Return the steps after which a row has to leave; infinite without a deadline."""
+        if self.deadline is None:
+            return float("inf")
+        now = time.monotonic()
+        rate = self.n_steps / max(now - self.started, 1e-9)
+        # a row in work is half through, on average
+        return rate * (self.deadline - now) / max(0.5 * n_live + n_waiting, 1.0)

@@ -77,6 +77,7 @@ class InferenceMethod(ABC):
         seed: int,
         batch_size: int,
         progress: Progress | None,
+        deadline: float | None = None,
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder.
 
@@ -96,6 +97,8 @@ class InferenceMethod(ABC):
             Rows in work at one time; the result does not depend on it.
         progress : callable or None
             Called with the number of rows just finished.
+        deadline : float, default=None
+            Reading of `time.monotonic` by which to be done, as far as the method can stop early.
 
         Returns
         -------
@@ -136,6 +139,7 @@ class LatentSpace(InferenceMethod):
         seed: int,
         batch_size: int,
         progress: Progress | None,
+        deadline: float | None = None,
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`."""
         target = DecoderTarget(decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim)
@@ -147,6 +151,7 @@ class LatentSpace(InferenceMethod):
             seed=seed,
             batch_size=batch_size,
             progress=progress,
+            deadline=deadline,
         )
 
 
@@ -183,6 +188,7 @@ class FeatureSpace(InferenceMethod):
         seed: int,
         batch_size: int,
         progress: Progress | None,
+        deadline: float | None = None,
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`."""
         n_latent, n_features = decoder.latent_dim, x.shape[1]
@@ -197,6 +203,7 @@ class FeatureSpace(InferenceMethod):
             seed=seed,
             batch_size=batch_size,
             progress=progress,
+            deadline=deadline,
             objective=partial(feature_bound, gamma=self.gamma),
         )
         return replace(result, codes=self._codes(decoder, result.posterior, x, observed))

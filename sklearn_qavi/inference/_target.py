@@ -33,12 +33,9 @@ class _DecoderBlock:
     observed: Tensor
 
     def __call__(self, z: Tensor) -> Tensor:
-        return self._log_prob(self.decode(z))
+        return self.of_decoded(self.decode(z))
 
-    def shared(self, z: Tensor) -> Tensor:
-        return self._log_prob(self.decode(z).unsqueeze(1))
-
-    def _log_prob(self, params: Tensor) -> Tensor:
+    def of_decoded(self, params: Tensor) -> Tensor:
         by_feature = self.likelihood.log_prob(params, self.prepared)
         # where() and not a product: 0 * inf would be NaN on a missing cell
         return torch.where(self.observed, by_feature, 0.0).sum(-1)
@@ -94,6 +91,17 @@ class DecoderTarget:
         return _DecoderBlock(
             self.decode, self.likelihood, self.likelihood.prepare(self.x[rows]), self.observed[rows]
         )
+
+    def score_codes(self, z: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the function from row indices (B,) to log p(x_O | z), (K, B), for codes (K, L)."""
+        with torch.no_grad():
+            params = self.decode(z).unsqueeze(1)
+
+        def score(rows: Tensor) -> Tensor:
+            with torch.no_grad():
+                return self.block(rows).of_decoded(params)
+
+        return score
 
 
 @dataclass(frozen=True)
@@ -165,9 +173,6 @@ class _FunctionBlock:
     def __call__(self, z: Tensor) -> Tensor:
         return self.function(z, self.rows)
 
-    def shared(self, z: Tensor) -> Tensor:
-        return self(z.unsqueeze(1).expand(-1, len(self.rows), -1))
-
 
 @dataclass(frozen=True)
 class FunctionTarget:
@@ -194,3 +199,12 @@ class FunctionTarget:
     def block(self, rows: Tensor) -> _FunctionBlock:
         """Return the log likelihood of the rows with these indices."""
         return _FunctionBlock(self.log_likelihood, rows)
+
+    def score_codes(self, z: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the function from row indices (B,) to log p(x_O | z), (K, B), for codes (K, L)."""
+
+        def score(rows: Tensor) -> Tensor:
+            with torch.no_grad():
+                return self.log_likelihood(z.unsqueeze(1).expand(-1, len(rows), -1), rows)
+
+        return score

@@ -8,16 +8,19 @@ therefore can be stored, moved, frozen and refilled without the engine knowing t
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ..._random import sobol_uniform, torch_generator
 
 __all__ = ["Draws", "Posterior", "PosteriorFamily", "Start"]
 
 _LOG_2PI = 1.8378770664093453
+_TILE = 16
+_VECTOR = 64  # numbers; a multiple of what any kernel takes at once
 
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:
@@ -31,9 +34,39 @@ def normal_from_uniform(u: Tensor) -> Tensor:
     return normal
 
 
+def padded(x: Tensor, *, rows: bool = False) -> Tensor:
+    """Return x with zeros up to a multiple of 16 columns, and rows on request.
+
+    Products of narrow matrices may treat odd and even rows, or matrices of a batch that start at
+    different places of a cache line, differently in the last bit.
+    """
+    more_rows = -x.shape[-2] % _TILE if rows else 0
+    return pad(x, (0, -x.shape[-1] % _TILE, 0, more_rows))
+
+
+def padded_square(matrix: Tensor) -> Tensor:
+    """Return matrices (B, L, L) with a unit block below, so that each fills whole cache lines.
+
+    Decompositions of a batch may otherwise differ in the last bit from place to place.
+    """
+    more = -matrix.shape[-1] % 4
+    if more == 0:
+        return matrix
+    wide = pad(matrix, (0, more, 0, more))
+    torch.diagonal(wide, dim1=-2, dim2=-1)[..., -more:] = 1.0
+    return wide
+
+
 def inverse_softplus(y: Tensor) -> Tensor:
-    """Return x with softplus(x) = y, for y > 0."""
-    return y + torch.log(-torch.expm1(-y))
+    """Return x with softplus(x) = y, for y > 0.
+
+    Padded to whole vectors: at a ragged end vector kernels differ in the last bit, and a value
+    must not depend on how many follow it.
+    """
+    flat = y.flatten()
+    padded = torch.cat([flat, flat.new_ones(-len(flat) % _VECTOR)])
+    x = padded + torch.log(-torch.expm1(-padded))
+    return x[: len(flat)].reshape(y.shape)
 
 
 @dataclass(frozen=True)
@@ -48,12 +81,15 @@ class Start:
         Codes drawn from the prior, the same for all rows.
     log_likelihood : Tensor of shape (K, B)
         log p(x_O | z) of each row at these codes, in nats.
+    covariance : Tensor of shape (B, L, L), default=None
+        A guess at each row's whole covariance, for a family that asked for it.
     """
 
     mean: Tensor
     scale: Tensor
     codes: Tensor
     log_likelihood: Tensor
+    covariance: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -85,8 +121,11 @@ class PosteriorFamily(ABC):
         Size L of the latent code.
     """
 
-    schedule_options: ClassVar[dict[str, float]] = {}
+    schedule_options: ClassVar[dict[str, Any]] = {}
     """What the default schedule does differently for this family."""
+
+    warm_start: ClassVar[bool] = False
+    """Whether rows start from a Gaussian fitted beforehand and its covariance."""
 
     def __init__(self, latent_dim: int) -> None:
         self.latent_dim = latent_dim

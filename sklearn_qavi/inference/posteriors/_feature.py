@@ -36,7 +36,7 @@ class FeaturePosterior(PosteriorFamily):
        Variational Inference", section 3.1.
     """
 
-    schedule_options: ClassVar[dict[str, float]] = {
+    schedule_options: ClassVar[dict[str, Any]] = {
         "n_draws": 8,
         "learning_rate": 0.1,
         "min_learning_rate": 0.01,

@@ -1,14 +1,22 @@
 """Inverse autoregressive flow whose weights belong to the row."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from ..._random import torch_generator
-from ._base import Draws, PosteriorFamily, Start, inverse_softplus, standard_normal_log_prob
+from ._base import (
+    Draws,
+    PosteriorFamily,
+    Start,
+    inverse_softplus,
+    padded,
+    padded_square,
+    standard_normal_log_prob,
+)
 
 __all__ = ["FlowPosterior"]
 
@@ -17,7 +25,10 @@ _MAX_LOG_SCALE = 2.0
 
 @dataclass(frozen=True)
 class _LayerWeights:
-    """The weights of one autoregressive layer of B rows; masks are already applied."""
+    """The weights of one autoregressive layer of B rows; masks are already applied.
+
+    L and 2 L are padded, see `padded`.
+    """
 
     into: Tensor  # (B, L, H)
     hidden_bias: Tensor  # (B, 1, H)
@@ -27,11 +38,14 @@ class _LayerWeights:
 
     def __call__(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Return shift and log scale of every dimension, (B, S, L), from u (B, S, L)."""
-        hidden = torch.tanh(torch.baddbmm(self.hidden_bias, u, self.into))
-        shift, raw = torch.baddbmm(self.bias, hidden, self.out).chunk(2, dim=-1)
+        n_latent = u.shape[-1]
+        wide = padded(u)
+        hidden = torch.tanh(torch.baddbmm(self.hidden_bias, wide, self.into))
+        both = torch.baddbmm(self.bias, hidden, self.out)[..., : 2 * n_latent]
+        shift, raw = both.chunk(2, dim=-1)
         # a bounded scale keeps the early steps from throwing draws far out
         log_scale = _MAX_LOG_SCALE * torch.tanh(raw / _MAX_LOG_SCALE)
-        return shift + torch.bmm(u, self.direct), log_scale
+        return shift + torch.bmm(wide, self.direct)[..., :n_latent], log_scale
 
 
 class FlowPosterior(PosteriorFamily):
@@ -68,13 +82,14 @@ class FlowPosterior(PosteriorFamily):
     True
     """
 
-    # its gradient is noisier and its weights move many dimensions at a time
-    schedule_options: ClassVar[dict[str, float]] = {
-        "n_draws": 16,
-        "learning_rate": 0.1,
-        "min_learning_rate": 0.01,
+    # many weights move each dimension, and the Gaussian start leaves little to find
+    schedule_options: ClassVar[dict[str, Any]] = {
+        "n_draws": 8,
+        "learning_rate": 0.01,
+        "min_learning_rate": 0.003,
         "max_iter": 480,
     }
+    warm_start: ClassVar[bool] = True
 
     def __init__(self, latent_dim: int, n_flow_layers: int = 2, hidden_size: int = 16) -> None:
         super().__init__(latent_dim)
@@ -92,20 +107,34 @@ class FlowPosterior(PosteriorFamily):
         return self.n_flow_layers * sum(self._layer_sizes) + 2 * self.latent_dim
 
     def initialise(self, start: Start) -> Tensor:
-        """Start at the Gaussian start: the flow's output weights are zero, its input random."""
+        """Start at the Gaussian start, with its covariance in the first layer's linear path.
+
+        The networks' output weights are zero, their input weights random.
+        """
         n_rows = start.mean.shape[0]
         n_l, n_h = self.latent_dim, self.hidden_size
-        into = (
-            torch.randn(
-                self.n_flow_layers, n_l * n_h, generator=torch_generator(0), dtype=torch.float64
-            ).to(start.mean)
-            / max(n_l, 1) ** 0.5
-        )
-        layers = []
-        for layer in range(self.n_flow_layers):
-            rest = start.mean.new_zeros(sum(self._layer_sizes) - n_l * n_h)
-            layers.append(torch.cat([into[layer], rest]).expand(n_rows, -1))
-        return torch.cat([*layers, start.mean, inverse_softplus(start.scale)], dim=-1)
+        shape = (self.n_flow_layers, n_l * n_h)
+        into = torch.randn(*shape, generator=torch_generator(0), dtype=torch.float64)
+        layers = start.mean.new_zeros(n_rows, self.n_flow_layers, sum(self._layer_sizes))
+        layers[..., : n_l * n_h] = (into / max(n_l, 1) ** 0.5).to(start.mean)
+        scale = start.scale
+        if start.covariance is not None:
+            scale = torch.diagonal(start.covariance, dim1=1, dim2=2).sqrt()
+            direct, raw_log_scale = self._linear_path(start.covariance, scale)
+            layers[:, 0, -2 * n_l - n_l * n_l : -2 * n_l] = direct.flatten(1)
+            layers[:, 0, -n_l:] = raw_log_scale
+        return torch.cat([layers.flatten(1), start.mean, inverse_softplus(scale)], dim=-1)
+
+    def _linear_path(self, covariance: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the first layer's direct weights and raw log scales that give a covariance."""
+        correlation = covariance / (scale.unsqueeze(1) * scale.unsqueeze(2))
+        if self.n_flow_layers % 2:  # every layer reverses the order of the dimensions
+            correlation = correlation.flip(1, 2)
+        n_latent = self.latent_dim
+        factor = torch.linalg.cholesky(padded_square(correlation))[:, :n_latent, :n_latent]
+        log_scale = torch.diagonal(factor, dim1=1, dim2=2).log()
+        bounded = (log_scale / _MAX_LOG_SCALE).clamp(-0.9, 0.9)
+        return factor.tril(-1).transpose(1, 2), _MAX_LOG_SCALE * torch.atanh(bounded)
 
     def rsample(self, parameters: Tensor, noise: Tensor) -> Tensor:
         """Return codes (S, B, L) from noise (S, B or 1, L)."""
@@ -153,11 +182,11 @@ class FlowPosterior(PosteriorFamily):
         into, hidden_bias, out, direct, bias = parameters.split(self._layer_sizes, dim=-1)
         into_mask, out_mask = self._masks(parameters)
         return _LayerWeights(
-            into=into.unflatten(-1, (n_l, n_h)) * into_mask,
+            into=padded(into.unflatten(-1, (n_l, n_h)) * into_mask, rows=True)[..., :n_h],
             hidden_bias=hidden_bias.unsqueeze(-2),
-            out=out.unflatten(-1, (n_h, 2 * n_l)) * out_mask,
-            direct=direct.unflatten(-1, (n_l, n_l)).triu(1),
-            bias=bias.unsqueeze(-2),
+            out=padded(out.unflatten(-1, (n_h, 2 * n_l)) * out_mask),
+            direct=padded(direct.unflatten(-1, (n_l, n_l)).triu(1), rows=True),
+            bias=padded(bias.unsqueeze(-2)),
         )
 
     def _masks(self, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,7 @@
 """Diagonal Gaussian: one mean and one scale a latent dimension."""
 
+from typing import Any, ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -42,6 +44,13 @@ class GaussianPosterior(PosteriorFamily):
     >>> mean.squeeze().numpy().round(1)
     array([ 0.5, -1. ], dtype=float32)
     """
+
+    schedule_options: ClassVar[dict[str, Any]] = {
+        "optimizer": "newton",
+        "max_iter": 60,
+        "tol": 0.01,
+        "n_start_codes": 1024,
+    }
 
     @classmethod
     def posterior(cls, mean: Tensor, scale: Tensor) -> Posterior:

@@ -1,6 +1,6 @@
 """Mixture of diagonal Gaussians, so that several hypotheses about a row survive."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -67,6 +67,14 @@ class MixturePosterior(PosteriorFamily):
             )
         self.n_components = n_components
         self.gradient_estimator = gradient_estimator
+
+    # a stratified draw visits every component, so one a step is enough
+    schedule_options: ClassVar[dict[str, Any]] = {
+        "n_draws": 1,
+        "window": 24,
+        "learning_rate": 0.1,
+        "min_learning_rate": 0.02,
+    }
 
     @classmethod
     def equally_weighted(cls, mean: Tensor, scale: Tensor) -> Posterior:

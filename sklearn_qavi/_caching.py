@@ -1,0 +1,96 @@
+"""Train a model once for the same data and parameters, whoever asks and from how many processes."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.utils.validation import check_memory
+from torch import nn
+
+__all__ = ["fit_cached"]
+
+
+def fit_cached(model: Any, X: NDArray[np.float64], memory: Any) -> Any:
+    """Return the model trained on a table, from the cache if it was trained on it before.
+
+    Parameters
+    ----------
+    model : estimator
+        Unfitted; its parameters must be seeded, or every training is another one.
+    X : ndarray of shape (n_rows, n_features)
+        Training rows.
+    memory : str, joblib.Memory or None
+        The cache; None trains.
+
+    Returns
+    -------
+    fitted : estimator
+        The trained model.
+
+    Warns
+    -----
+    UserWarning
+        If what the cache holds is no model for this table; it is trained again and replaced.
+    """
+    memory = check_memory(memory)
+    if memory.location is None:
+        return model.fit(X)
+    verbose = model.get_params().get("verbose")
+    question = clone(model)
+    if verbose is not None:
+        question.set_params(verbose=0)  # how loud a training was does not make it another one
+    # what another version trained is not used
+    versions = f"sklearn-qavi {version('sklearn-qavi')}, torch {torch.__version__}"
+    train = memory.cache(_train, ignore=["verbose"])
+    with _lock(memory.location, (question, X, versions)):
+        fitted = train(question, X, versions, verbose=verbose)
+        if not _is_fitted_to(fitted, question, X):
+            warnings.warn(
+                f"The cache in {memory.location} holds something else than the trained "
+                f"{type(model).__name__} of this table; it is trained again.",
+                UserWarning,
+                stacklevel=5,
+            )
+            train.call_and_shelve(question, X, versions, verbose=verbose).clear()
+            fitted = train(question, X, versions, verbose=verbose)
+    if verbose is not None:
+        fitted.set_params(verbose=verbose)
+    return fitted
+
+
+def _train(model: Any, X: NDArray[np.float64], versions: str, verbose: int | None) -> Any:
+    if verbose is not None:
+        model = clone(model).set_params(verbose=verbose)
+    return model.fit(X)
+
+
+@contextmanager
+def _lock(location: Any, question: Any) -> Iterator[None]:
+    """Let one process at a time ask the cache this question: the others find it answered."""
+    folder = Path(location) / "sklearn_qavi_locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{joblib.hash(question)}.lock"):
+        yield
+
+
+def _is_fitted_to(fitted: Any, question: Any, X: NDArray[np.float64]) -> bool:
+    """Return whether this is the question's model, trained on as many columns, and finite."""
+    if type(fitted) is not type(question):
+        return False
+    if getattr(fitted, "n_features_in_", None) != X.shape[1]:
+        return False
+    members = getattr(fitted, "members_", [])
+    return bool(members) and all(
+        isinstance(member, nn.Module)
+        and all(bool(torch.isfinite(p).all()) for p in member.parameters())
+        for member in members
+    )

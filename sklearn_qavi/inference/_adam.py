@@ -1,0 +1,133 @@
+"""Adam in windows of steps, for any family and any objective."""
+
+import torch
+from torch import Tensor
+
+from ._noise import noise_bank
+from ._objectives import Objective
+from ._optimizer import Optimizer, State
+from ._schedule import Schedule
+from .posteriors import PosteriorFamily, Start
+
+__all__ = ["Adam"]
+
+_BETA1, _BETA2, _EPSILON = 0.9, 0.99, 1e-8
+
+
+class Adam(Optimizer):
+    """Stochastic ascent; a row's step size falls when its bound no longer rises.
+
+    Every window of steps visits a whole set of points, so the mean bounds of two windows differ by
+    what the row has gained and not by chance.
+
+    Parameters
+    ----------
+    family : PosteriorFamily
+        What is fitted.
+    objective : callable
+        The bound that is maximised.
+    schedule : Schedule
+        Steps, draws, learning rates.
+    beta : float
+        Weight of the divergence from the prior.
+    seed : int
+        Seed of the noise.
+    like : Tensor
+        Has the device and floating type to work in.
+    """
+
+    def __init__(
+        self,
+        family: PosteriorFamily,
+        objective: Objective,
+        schedule: Schedule,
+        beta: float,
+        seed: int,
+        like: Tensor,
+    ) -> None:
+        self.family, self.objective, self.schedule, self.beta = family, objective, schedule, beta
+        self.evaluations_per_step = schedule.draws_for(family) * family.evaluations_per_draw
+        self.noise = self._noise_of_windows(seed).to(like)
+
+    @property
+    def steps_per_run(self) -> int:  # type: ignore[override]
+        """Steps that `run` takes: a window."""
+        return self.schedule.window
+
+    def start(self, start: Start) -> State:
+        """Return the state of rows that have taken no step."""
+        parameters = self.family.initialise(start)
+        one = parameters.new_zeros(len(parameters))
+        return {
+            "parameters": parameters,
+            "first_moment": torch.zeros_like(parameters),
+            "second_moment": torch.zeros_like(parameters),
+            "mean_parameters": parameters.clone(),
+            "learning_rate": torch.full_like(one, self.schedule.learning_rate),
+            "bound": torch.full_like(one, -torch.inf),
+            "step": one.long(),
+            "done": one.bool(),
+            "converged": one.bool(),
+            "finite": ~one.bool(),
+        }
+
+    def run(self, block: object, state: State) -> None:
+        """Take a window of steps and lower the step sizes of rows that gained little."""
+        schedule, last_bound = self.schedule, state["bound"].clone()
+        bound = torch.zeros_like(last_bound)
+        mean = torch.zeros_like(state["parameters"])
+        for noise in self._noise_of_rows(state["step"]):
+            value, gradient = self._bound_and_gradient(block, state["parameters"], noise)
+            bound += value / schedule.window
+            self._climb(state, gradient)
+            mean += state["parameters"] / schedule.window
+        plateau = bound - last_bound < schedule.tol
+        lowered = plateau | schedule.decay_always
+        rate = state["learning_rate"]
+        state["learning_rate"] = torch.where(lowered, rate * schedule.decay, rate)
+        settled = lowered & (state["learning_rate"] < schedule.min_learning_rate)
+        # a fixed-length schedule has no stopping rule: it converged if the last window was flat
+        state["converged"] = plateau if schedule.decay_always else settled
+        state["done"] = settled | (state["step"] >= schedule.max_iter)
+        state["finite"] = torch.isfinite(bound)
+        state["bound"], state["mean_parameters"] = bound, mean
+
+    def answer(self, state: State) -> tuple[Tensor, Tensor]:
+        """Return the mean parameters over the last window, or the last ones, and its bound."""
+        name = "mean_parameters" if self.schedule.average else "parameters"
+        return state[name], state["bound"]
+
+    def _noise_of_windows(self, seed: int) -> Tensor:
+        """Return the base noise of every window a row may see, (windows, window, S, n_noise)."""
+        schedule, n_draws = self.schedule, self.schedule.draws_for(self.family)
+        n_windows = -(-schedule.max_iter // schedule.window) if schedule.rotate else 1
+        bank = noise_bank(self.family, schedule.window * n_draws, n_windows, seed)
+        # a step takes every window-th point, so that mirrored points meet in it
+        steps: Tensor = bank.unflatten(1, (n_draws, schedule.window))
+        return steps.transpose(1, 2)
+
+    def _noise_of_rows(self, step: Tensor) -> Tensor:
+        """Return each row's noise for its next window, (window, S, B or 1, n_noise)."""
+        if not self.schedule.rotate:
+            return self.noise[0].unsqueeze(2)
+        window = (step // self.schedule.window).clamp(max=len(self.noise) - 1)
+        return self.noise[window].permute(1, 2, 0, 3)
+
+    def _bound_and_gradient(
+        self, block: object, parameters: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            parameters = parameters.detach().requires_grad_()
+            bound = self.objective(block, self.family, parameters, noise, self.beta)
+            (gradient,) = torch.autograd.grad(bound.sum(), parameters)
+        return bound.detach(), gradient
+
+    def _climb(self, state: State, gradient: Tensor) -> None:
+        state["step"] += 1
+        state["first_moment"].lerp_(gradient, 1 - _BETA1)
+        state["second_moment"].lerp_(gradient.square(), 1 - _BETA2)
+        step = state["step"].to(gradient.dtype).unsqueeze(1)
+        size = state["learning_rate"].unsqueeze(1) / (1 - _BETA1**step)
+        spread = (state["second_moment"] / (1 - _BETA2**step)).sqrt_().add_(_EPSILON)
+        size = size * self.family.step_scale(state["step"]).to(size)
+        state["parameters"] += size * state["first_moment"] / spread

@@ -1,0 +1,207 @@
+"""Complete tables that do not fit into memory, part by part: Parquet files and Dask dataframes.
+
+A row's draws are keyed by its position in the whole table, so the parts may be cut anywhere.
+"""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["complete_dask", "complete_parquet"]
+
+IMPUTATION = "imputation"
+"""Column that says which draw a row belongs to."""
+
+
+def complete_parquet(
+    imputer: Any,
+    source: Any,
+    target: str | Path,
+    *,
+    n: int | None = None,
+    batch_rows: int = 65_536,
+) -> int:
+    """Complete a Parquet file, or a folder of them, batch by batch into a new file.
+
+    Parameters
+    ----------
+    imputer : QAVIImputer
+        Fitted to a table with the column names of the file; other columns are copied.
+    source : path-like or list of path-like
+        What to complete; needs pyarrow.
+    target : path-like
+        File to write; an existing one is replaced.
+    n : int or None, default=None
+        None writes what `transform` returns. A number writes so many draws of each row, below one
+        another batch by batch, told apart by a column "imputation" that counts from 0.
+    batch_rows : int, default=65536
+        Rows held in memory at one time. The result does not depend on it.
+
+    Returns
+    -------
+    n_rows : int
+        Number of rows read.
+
+    Raises
+    ------
+    ValueError
+        If a column that the imputer was fitted to is not in the file, or n is less than 1.
+
+    See Also
+    --------
+    complete_dask : The same for a Dask dataframe, on all workers of a cluster.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_qavi import QAVIImputer
+    >>> from sklearn_qavi.partitions import complete_parquet
+    >>> X = load_iris(as_frame=True).data
+    >>> imputer = QAVIImputer(random_state=0).fit(X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     X.mask(X > 5).to_parquet(Path(folder) / "holes.parquet")
+    ...     n_rows = complete_parquet(
+    ...         imputer, Path(folder) / "holes.parquet", Path(folder) / "completed.parquet", n=2
+    ...     )
+    ...     completed = pd.read_parquet(Path(folder) / "completed.parquet")
+    >>> n_rows, len(completed), int(completed.isna().sum().sum())
+    (150, 300, 0)
+    """
+    import pyarrow as pa
+    import pyarrow.dataset
+    import pyarrow.parquet
+
+    _check_draws(n)
+    dataset = pa.dataset.dataset(source, format="parquet")
+    _check_columns(imputer, dataset.schema.names)
+    batches = dataset.to_batches(
+        batch_size=batch_rows, batch_readahead=1, fragment_readahead=1, use_threads=False
+    )
+    writer, position = None, 0
+    try:
+        for batch in batches:
+            frame = batch.to_pandas()
+            for completed in _completed(imputer, frame, n, position):
+                table = pa.Table.from_pandas(completed, preserve_index=False)
+                if writer is None:
+                    writer = pa.parquet.ParquetWriter(target, table.schema)
+                writer.write_table(table.cast(writer.schema))
+            position += len(frame)
+    finally:
+        if writer is not None:
+            writer.close()
+    return position
+
+
+def complete_dask(imputer: Any, frame: Any, *, n: int | None = None) -> Any:
+    """Complete a Dask dataframe, partition by partition, on whatever cluster computes it.
+
+    The partitions' lengths are computed at once, to know each row's position; everything else
+    happens when the result is computed.
+
+    Parameters
+    ----------
+    imputer : QAVIImputer
+        Fitted to a table with the column names of the dataframe; other columns are copied.
+    frame : dask.dataframe.DataFrame
+        What to complete.
+    n : int or None, default=None
+        None gives what `transform` returns. A number gives so many draws of each row, told apart
+        by a column "imputation" that counts from 0.
+
+    Returns
+    -------
+    completed : dask.dataframe.DataFrame
+        With as many partitions. A row's values do not depend on the partitioning.
+
+    Raises
+    ------
+    ValueError
+        If a column that the imputer was fitted to is missing, or n is less than 1.
+
+    See Also
+    --------
+    complete_parquet : The same on one machine, without Dask.
+
+    Examples
+    --------
+    >>> import dask.dataframe as dd
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_qavi import QAVIImputer
+    >>> from sklearn_qavi.partitions import complete_dask
+    >>> X = load_iris(as_frame=True).data
+    >>> imputer = QAVIImputer(random_state=0).fit(X)
+    >>> holes = dd.from_pandas(X.mask(X > 5), npartitions=3)
+    >>> completed = complete_dask(imputer, holes).compute()
+    >>> completed.shape, bool(completed.isna().any().any())
+    ((150, 4), False)
+    """
+    import dask.dataframe as dd
+    from dask.delayed import delayed
+
+    _check_draws(n)
+    _check_columns(imputer, list(frame.columns))
+    lengths = frame.map_partitions(len).compute()
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    light = copy.copy(imputer)  # the training table need not travel
+    light._fit_X = light._fit_frame = None
+    worker_imputer = delayed(light)
+    parts = [
+        delayed(_completed_part)(worker_imputer, part, n, int(start))
+        for part, start in zip(frame.to_delayed(), starts, strict=True)
+    ]
+    meta = _completed_part(light, frame._meta_nonempty, n, 0).iloc[:0]
+    return dd.from_delayed(parts, meta=meta, divisions=frame.divisions if n is None else None)
+
+
+def _completed_part(imputer: Any, frame: pd.DataFrame, n: int | None, start: int) -> pd.DataFrame:
+    return pd.concat(_completed(imputer, frame, n, start))
+
+
+def _completed(
+    imputer: Any, frame: pd.DataFrame, n: int | None, start: int
+) -> Iterator[pd.DataFrame]:
+    """Yield the completed rows of a part, once for each draw."""
+    names = imputer.feature_names_in_
+    others = frame.drop(columns=names)
+    if len(frame) == 0:
+        tables = [np.empty((0, len(imputer.get_feature_names_out())))] * (n or 1)
+    elif n is None:
+        tables = [imputer.transform(frame[names], row_offset=start)]
+    else:
+        tables = imputer.sample(frame[names], n=n, row_offset=start)
+    for k, table in enumerate(tables):
+        completed = pd.DataFrame(
+            np.asarray(table), columns=imputer.get_feature_names_out(), index=frame.index
+        )
+        out = pd.concat([others, completed], axis=1)
+        out = out[[c for c in frame.columns if c in out] + [c for c in completed if c not in frame]]
+        if n is not None:
+            out[IMPUTATION] = k
+        yield out
+
+
+def _check_draws(n: int | None) -> None:
+    if n is not None and (isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1):
+        raise ValueError(f"n must be None or a whole number of at least 1, got {n!r}.")
+
+
+def _check_columns(imputer: Any, columns: list[str]) -> None:
+    names = getattr(imputer, "feature_names_in_", None)
+    if names is None:
+        raise ValueError(
+            "The imputer was fitted to an array; fit it to a dataframe, so that its columns can be "
+            "found by name."
+        )
+    missing = [name for name in names if name not in columns]
+    if missing:
+        raise ValueError(
+            f"Column(s) {missing} that the imputer was fitted to are not among {list(columns)}."
+        )

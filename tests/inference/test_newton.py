@@ -1,0 +1,137 @@
+"""Newton steps on targets whose best Gaussian is known."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from _linear_gaussian import LinearGaussian
+from sklearn_qavi._random import torch_generator
+from sklearn_qavi.generative import PretrainedDecoder
+from sklearn_qavi.inference import (
+    DecoderTarget,
+    FlowPosterior,
+    FunctionTarget,
+    GaussianPosterior,
+    MixturePosterior,
+    Schedule,
+    fit_posterior,
+)
+from sklearn_qavi.inference._engine import _fit_gaussian
+
+NEWTON = Schedule().with_options(**GaussianPosterior.schedule_options)
+
+
+def _target(model: LinearGaussian, x: np.ndarray, observed: np.ndarray) -> DecoderTarget:
+    member = PretrainedDecoder(model.decoder(), "gaussian", model.n_features).members_[0]
+    x, observed = torch.as_tensor(x, dtype=torch.float32), torch.as_tensor(observed)
+    return DecoderTarget(member.decode, member.likelihood, x, observed, model.latent_dim)
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 3.0])
+def test_a_quadratic_target_is_solved_exactly(linear_gaussian: LinearGaussian, beta: float) -> None:
+    x = linear_gaussian.draw_rows(40)
+    observed = np.random.default_rng(0).random(x.shape) < 0.6
+    target = _target(linear_gaussian, x, observed)
+    schedule = NEWTON.with_options(tol=1e-5)
+    result = fit_posterior(target, GaussianPosterior(2), schedule=schedule, beta=beta)
+    warm = _fit_gaussian(target, beta, 0, 128, None, torch.empty(0))
+    assert result.converged.all()
+    assert result.n_iter.max() <= 24
+    mean, covariance = (t.double().numpy() for t in result.posterior.moments())
+    for i in range(len(x)):
+        # tempering by beta is the exact posterior under noise that is sqrt(beta) as large
+        exact_mean, exact_covariance = linear_gaussian.code_posterior(x[i], observed[i])
+        precision = beta * np.eye(2) + np.linalg.inv(exact_covariance) - np.eye(2)
+        exact_mean = np.linalg.solve(precision, np.linalg.solve(exact_covariance, exact_mean))
+        # the best diagonal Gaussian has the diagonal of the precision
+        scale = np.sqrt(beta / np.diag(precision))
+        np.testing.assert_array_less(np.abs(mean[i] - exact_mean), 0.02 * scale)
+        np.testing.assert_allclose(np.sqrt(np.diag(covariance[i])), scale, rtol=0.02)
+        whole = warm.out_covariance[i].double().numpy()
+        np.testing.assert_allclose(whole, beta * np.linalg.inv(precision), rtol=0.05, atol=5e-3)
+
+
+def test_a_flow_starts_with_the_whole_covariance(linear_gaussian: LinearGaussian) -> None:
+    x = linear_gaussian.draw_rows(10)
+    observed = np.ones_like(x, dtype=bool)
+    target = _target(linear_gaussian, x, observed)
+    # learning rate 0: the answer is the start
+    schedule = Schedule(learning_rate=1e-9, max_iter=12, n_draws=8)
+    for n_layers in (1, 2, 3):
+        result = fit_posterior(target, FlowPosterior(2, n_layers), schedule=schedule)
+        _, covariance = (t.double().numpy() for t in result.posterior.moments())
+        for i in range(len(x)):
+            _, exact = linear_gaussian.code_posterior(x[i], observed[i])
+            np.testing.assert_allclose(covariance[i], exact, rtol=0.05, atol=0.01)
+
+
+@pytest.mark.parametrize("width", [0.1, 0.3])
+@pytest.mark.parametrize("latent_dim", [1, 2])
+def test_between_two_modes_it_takes_one(width: float, latent_dim: int) -> None:
+    def log_likelihood(z: Tensor, rows: Tensor) -> Tensor:
+        return -0.5 * ((1.0 - z[..., 0].square()) / width).square()
+
+    target = FunctionTarget(log_likelihood, 2, latent_dim)
+    mean, _ = fit_posterior(target, GaussianPosterior(latent_dim)).posterior.moments()
+    torch.testing.assert_close(mean[:, 0].abs(), torch.ones(2), atol=0.1, rtol=0)
+
+
+def _rough(x: Tensor) -> FunctionTarget:
+    weight = 2.0 * torch.randn(6, 3, generator=torch_generator(0))
+
+    def log_likelihood(z: Tensor, rows: Tensor) -> Tensor:
+        return -8.0 * (x[rows] - torch.tanh(z.unsqueeze(-2) * weight).sum(-1)).square().sum(-1)
+
+    return FunctionTarget(log_likelihood, len(x), 3)
+
+
+def test_convergence_means_that_little_is_left_to_gain() -> None:
+    target = _rough(torch.randn(60, 6, generator=torch_generator(1)))
+    loose, tight = (
+        fit_posterior(target, GaussianPosterior(3), schedule=NEWTON.with_options(**options))
+        for options in ({"tol": 0.01}, {"tol": 1e-4, "max_iter": 200, "n_draws": 64})
+    )
+    assert loose.converged.all()
+    gap = _fresh_bound(target, tight.posterior.parameters) - _fresh_bound(
+        target, loose.posterior.parameters
+    )
+    assert float(gap.mean()) < 0.03
+
+
+def _fresh_bound(target: FunctionTarget, parameters: Tensor) -> Tensor:
+    from sklearn_qavi.inference._objectives import elbo
+
+    noise = torch.randn(4000, 1, 3, generator=torch_generator(9))
+    block = target.block(torch.arange(len(parameters)))
+    return elbo(block, GaussianPosterior(3), parameters, noise)
+
+
+def test_few_draws_and_many_dimensions_keep_the_diagonal_only() -> None:
+    sharpness = torch.linspace(1.0, 30.0, 60)
+
+    def log_likelihood(z: Tensor, rows: Tensor) -> Tensor:
+        return -0.5 * (sharpness * (z - 0.5).square()).sum(-1)
+
+    result = fit_posterior(FunctionTarget(log_likelihood, 3, 60), GaussianPosterior(60))
+    mean, covariance = result.posterior.moments()
+    exact = sharpness / (1 + sharpness) * 0.5
+    torch.testing.assert_close(mean[0], exact, atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        covariance[0].diagonal().rsqrt(), (1 + sharpness).sqrt(), rtol=0.05, atol=0
+    )
+
+
+def test_beta_zero_ends_at_the_mode() -> None:
+    target = FunctionTarget(lambda z, rows: -2.0 * (z - 1.0).square().sum(-1), 4, 2)
+    mean, covariance = fit_posterior(target, GaussianPosterior(2), beta=0.0).posterior.moments()
+    torch.testing.assert_close(mean, torch.ones(4, 2), atol=1e-2, rtol=0)
+    assert covariance.max() < 1e-4
+
+
+def test_newton_steps_are_refused_for_another_family() -> None:
+    target = FunctionTarget(lambda z, rows: z.sum(-1), 1, 2)
+    with pytest.raises(ValueError, match="GaussianPosterior, got a MixturePosterior"):
+        fit_posterior(target, MixturePosterior(2), schedule=Schedule(optimizer="newton"))
+    with pytest.raises(ValueError, match="optimizer must be 'adam' or 'newton'"):
+        Schedule(optimizer="sgd")

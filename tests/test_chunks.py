@@ -1,0 +1,159 @@
+"""Rows spread over threads, processes and a cluster: the same answers, whatever happens."""
+
+import os
+import signal
+import time
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_iris
+
+from sklearn_qavi import QAVIImputer
+from sklearn_qavi._device import one_torch_thread
+from sklearn_qavi.exceptions import InferenceConvergenceWarning
+from sklearn_qavi.generative import TabularVAE
+
+distributed = pytest.importorskip("dask.distributed")
+
+
+@pytest.fixture(scope="module")
+def table() -> np.ndarray:
+    X = load_iris().data.copy()
+    X[np.random.default_rng(0).random(X.shape) < 0.3] = np.nan
+    return X
+
+
+@pytest.fixture(scope="module")
+def fitted(table) -> QAVIImputer:
+    model = TabularVAE(
+        latent_dim=2, hidden_layer_sizes=(16,), n_decoders=2, likelihood="student_t",
+        max_epochs=120, patience=5,
+    )  # fmt: skip
+    imputer = QAVIImputer(generative_model=model, training_rows="all", random_state=0)
+    return imputer.fit(table)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as local,
+        distributed.Client(local) as client,
+    ):
+        yield client
+
+
+def _results(imputer: QAVIImputer, X: np.ndarray) -> list[np.ndarray]:
+    return [
+        imputer.transform(X),
+        imputer.sample(X, n=3),
+        *imputer.predict_interval(X),
+        np.array(imputer.score(X)),
+    ]
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_threads_and_processes_answer_like_one_worker(fitted, table, backend) -> None:
+    serial = _results(fitted, table)
+    with joblib.parallel_config(backend, n_jobs=2):
+        parallel = _results(fitted, table)
+    for one, other in zip(serial, parallel, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.filterwarnings("ignore")  # the cluster's own
+def test_a_dask_cluster_answers_like_one_worker(fitted, table, cluster) -> None:
+    serial = _results(fitted, table)
+    with joblib.parallel_config("dask", n_jobs=5):
+        parallel = _results(fitted, table)
+    for one, other in zip(serial, parallel, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def _die_once(flag: str, x: np.ndarray) -> None:
+    """Kill the worker that comes here first; where it went is noted in a file."""
+    try:
+        os.close(os.open(flag, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Deadly:
+    """A summary that kills one worker in the middle of the call."""
+
+    def __init__(self, flag: str, summary) -> None:
+        self.flag, self.summary = flag, summary
+
+    def __call__(self, pooled, positions):
+        time.sleep(0.2)
+        _die_once(self.flag, positions)
+        return self.summary(pooled, positions)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_worker_that_dies_loses_nothing(fitted, table, cluster, tmp_path, monkeypatch) -> None:
+    serial = fitted.transform(table)
+    flag = str(tmp_path / "killed")
+    summary = _Deadly(flag, fitted._point_summary())
+    monkeypatch.setattr(QAVIImputer, "_point_summary", lambda self: summary)
+    with joblib.parallel_config("dask", n_jobs=6):
+        survived = fitted.transform(table)
+    assert os.path.exists(flag)
+    np.testing.assert_array_equal(survived, serial)
+
+
+def test_parts_with_their_offset_are_the_whole(fitted, table) -> None:
+    whole = fitted.sample(table, n=2)
+    for cut in (1, 70):
+        parts = [
+            fitted.sample(table[:cut], n=2),
+            fitted.sample(table[cut:], n=2, row_offset=cut),
+        ]
+        np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+    drawing = QAVIImputer(**fitted.get_params(deep=False)).set_params(strategy="draw")
+    drawing.__dict__.update({k: v for k, v in vars(fitted).items() if k != "strategy"})
+    drawn = drawing.transform(table)
+    np.testing.assert_array_equal(drawing.transform(table[70:], row_offset=70), drawn[70:])
+    np.testing.assert_array_equal(drawn, whole[0])
+    with pytest.raises(ValueError, match="row_offset must be a whole number"):
+        fitted.sample(table, row_offset=-1)
+
+
+def test_threads_beside_each_other_keep_to_one_core() -> None:
+    before = torch.get_num_threads()
+    with one_torch_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+    with one_torch_thread(wanted=False):
+        assert torch.get_num_threads() == before
+
+
+def test_a_short_budget_visits_every_row_and_says_how_many_had_no_time(fitted, table) -> None:
+    many = np.tile(table, (40, 1))
+    incomplete = int(np.isnan(many).any(axis=1).sum())
+    hurried = QAVIImputer(**fitted.get_params(deep=False))
+    hurried.__dict__.update(vars(fitted))
+    hurried.set_params(time_budget=0.05)
+    with pytest.warns(InferenceConvergenceWarning, match=r"converged when the 0\.05 s ran") as told:
+        completed = hurried.transform(many)
+    assert np.isfinite(completed).all()
+    (warning,) = told
+    count = int(str(warning.message).split("posteriors of ")[1].split(" ")[0])
+    assert 0 < count <= incomplete
+    # what it has by then is an answer: nearer to the full one than the columns' means are
+    full = fitted.transform(many)
+    missing = np.isnan(many)
+    means = np.broadcast_to(np.nanmean(many, axis=0), many.shape)
+    error = [np.abs(guess - full)[missing].mean() for guess in (completed, means)]
+    assert error[0] < 0.7 * error[1]
+
+
+def test_an_ample_budget_changes_nothing(fitted, table) -> None:
+    patient = QAVIImputer(**fitted.get_params(deep=False))
+    patient.__dict__.update(vars(fitted))
+    patient.set_params(time_budget=1000.0)
+    np.testing.assert_array_equal(patient.transform(table), fitted.transform(table))

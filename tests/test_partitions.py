@@ -1,0 +1,90 @@
+"""Tables completed part by part."""
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from sklearn.datasets import load_iris
+
+from sklearn_qavi import QAVIImputer
+from sklearn_qavi.generative import TabularVAE
+from sklearn_qavi.partitions import complete_dask, complete_parquet
+
+
+@pytest.fixture(scope="module")
+def holes() -> pd.DataFrame:
+    X = load_iris(as_frame=True).data
+    frame = X.mask(np.random.default_rng(0).random(X.shape) < 0.3)
+    frame.insert(1, "name", [f"flower {i}" for i in range(len(frame))])
+    return frame
+
+
+@pytest.fixture(scope="module")
+def fitted(holes) -> QAVIImputer:
+    model = TabularVAE(
+        latent_dim=2, hidden_layer_sizes=(16,), n_decoders=1, likelihood="student_t",
+        max_epochs=120, patience=5,
+    )  # fmt: skip
+    imputer = QAVIImputer(generative_model=model, training_rows="all", random_state=0)
+    return imputer.fit(holes.drop(columns="name"))
+
+
+def test_a_parquet_file_does_not_depend_on_how_it_is_read(fitted, holes, tmp_path) -> None:
+    holes.to_parquet(tmp_path / "holes.parquet", row_group_size=40)
+    whole = fitted.sample(holes.drop(columns="name"), n=2)
+    for batch_rows in (7, 1000):
+        n_rows = complete_parquet(
+            fitted, tmp_path / "holes.parquet", tmp_path / "out.parquet", n=2, batch_rows=batch_rows
+        )
+        out = pd.read_parquet(tmp_path / "out.parquet")
+        assert n_rows == 150
+        assert list(out) == [*holes, "imputation"]
+        for k in range(2):
+            draw = out[out["imputation"] == k]
+            assert draw["name"].tolist() == holes["name"].tolist()
+            np.testing.assert_array_equal(draw[fitted.feature_names_in_], whole[k])
+
+
+def test_without_draws_it_is_transform(fitted, holes, tmp_path) -> None:
+    for i in range(3):  # a folder of files, in the order of their names
+        holes[50 * i : 50 * i + 50].to_parquet(tmp_path / f"part{i}.parquet")
+    complete_parquet(fitted, tmp_path, tmp_path / "all.out", batch_rows=20)
+    out = pq.read_table(tmp_path / "all.out").to_pandas()
+    expected = fitted.transform(holes.drop(columns="name"))
+    np.testing.assert_array_equal(out[fitted.feature_names_in_], expected)
+
+
+@pytest.mark.parametrize("npartitions", [1, 4])
+def test_dask_partitions_give_what_the_whole_table_gives(fitted, holes, npartitions) -> None:
+    parts = dd.from_pandas(holes, npartitions=npartitions)
+    whole = fitted.sample(holes.drop(columns="name"), n=2)
+    drawn = complete_dask(fitted, parts, n=2).compute(scheduler="sync")
+    for k in range(2):
+        draw = drawn[drawn["imputation"] == k]
+        assert draw.index.equals(holes.index)
+        np.testing.assert_array_equal(draw[fitted.feature_names_in_], whole[k])
+    completed = complete_dask(fitted, parts).compute(scheduler="sync")
+    assert list(completed) == list(holes)
+    np.testing.assert_array_equal(
+        completed[fitted.feature_names_in_], fitted.transform(holes.drop(columns="name"))
+    )
+
+
+def test_an_empty_partition_is_fine(fitted, holes) -> None:
+    parts = dd.from_pandas(holes, npartitions=3)
+    parts = parts[parts["name"] != "flower 0"].map_partitions(
+        lambda part: part[:0] if "flower 1" in set(part["name"]) else part, meta=parts._meta
+    )
+    assert complete_dask(fitted, parts).compute(scheduler="sync").shape == (100, 5)
+
+
+def test_errors_say_what_is_missing(fitted, holes, tmp_path) -> None:
+    holes.drop(columns="petal width (cm)").to_parquet(tmp_path / "narrow.parquet")
+    with pytest.raises(ValueError, match=r"\['petal width \(cm\)'\] that the imputer was fitted"):
+        complete_parquet(fitted, tmp_path / "narrow.parquet", tmp_path / "out.parquet")
+    with pytest.raises(ValueError, match="n must be None or a whole number"):
+        complete_parquet(fitted, tmp_path / "narrow.parquet", tmp_path / "out.parquet", n=0)
+    nameless = QAVIImputer(random_state=0)
+    with pytest.raises(ValueError, match="fit it to a dataframe"):
+        complete_dask(nameless, dd.from_pandas(holes, npartitions=1))
