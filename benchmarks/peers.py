@@ -133,16 +133,15 @@ def run_miceforest(split: Split, settings: Settings) -> Outcome:
     table.columns = [f"x{j}" for j in range(table.shape[1])]
     n_tables, rounds = (2, 1) if settings.quick else (20, 5)
 
-    def fit() -> Any:
+    def complete(k: int) -> NDArray[np.float64]:
+        # one table a kernel: a kernel keeps every model of all its tables, many GiB of wide ones
         kernel = miceforest.ImputationKernel(
-            table, num_datasets=n_tables, random_state=settings.seed
+            table, num_datasets=1, random_state=settings.seed * n_tables + k
         )
         kernel.mice(rounds)
-        return kernel
+        return kernel.complete_data(0).to_numpy()[len(split.fit) :]
 
-    kernel, fit_seconds = timed(fit)
-    rows = slice(len(split.fit), None)
-    draws = np.stack([kernel.complete_data(i).to_numpy()[rows] for i in range(n_tables)])
+    draws, fit_seconds = timed(lambda: np.stack([complete(k) for k in range(n_tables)]))
     return Outcome(draws.mean(axis=0), draws, fit_seconds, 0.0, None)
 
 
