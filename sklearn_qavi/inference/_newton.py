@@ -93,7 +93,9 @@ class Newton(Optimizer):
 
     def run(self, block: object, state: State) -> None:
         """Evaluate every row's trial, accept or reject it, and propose the next one."""
-        noise = self.noise[torch.where(state["searching"], 0, state["n_averaged"] + 1)]
+        # slots without a row go on until the last row is done
+        turn = torch.where(state["searching"], 0, state["n_averaged"] + 1)
+        noise = self.noise[turn.clamp(max=len(self.noise) - 1)]
         accepted, gain, diagonal = self._judge_trial(block, state, noise.transpose(0, 1))
         state["step"] = state["step"] + 1
         precision = self._propose(state, accepted, diagonal)

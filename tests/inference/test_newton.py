@@ -99,6 +99,18 @@ def test_convergence_means_that_little_is_left_to_gain() -> None:
     assert float(gap.mean()) < 0.03
 
 
+def test_slots_without_a_row_outlast_the_noise() -> None:
+    """The last rows of a table keep slots in step whose own rows left long ago."""
+    schedule = NEWTON.with_options(max_iter=8, tol=0.0)
+    result = fit_posterior(
+        _rough(torch.randn(33, 6, generator=torch_generator(1))),
+        GaussianPosterior(3),
+        schedule=schedule,
+        batch_size=32,
+    )
+    assert result.n_iter.tolist() == [8] * 33
+
+
 def _fresh_bound(target: FunctionTarget, parameters: Tensor) -> Tensor:
     from sklearn_qavi.inference._objectives import elbo
 
