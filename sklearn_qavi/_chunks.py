@@ -33,14 +33,14 @@ class ChunkResult:
     Parameters
     ----------
     values : ndarray of shape (n_values, rows, D)
-        Standardised.
+        What the summary gave, as a rule standardised values.
     converged : ndarray of bool of shape (rows,)
         Whether inference stopped by itself.
     pareto_k : ndarray of shape (rows,)
         Reliability of the importance weights; zeros where none were computed.
     """
 
-    values: NDArray[np.float64]
+    values: Any
     converged: NDArray[np.bool_]
     pareto_k: NDArray[np.float64]
 

@@ -2,6 +2,8 @@
 
 import time
 import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ._caching import fit_cached
-from ._chunks import ChunkTask, Summary, run_chunks
+from ._chunks import ChunkResult, ChunkTask, Summary, run_chunks
 from ._device import resolve_device
 from ._random import derive_seed, seed_from
 from ._sklearn_compat import (
@@ -28,7 +30,6 @@ from ._sklearn_compat import (
     check_feature_names_in,
     clone_parametrized,
     fit_context,
-    get_mask,
     get_output_config,
     is_scalar_nan,
     wrap_in_container,
@@ -52,12 +53,22 @@ from .inference import (
     Schedule,
     make_posterior,
 )
-from .preprocessing import EncodedTable, TableEncoder, check_numeric_columns, select_training_rows
+from .preprocessing import (
+    ColumnSchema,
+    EncodedTable,
+    Frame,
+    TableEncoder,
+    as_frame,
+    build_container,
+    is_dataframe,
+    select_training_rows,
+)
 from .sampling import DecoderPool, PooledPosterior, half_sample_mode
 
 __all__ = ["QAVIImputer"]
 
 _N_SUMMARY_DRAWS = 256  # draws behind medians, modes and intervals
+_DRAWS_BYTES = 2**26  # of draws that `iter_samples` holds
 _FAR = 100.0  # standard deviations beyond which an observed value is taken as this far
 _HIDDEN_SHARE = 0.3  # of the observed cells, in `score`
 _PARTS = {"model": 0, "inference": 1, "draws": 2, "score": 3, "method": 4}  # purposes of seeds
@@ -65,11 +76,14 @@ _UNRELIABLE_K = 0.7  # Pareto k above which importance weights have no useful va
 
 
 class QAVIImputer(BaseImputer):
-    """Complete a numeric table with draws from a variational autoencoder's posterior.
+    """Complete a table with draws from a variational autoencoder's posterior.
 
     `fit` trains a variational autoencoder. `transform` and `sample` then fit a posterior over the
     latent code to each incomplete row, using only the decoder and the row's observed cells, and
     fill its missing cells from the decoder. Any pattern of missing cells works without retraining.
+
+    Columns may be numbers, levels (text, categories, booleans) or times. Imputed levels are levels
+    of the column, whole numbers come out whole in draws, times stay within reach of the observed.
 
     Parameters
     ----------
@@ -80,6 +94,20 @@ class QAVIImputer(BaseImputer):
     likelihood : str, list of str or None, default=None
         Observation model of the columns. None leaves it to the model. For a bare module it names
         what the module's output means, see `PretrainedDecoder`, in original units.
+    categorical_features : "from_dtype", None or array-like, default="from_dtype"
+        Columns that hold levels: a mask, positions or names. Columns of booleans, of text that
+        is not numbers, and with "from_dtype" pandas and polars categories, are so in any case;
+        an ordered category is ordinal.
+    column_types : dict or None, default=None
+        What columns hold, by name or position, where the type does not say it: "real",
+        "positive" (modelled on a log scale), a pair ``(low, high)`` of limits (modelled on a logit
+        scale), "integer", "count" (not negative), "nominal", "ordinal", or a list of levels in
+        order. Numbers are "real" otherwise, and "integer" or "count" if all are whole.
+    handle_unknown : {"error", "missing"}, default="error"
+        What to do in `transform` with levels that `fit` did not see; "missing" imputes them.
+    restore_integers : bool, default=False
+        With a dataframe as output, round whole numbers that came as floats because of their
+        holes, and return them as integers. Columns of integer types are so in any case.
     training_rows : {"auto", "complete", "all"}, default="auto"
         Rows to train on. "auto" takes the complete rows where they are at least half of the
         table and at least 100, otherwise all rows, with a warning.
@@ -117,12 +145,14 @@ class QAVIImputer(BaseImputer):
         however short the time, and drawing comes on top. Results then depend on the machine.
     strategy : {"mean", "median", "mode", "draw"}, default="mean"
         What `transform` fills in: a summary of the posterior predictive of the cell, or one draw.
+        Of levels, each summary is the most probable one.
     sample_posterior : bool, default=False
         With True `transform` fills in one draw, whatever the strategy.
-    missing_values : int, float or np.nan, default=np.nan
-        What marks a missing cell.
+    missing_values : int, float, str or np.nan, default=np.nan
+        What marks a missing cell; in columns of text, categories or times None, NaN, NaT and NA
+        do so as well.
     min_value, max_value : float or array-like of shape (n_features,), default=-np.inf, np.inf
-        Bounds of imputed values, in original units.
+        Bounds of imputed numbers, in original units.
     add_indicator : bool, default=False
         Append the columns of a `MissingIndicator`.
     keep_empty_features : bool, default=False
@@ -152,7 +182,7 @@ class QAVIImputer(BaseImputer):
     n_iter_ : int
         Most epochs that one of its decoders was trained for; 0 if unknown.
     encoder_ : TableEncoder
-        Which columns are modelled, and the bounds of imputed values.
+        Which columns are modelled, what they hold (``schema_``), and bounds of imputed values.
     indicator_ : MissingIndicator or None
         Present when ``add_indicator=True``.
     n_features_in_ : int
@@ -212,6 +242,10 @@ class QAVIImputer(BaseImputer):
             HasMethods(["standardise", "unstandardise"]),
         ],
         "likelihood": [None, str, list],
+        "categorical_features": [None, StrOptions({"from_dtype"}), "array-like"],
+        "column_types": [None, dict],
+        "handle_unknown": [StrOptions({"error", "missing"})],
+        "restore_integers": ["boolean"],
         "training_rows": [StrOptions({"auto", "complete", "all"})],
         "posterior": [StrOptions({*POSTERIORS, "feature", *BASELINES}), InferenceMethod],
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -241,6 +275,10 @@ class QAVIImputer(BaseImputer):
         *,
         generative_model: Any = None,
         likelihood: str | list[str] | None = None,
+        categorical_features: Any = "from_dtype",
+        column_types: dict[Any, Any] | None = None,
+        handle_unknown: str = "error",
+        restore_integers: bool = False,
         training_rows: str = "auto",
         posterior: str | InferenceMethod = "gaussian",
         n_components: int = 5,
@@ -274,6 +312,10 @@ class QAVIImputer(BaseImputer):
         )
         self.generative_model = generative_model
         self.likelihood = likelihood
+        self.categorical_features = categorical_features
+        self.column_types = column_types
+        self.handle_unknown = handle_unknown
+        self.restore_integers = restore_integers
         self.training_rows = training_rows
         self.posterior = posterior
         self.n_components = n_components
@@ -304,7 +346,7 @@ class QAVIImputer(BaseImputer):
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features)
-            Numbers in original units with missing cells.
+            Table with missing cells, in original units.
         y : None
             Ignored, present for the scikit-learn contract.
 
@@ -316,19 +358,22 @@ class QAVIImputer(BaseImputer):
         Raises
         ------
         ValueError
-            If a column is not numeric, holds infinity, or there are too few rows to learn from;
-            the message names columns and remedy.
+            If a column holds infinity, mixes types, or cannot be levels, or there are too few
+            rows to learn from; the message names columns and remedy.
         TrainingDivergedError
             If the training loss is not finite.
         """
         checked = self._check_input(X, in_fit=True)
-        self._fit_indicator(get_mask(checked, self.missing_values))
         self.encoder_ = TableEncoder(
             missing_values=self.missing_values,
             keep_empty_features=self.keep_empty_features,
             min_value=self.min_value,
             max_value=self.max_value,
-        ).fit(checked)
+            categorical_features=self.categorical_features,
+            column_types=self.column_types,
+            handle_unknown=self.handle_unknown,
+        ).fit(checked, getattr(self, "feature_names_in_", None))
+        self._fit_indicator(self.encoder_.missing(checked))
         self._seed = seed_from(self.random_state)
         table = self.encoder_.encode(checked)
         self.generative_model_ = self._trained_model(table)
@@ -336,7 +381,7 @@ class QAVIImputer(BaseImputer):
         self.n_iter_ = getattr(self.generative_model_, "n_iter_", 0)
         self._method_states = self._learn_method(table)
         self._fit_X = checked
-        self._fit_frame = _without_columns(X)
+        self._fit_frame = X.copy() if hasattr(X, "iloc") else None
         return self
 
     def transform(self, X: Any, *, row_offset: int = 0) -> Any:
@@ -345,7 +390,7 @@ class QAVIImputer(BaseImputer):
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features)
-            Numbers in original units with missing cells.
+            Table with missing cells, in original units.
         row_offset : int, default=0
             Position of the first row of X in the table it was cut from, for draws
             (``strategy="draw"``) that do not depend on how the table was cut.
@@ -353,7 +398,8 @@ class QAVIImputer(BaseImputer):
         Returns
         -------
         X_completed : ndarray of shape (n_rows, n_features_out)
-            Observed cells are those of X, bit for bit. A dataframe if `set_output` says so.
+            Observed cells are those of X, bit for bit. Floats, or objects where a column holds
+            text or times; a dataframe with the types of X if `set_output` says so.
 
         Raises
         ------
@@ -369,9 +415,12 @@ class QAVIImputer(BaseImputer):
         checked = self._check_input(X, in_fit=False)
         table = self.encoder_.encode(checked)
         imputed = self._over_chunks(
-            table, self._point_summary(), row_offset=_checked_count("row_offset", row_offset)
+            table,
+            self._point_summary(),
+            row_offset=_checked_count("row_offset", row_offset),
+            whole=self._takes_draw or self.strategy != "mean",
         )
-        return self._finish(checked, table, imputed[0])
+        return self._finish(checked, table, imputed[0], X)
 
     def fit_transform(self, X: Any, y: Any = None) -> Any:
         """Fit on X and complete it.
@@ -379,7 +428,7 @@ class QAVIImputer(BaseImputer):
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features)
-            Numbers in original units with missing cells.
+            Table with missing cells, in original units.
         y : None
             Ignored, present for the scikit-learn contract.
 
@@ -397,7 +446,7 @@ class QAVIImputer(BaseImputer):
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features), default=None
-            Numbers in original units with missing cells; None takes the table of `fit`.
+            Table with missing cells, in original units; None takes the table of `fit`.
         n : int, default=1
             Number of completed tables.
         row_offset : int, default=0
@@ -422,11 +471,62 @@ class QAVIImputer(BaseImputer):
         checked, original = self._table_or_fitted(X)
         table = self.encoder_.encode(checked)
         draws = self._over_chunks(table, self._draw_summary(n), n_values=n, row_offset=row_offset)
-        completed = [self._finish(checked, table, draw) for draw in draws]
-        if get_output_config("transform", self)["dense"] == "default":
-            shape = (0, len(checked), len(self.get_feature_names_out()))
-            return np.stack(completed) if n else np.empty(shape, dtype=checked.dtype)
-        return [wrap_in_container("transform", draw, original, self) for draw in completed]
+        completed = [self._completed(checked, table, draw, original) for draw in draws]
+        if get_output_config("transform", self)["dense"] != "default":
+            return completed
+        empty = np.empty((0, len(checked), len(self.get_feature_names_out())))
+        return np.stack(completed) if n else empty.astype(getattr(checked, "dtype", float))
+
+    def iter_samples(self, X: Any = None, n: int = 1, *, row_offset: int = 0) -> Iterator[Any]:
+        """Yield the tables of `sample` one by one, so that they are never held together.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features), default=None
+            Table with missing cells, in original units; None takes the table of `fit`.
+        n : int, default=1
+            Number of completed tables.
+        row_offset : int, default=0
+            Position of the first row of X in the table it was cut from.
+
+        Yields
+        ------
+        draw : ndarray of shape (n_rows, n_features_out), or dataframe
+            A completed table; the m-th is that of `sample`, bit for bit.
+
+        Raises
+        ------
+        ValueError
+            If n or row_offset is not a whole number of at least 0.
+
+        Notes
+        -----
+        Rows are inferred once, when the first table is asked for. What is held is the posteriors,
+        and as many draws at a time as fit into 64 MiB.
+        """
+        check_is_fitted(self)
+        n, row_offset = _checked_count("n", n), _checked_count("row_offset", row_offset)
+        checked, original = self._table_or_fitted(X)
+        table = self.encoder_.encode(checked)
+        rows = table.incomplete_rows
+        imputed = np.full(table.values.shape, np.nan)
+        if len(rows) == 0:
+            for _ in range(n):
+                yield self._completed(checked, table, imputed, original)
+            return
+        chunks = list(self._chunk_results(table, _keep, row_offset=row_offset))
+        seed = derive_seed(self._seed, _PARTS["draws"])
+        at_a_time = max(1, min(n, int(_DRAWS_BYTES / (8 * imputed.size))))
+        for first in range(0, n, at_a_time):
+            count = min(at_a_time, n - first)
+            draws = np.full((count, *imputed.shape), np.nan)
+            for chunk, result in chunks:
+                drawn = result.values.keyed_draws(
+                    count, rows[chunk] + row_offset, seed, first=first
+                )
+                draws[:, rows[chunk]] = self._original_units(drawn, whole=True)
+            for draw in draws:
+                yield self._completed(checked, table, draw, original)
 
     def predict_interval(self, X: Any = None, alpha: float = 0.05) -> tuple[Any, Any]:
         """Return equal-tailed intervals of the posterior predictive of each missing cell.
@@ -434,7 +534,7 @@ class QAVIImputer(BaseImputer):
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features), default=None
-            Numbers in original units with missing cells; None takes the table of `fit`.
+            Table with missing cells, in original units; None takes the table of `fit`.
         alpha : float, default=0.05
             Mass outside of the interval, between 0 and 1; 0.05 gives 95% intervals.
 
@@ -442,7 +542,8 @@ class QAVIImputer(BaseImputer):
         -------
         lower, upper : ndarrays of shape (n_rows, n_features_out)
             In original units, from 256 draws; both equal the observed value on observed cells.
-            Dataframes if `set_output` says so.
+            Levels without order have no intervals: their missing cells stay missing, and
+            `level_probabilities` says how sure each level is. Dataframes if `set_output` says so.
 
         Raises
         ------
@@ -454,17 +555,46 @@ class QAVIImputer(BaseImputer):
             raise ValueError(f"alpha must be a number between 0 and 1, got {alpha!r}.")
         checked, original = self._table_or_fitted(X)
         table = self.encoder_.encode(checked)
-        levels = [alpha / 2, 1 - alpha / 2]
         limits = self._over_chunks(
-            table,
-            partial(_quantiles, levels),
-            n_values=2,
+            table, partial(_quantiles, [alpha / 2, 1 - alpha / 2]), n_values=2
         )
-        lower, upper = (
-            wrap_in_container("transform", self._finish(checked, table, limit), original, self)
-            for limit in limits
-        )
+        unordered = [schema.kind in ("nominal", "binary") for schema in self.encoder_.modelled]
+        limits[..., unordered] = np.nan
+        lower, upper = (self._completed(checked, table, limit, original) for limit in limits)
         return lower, upper
+
+    def level_probabilities(self, X: Any = None) -> dict[Any, Any]:
+        """Return the probability of each level in each cell of the columns that hold levels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features), default=None
+            Table with missing cells, in original units; None takes the table of `fit`.
+
+        Returns
+        -------
+        probabilities : dict of DataFrame of shape (n_rows, n_levels)
+            By name of the column; one column a level, rows sum to 1. An observed cell has
+            probability 1 at its level.
+        """
+        import pandas as pd
+
+        check_is_fitted(self)
+        checked, original = self._table_or_fitted(X)
+        table = self.encoder_.encode(checked)
+        with_levels = [(j, s) for j, s in enumerate(self.encoder_.modelled) if s.n_levels]
+        sizes = [len(schema.levels) for _, schema in with_levels]
+        flat = self._over_chunks(table, _probabilities, units=False, width=sum(sizes))[0]
+        parts = np.split(flat, np.cumsum(sizes)[:-1], axis=1) if sizes else []
+        out = {}
+        for (j, schema), part in zip(with_levels, parts, strict=True):
+            observed = table.observed[:, j]
+            part[observed] = np.eye(len(schema.levels))[table.values[observed, j].astype(int)]
+            columns = pd.Index(list(schema.levels), tupleize_cols=False)
+            out[schema.name] = pd.DataFrame(
+                part, columns=columns, index=getattr(original, "index", None)
+            )
+        return out
 
     def infer(self, X: Any = None) -> PooledPosterior:
         """Return the fitted posteriors of all rows and how the inference went.
@@ -472,7 +602,7 @@ class QAVIImputer(BaseImputer):
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features), default=None
-            Numbers in original units with missing cells; None takes the table of `fit`.
+            Table with missing cells, in original units; None takes the table of `fit`.
 
         Returns
         -------
@@ -504,7 +634,7 @@ class QAVIImputer(BaseImputer):
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features)
-            Numbers in original units, with or without missing cells.
+            Table in original units, with or without missing cells.
         y : None
             Ignored, present for the scikit-learn contract.
 
@@ -540,7 +670,7 @@ class QAVIImputer(BaseImputer):
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features)
-            Numbers in original units; the hidden cells must hold their true values.
+            Table in original units; the hidden cells must hold their true values.
         missing : array-like of bool of shape (n_rows, n_features)
             True for the cells to hide and to score.
         n_draws : int, default=10000
@@ -563,7 +693,7 @@ class QAVIImputer(BaseImputer):
         hidden = np.asarray(missing, dtype=bool)
         if hidden.shape != checked.shape:
             raise ValueError(f"missing has shape {hidden.shape}, but X has {checked.shape}.")
-        if (hidden & get_mask(checked, self.missing_values)).any():
+        if (hidden & self.encoder_.missing(checked)).any():
             raise ValueError(
                 "missing marks cells that have no value in X, so they cannot be scored."
             )
@@ -619,10 +749,23 @@ class QAVIImputer(BaseImputer):
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.input_tags.categorical = tags.input_tags.string = True
         return tags
 
-    def _check_input(self, X: Any, *, in_fit: bool) -> NDArray[Any]:
-        check_numeric_columns(X)
+    @property
+    def _takes_draw(self) -> bool:
+        return self.sample_posterior or self.strategy == "draw"
+
+    def _check_input(self, X: Any, *, in_fit: bool) -> NDArray[Any] | Frame:
+        frame = as_frame(X)
+        if frame is not None:
+            validate_data(self, X, reset=in_fit, skip_check_array=True)
+            if len(frame) == 0:
+                raise ValueError(
+                    f"Found array with 0 sample(s) (shape={frame.shape}) while a minimum of 1 is "
+                    "required by QAVIImputer."
+                )
+            return frame.copy() if in_fit else frame
         return validate_data(
             self,
             X,
@@ -632,7 +775,7 @@ class QAVIImputer(BaseImputer):
             copy=in_fit,
         )
 
-    def _table_or_fitted(self, X: Any) -> tuple[NDArray[Any], Any]:
+    def _table_or_fitted(self, X: Any) -> tuple[NDArray[Any] | Frame, Any]:
         if X is None:
             return self._fit_X, self._fit_frame
         return self._check_input(X, in_fit=False), X
@@ -660,6 +803,14 @@ class QAVIImputer(BaseImputer):
                     f"The generative model has {model.n_features_in_} columns, but X has "
                     f"{n_columns} columns with observed values."
                 )
+            known = getattr(model, "n_levels_", [None] * n_columns)
+            if known != self.encoder_.n_levels_:
+                names = [s.name for s in self.encoder_.modelled if s.n_levels]
+                raise ValueError(
+                    f"Column(s) {names} of X hold levels, but the trained generative model knows "
+                    "other numbers of levels by column. Train it on codes of these levels "
+                    "(TabularVAE's n_levels), or encode the columns as numbers first."
+                )
             return model
         rows = select_training_rows(table.observed, self.training_rows)
         return fit_cached(self._unfitted_model(), table.values[rows], self.memory)
@@ -669,6 +820,14 @@ class QAVIImputer(BaseImputer):
         parameters = model.get_params(deep=False)
         if self.likelihood is not None:
             model.set_params(likelihood=self.likelihood)
+        if any(self.encoder_.n_levels_):
+            if "n_levels" not in parameters:
+                names = [s.name for s in self.encoder_.modelled if s.n_levels]
+                raise ValueError(
+                    f"Column(s) {names} hold levels, which {type(model).__name__} cannot learn: it "
+                    "has no parameter n_levels. Encode them as numbers first."
+                )
+            model.set_params(n_levels=self.encoder_.n_levels_)
         if self.generative_model is None:
             model.set_params(device=self.device, verbose=self.verbose)
         if parameters.get("random_state", 0) is None:
@@ -746,7 +905,9 @@ class QAVIImputer(BaseImputer):
         """Return standardised values, zero where missing, and the observed mask."""
         with np.errstate(over="ignore"):
             values = self.generative_model_.standardise(np.where(table.observed, table.values, 0.0))
-        values = np.where(table.observed, np.clip(values, -_FAR, _FAR), 0.0)
+        is_number = np.array([n is None for n in self.encoder_.n_levels_], dtype=bool)
+        values = np.where(is_number, np.clip(values, -_FAR, _FAR), values)
+        values = np.where(table.observed, values, 0.0)
         return torch.from_numpy(values).to(torch.float32), torch.from_numpy(table.observed)
 
     def _tensors(self, table: EncodedTable) -> tuple[Tensor, Tensor]:
@@ -762,17 +923,30 @@ class QAVIImputer(BaseImputer):
         n_values: int = 1,
         *,
         units: bool = True,
+        whole: bool = True,
+        width: int | None = None,
         row_offset: int = 0,
     ) -> NDArray[np.float64]:
         """Infer the incomplete rows chunk by chunk; return (n_values, N, D), NaN elsewhere.
 
         ``summary`` turns the posteriors of some rows, and their positions, into
-        (n_values, rows, D) standardised values; ``units`` turns those into original units.
+        (n_values, rows, D) standardised values, or as many columns as ``width`` says; ``units``
+        turns those into original units, rounded where a column is ``whole``.
         """
         rows = table.incomplete_rows
-        out = np.full((n_values, *table.values.shape), np.nan)
+        out = np.full((n_values, len(table.values), width or table.values.shape[1]), np.nan)
         if len(rows) == 0 or n_values == 0:
             return out
+        for chunk, result in self._chunk_results(table, summary, row_offset=row_offset):
+            values = self._original_units(result.values, whole=whole) if units else result.values
+            out[:, rows[chunk]] = values
+        return out
+
+    def _chunk_results(
+        self, table: EncodedTable, summary: Any, *, row_offset: int
+    ) -> Iterator[tuple[slice, ChunkResult]]:
+        """Yield chunks of the incomplete rows and what ``summary`` makes of their posteriors."""
+        rows = table.incomplete_rows
         self._warn_far(table)
         n_workers = effective_n_jobs(self.n_jobs)
         task = ChunkTask(
@@ -792,42 +966,81 @@ class QAVIImputer(BaseImputer):
                 n_jobs=self.n_jobs,
                 progress=progress.update,
             ):
-                with np.errstate(over="ignore"):  # `_finish` names the column of what overflows
-                    out[:, rows[chunk]] = (
-                        self.generative_model_.unstandardise(result.values)
-                        if units
-                        else result.values
-                    )
                 converged.append(result.converged)
                 k_hat.append(result.pareto_k)
+                yield chunk, result
         self._warn_unconverged(np.concatenate(converged))
         self._warn_unreliable(np.concatenate(k_hat))
-        return out
+
+    def _original_units(self, values: NDArray[np.float64], *, whole: bool) -> NDArray[np.float64]:
+        """Turn standardised values (..., D) into original units, codes of levels, or counts."""
+        with np.errstate(over="ignore"):  # `_completed` names the column of what overflows
+            return self.encoder_.from_model(
+                self.generative_model_.unstandardise(values), whole=whole
+            )
 
     def _point_summary(self) -> Summary:
-        strategy = "draw" if self.sample_posterior else self.strategy
-        return self._draw_summary(1) if strategy == "draw" else _POINTS[strategy]
+        if self._takes_draw:
+            return self._draw_summary(1)
+        if self.strategy == "mean":
+            return partial(_mean, self._curved_columns())
+        return _POINTS[self.strategy]
+
+    def _curved_columns(self) -> list["_CurvedColumn"]:
+        """Return the columns whose mean is not the model's mean in original units."""
+        model, n = self.generative_model_, len(self.encoder_.modelled)
+        location = model.unstandardise(np.zeros(n))
+        scale = model.unstandardise(np.ones(n)) - location
+        return [
+            _CurvedColumn(j, schema, float(location[j]), float(scale[j]))
+            for j, schema in enumerate(self.encoder_.modelled)
+            if not schema.is_linear
+        ]
 
     def _draw_summary(self, n: int) -> Summary:
         return partial(_keyed_draws, n, derive_seed(self._seed, _PARTS["draws"]))
 
     def _finish(
-        self, checked: NDArray[Any], table: EncodedTable, imputed: NDArray[np.float64]
-    ) -> NDArray[Any]:
+        self,
+        checked: NDArray[Any] | Frame,
+        table: EncodedTable,
+        imputed: NDArray[np.float64],
+        original: Any,
+    ) -> Any:
         """Put imputed values into the table, check that all is finite, append the indicator."""
-        completed = self.encoder_.decode(checked, imputed, table.observed)
-        bad = ~np.isfinite(completed)
+        bad = ~np.isfinite(imputed) & ~table.observed
+        bad &= np.array([s.kind not in ("nominal", "binary") for s in self.encoder_.modelled])
+        dtype = getattr(checked, "dtype", np.float64)
+        bad |= ~table.observed & (np.abs(imputed) > np.finfo(dtype).max)
         if bad.any():
-            names = check_feature_names_in(self, None)
-            if not self.keep_empty_features:
-                names = names[~self.encoder_.is_empty_]
+            names = check_feature_names_in(self, None)[~self.encoder_.is_empty_]
             raise InferenceDivergedError(
                 f"Imputed values of column(s) {names[bad.any(axis=0)].tolist()} are not finite in "
                 f"{int(bad.any(axis=1).sum())} row(s). Set min_value and max_value, or check the "
                 "decoder's output for these rows."
             )
-        indicator = self._transform_indicator(get_mask(checked, self.missing_values))
-        return self._concatenate_indicator(completed, indicator)
+        indicator = self._transform_indicator(self.encoder_.missing(checked))
+        kind = get_output_config("transform", self)["dense"]
+        if kind == "default" or not is_dataframe(original):
+            completed = self.encoder_.decode(checked, imputed, table.observed)
+            return self._concatenate_indicator(completed, indicator)
+        frame = checked if isinstance(checked, Frame) else Frame.of(original)
+        columns = self.encoder_.decode_columns(
+            frame, imputed, table.observed, restore_integers=self.restore_integers
+        )
+        columns += [] if indicator is None else Frame.of_array(indicator).columns
+        return build_container(kind, columns, list(self.get_feature_names_out()), original)
+
+    def _completed(
+        self,
+        checked: NDArray[Any] | Frame,
+        table: EncodedTable,
+        imputed: NDArray[np.float64],
+        original: Any,
+    ) -> Any:
+        """Return what `_finish` does in the container of `set_output`."""
+        finished = self._finish(checked, table, imputed, original)
+        return wrap_in_container("transform", finished, original, self)
 
     def _progress(self, n_rows: int) -> tqdm:
         n_decoders = len(self.generative_model_.members_)
@@ -863,6 +1076,7 @@ class QAVIImputer(BaseImputer):
     def _warn_far(self, table: EncodedTable) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
             far = np.abs(self.generative_model_.standardise(table.values)) > _FAR
+        far &= np.array([n is None for n in self.encoder_.n_levels_], dtype=bool)
         if far.any():
             names = check_feature_names_in(self, None)[~self.encoder_.is_empty_]
             warnings.warn(
@@ -878,16 +1092,55 @@ class QAVIImputer(BaseImputer):
 # What becomes of posteriors; functions of the module, so that they reach other processes.
 
 
-def _mean(pooled: PooledPosterior, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-    return pooled.mean()[None]
+@dataclass(frozen=True)
+class _CurvedColumn:
+    """A column on a log or logit scale, whose mean is taken over draws in original units."""
+
+    position: int
+    schema: ColumnSchema
+    location: float
+    scale: float
+
+    def mean(self, draws: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the standardised number whose value is the mean of the draws' values, (rows,)."""
+        values = self.schema.from_model(draws * self.scale + self.location).mean(axis=0)
+        return (self.schema.to_model(values) - self.location) / self.scale
+
+
+def _with_levels(values: NDArray[np.float64], pooled: PooledPosterior) -> NDArray[np.float64]:
+    """Return values (rows, D) with the most probable code in the columns of levels."""
+    for j, probability in pooled.level_probabilities().items():
+        values[:, j] = probability.argmax(axis=1)
+    return values[None]
+
+
+def _mean(
+    curved: list[_CurvedColumn], pooled: PooledPosterior, positions: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    values = pooled.mean()
+    if curved:
+        draws = pooled.shared_draws(_N_SUMMARY_DRAWS)
+        for column in curved:
+            values[:, column.position] = column.mean(draws[..., column.position])
+    return _with_levels(values, pooled)
 
 
 def _median(pooled: PooledPosterior, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.median(pooled.shared_draws(_N_SUMMARY_DRAWS), axis=0)[None]
+    return _with_levels(np.median(pooled.shared_draws(_N_SUMMARY_DRAWS), axis=0), pooled)
 
 
 def _mode(pooled: PooledPosterior, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-    return half_sample_mode(pooled.shared_draws(_N_SUMMARY_DRAWS))[None]
+    return _with_levels(half_sample_mode(pooled.shared_draws(_N_SUMMARY_DRAWS)), pooled)
+
+
+def _probabilities(pooled: PooledPosterior, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    by_column = pooled.level_probabilities()
+    parts = [by_column[j] for j in sorted(by_column)]
+    return np.concatenate([np.empty((len(pooled), 0)), *parts], axis=1)[None]
+
+
+def _keep(pooled: PooledPosterior, positions: NDArray[np.int64]) -> PooledPosterior:
+    return pooled
 
 
 def _quantiles(
@@ -909,18 +1162,13 @@ def _log_density(
     return pooled.log_predictive(rows.to(pooled.members[0].bound.device))[None]
 
 
-_POINTS: dict[str, Summary] = {"mean": _mean, "median": _median, "mode": _mode}
+_POINTS: dict[str, Summary] = {"median": _median, "mode": _mode}
 
 
 def _checked_count(name: str, value: Any) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{name} must be a whole number of at least 0, got {value!r}.")
     return int(value)
-
-
-def _without_columns(X: Any) -> Any:
-    """Return a dataframe's index without its columns, so that draws can carry it."""
-    return X.iloc[:, :0] if hasattr(X, "iloc") else None
 
 
 def _hide_observed(observed: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:

@@ -49,15 +49,18 @@ def sobol_uniform(n_draws: int, n_dims: int, seed: int, *, antithetic: bool = Tr
 
 
 def row_uniforms(
-    seed: int, positions: NDArray[np.int64], n_draws: int, n_dims: int
+    seed: int, positions: NDArray[np.int64], n_draws: int, n_dims: int, *, first: int = 0
 ) -> NDArray[np.float64]:
     """Return uniforms keyed by (seed, position of the row), (n_rows, n_draws, n_dims).
 
     The stream of one row is read draw after draw, so a call that asks for more draws begins with
-    the draws of a call that asks for fewer.
+    the draws of a call that asks for fewer. ``first`` draws are passed over.
     """
     out = np.empty((len(positions), n_draws, n_dims))
+    blocks, rest = divmod(first * n_dims, 4)  # Philox makes four numbers at a time
     for i, position in enumerate(positions):
         bits = np.random.Philox(key=np.array([seed, position], dtype=np.uint64))
-        np.random.Generator(bits).random(out=out[i])
+        generator = np.random.Generator(bits.advance(blocks) if blocks else bits)
+        generator.random(rest)
+        generator.random(out=out[i])
     return np.clip(out, 1e-12, 1.0 - 1e-12)

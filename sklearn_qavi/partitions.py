@@ -171,16 +171,17 @@ def _completed(
     """Yield the completed rows of a part, once for each draw."""
     names = imputer.feature_names_in_
     others = frame.drop(columns=names)
+    imputer = copy.copy(imputer).set_output(transform="pandas")
     if len(frame) == 0:
-        tables = [np.empty((0, len(imputer.get_feature_names_out())))] * (n or 1)
+        tables = [frame[[c for c in imputer.get_feature_names_out() if c in frame]]] * (n or 1)
     elif n is None:
         tables = [imputer.transform(frame[names], row_offset=start)]
     else:
         tables = imputer.sample(frame[names], n=n, row_offset=start)
     for k, table in enumerate(tables):
-        completed = pd.DataFrame(
-            np.asarray(table), columns=imputer.get_feature_names_out(), index=frame.index
-        )
+        # whole numbers are integers only in parts without holes
+        whole = [c for c in table if table[c].dtype in (np.dtype("int64"), np.dtype("int32"))]
+        completed = table.astype(dict.fromkeys(whole, np.float64))
         out = pd.concat([others, completed], axis=1)
         out = out[[c for c in frame.columns if c in out] + [c for c in completed if c not in frame]]
         if n is not None:

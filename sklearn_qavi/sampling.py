@@ -179,6 +179,23 @@ class PooledPosterior:
             parts.append(self._by_block(result.posterior, function))
         return np.mean(parts, axis=0)
 
+    def level_probabilities(self, n_codes: int = 128) -> dict[int, NDArray[np.float64]]:
+        """Return the probabilities of levels by categorical column, each (N, K).
+
+        ``p(x_d = k | x_O)``, averaged over codes and decoders; observed cells are not looked at.
+        """
+        if not self.decoders[0].likelihood.categorical_columns:
+            return {}
+        by_decoder = []
+        for decoder, result in self._pairs():
+            u = sobol_uniform(n_codes, result.posterior.family.n_noise, seed=1).unsqueeze(1)
+            function = partial(_probabilities_of_block, decoder, u)
+            mean = torch.from_numpy(self._by_block(result.posterior, function))
+            by_decoder.append(copy.deepcopy(decoder.likelihood).cpu().of_levels(mean))
+        return {
+            j: np.mean([levels[j].numpy() for levels in by_decoder], axis=0) for j in by_decoder[0]
+        }
+
     def shared_draws(self, n_draws: int) -> NDArray[np.float64]:
         """Return draws (S, N, D) from noise that all rows share, S at least ``n_draws``."""
         per_decoder = -(-n_draws // len(self.members))
@@ -192,12 +209,13 @@ class PooledPosterior:
         return np.concatenate(parts)
 
     def keyed_draws(
-        self, n_draws: int, positions: NDArray[np.int64], seed: int
+        self, n_draws: int, positions: NDArray[np.int64], seed: int, *, first: int = 0
     ) -> NDArray[np.float64]:
         """Return independent draws keyed by (seed, position of the row), (n_draws, N, D).
 
         Draw m of a row takes decoder (m + offset of the row) modulo their number, so a few draws
-        already visit all decoders and each single draw is from the pool.
+        already visit all decoders and each single draw is from the pool. Draws are counted from
+        ``first``: those of a call from 0 with more draws.
         """
         if n_draws == 0:
             return np.empty((0, len(positions), self.n_features))
@@ -207,8 +225,13 @@ class PooledPosterior:
 
         def block_draws(rows: Tensor) -> Tensor:
             keys = positions[rows.cpu().numpy()]
-            u = row_uniforms(seed, keys, n_draws, 1 + n_noise + 2 * self.n_features)
-            return self._pool_draws(rows, torch.from_numpy(u).to(device), n_noise)
+            n_dims = 1 + n_noise + 2 * self.n_features
+            u = torch.from_numpy(row_uniforms(seed, keys, n_draws, n_dims, first=first))
+            picks = (
+                torch.from_numpy(row_uniforms(seed, keys, 1, 1))[:, 0, 0] if first else u[:, 0, 0]
+            )
+            offset = ((picks * len(families)).long() + first) % len(families)
+            return self._pool_draws(rows, u.to(device), offset.to(device), n_noise)
 
         blocks = [block_draws(rows)[:, :n] for rows, n in row_blocks(len(positions), device)]
         return torch.cat(blocks, dim=1).double().cpu().numpy()
@@ -273,10 +296,12 @@ class PooledPosterior:
                 parts.append({name: value[:n] for name, value in block.scores(n_draws).items()})
         return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
 
-    def _pool_draws(self, rows: Tensor, u: Tensor, n_noise: int) -> Tensor:
-        """Return draws (M, B, D) of some rows from their uniforms (B, M, 1 + n_noise + 2 D)."""
+    def _pool_draws(self, rows: Tensor, u: Tensor, offset: Tensor, n_noise: int) -> Tensor:
+        """Return draws (M, B, D) of some rows from their uniforms (B, M, 1 + n_noise + 2 D).
+
+        Decoder k takes the draws (k - offset) modulo the number of decoders, ``offset`` (B,).
+        """
         n_pool, n_draws = len(self.members), u.shape[1]
-        offset = (u[:, 0, 0] * n_pool).long()
         out = u.new_empty(n_draws, len(rows), self.n_features)
         place = torch.arange(len(rows), device=u.device)
         for k, (decoder, result) in enumerate(self._pairs()):
@@ -472,6 +497,11 @@ def _noise(posterior: Posterior, code_u: Tensor) -> Tensor:
 def _mean_of_block(decoder: Any, u: Tensor, posterior: Posterior, rows: Tensor) -> Tensor:
     params = posterior.observation(_noise(posterior, u), decoder.decode)
     return decoder.likelihood.mean(params).mean(0)
+
+
+def _probabilities_of_block(decoder: Any, u: Tensor, posterior: Posterior, rows: Tensor) -> Tensor:
+    params = posterior.observation(_noise(posterior, u), decoder.decode)
+    return decoder.likelihood.probabilities(params).mean(0)
 
 
 def _draws_of_block(

@@ -490,22 +490,6 @@ class TestModelsHandedIn:
 
 
 class TestBadInput:
-    @pytest.mark.parametrize(
-        ("frame", "named"),
-        [
-            (pd.DataFrame({"a": [1.0, 2, 3, 4, 5, 6], "t": list("uvwxyz")}), "t"),
-            (
-                pd.DataFrame({"a": np.arange(6.0), "day": pd.date_range("2020-01-01", periods=6)}),
-                "day",
-            ),
-            (pd.DataFrame({"a": np.arange(6.0), "c": pd.Categorical(list("xyxyxy"))}), "c"),
-            (pl.DataFrame({"a": np.arange(6.0), "t": list("uvwxyz")}), "t"),
-        ],
-    )
-    def test_text_and_dates_name_their_column(self, frame: Any, named: str) -> None:
-        with pytest.raises(ValueError, match=rf"\['{named}'\] are not numeric.*Encode"):
-            quick().fit(frame)
-
     def test_nullable_and_object_numbers_work(self, holes: Array) -> None:
         frame = pd.DataFrame(holes, columns=list("abcd"))
         expected = quick().fit(frame).transform(frame)
@@ -523,7 +507,6 @@ class TestBadInput:
         infinite[3, 1] = np.inf
         for bad, message in [
             (infinite, "infinity"),
-            (np.array([["a", "b"]] * 10), "convert string to float"),
             (holes[:, 0], "1D array"),
         ]:
             with pytest.raises(ValueError, match=message):

@@ -3,6 +3,7 @@
 import copy
 import warnings
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.nn.functional import softplus
 from .._random import derive_seed, torch_generator
 from .._typing import Progress
 from ..exceptions import TrainingDivergedError
+from ..generative._inputs import EncoderInputs
 from ..generative._layers import MLP
 from ..generative._training import AverageWeights, Batches, TableData
 from ..inference import (
@@ -41,15 +43,19 @@ class PartialEncoder(nn.Module):
     """Mean and scale of the code from observed values (0 where missing) and the mask."""
 
     def __init__(
-        self, n_features: int, latent_dim: int, hidden: tuple[int, ...], generator: torch.Generator
+        self,
+        n_levels: Sequence[int | None],
+        latent_dim: int,
+        hidden: tuple[int, ...],
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
-        sizes = [2 * n_features, *hidden, 2 * latent_dim]
+        self.inputs = EncoderInputs(n_levels)
+        sizes = [self.inputs.n_inputs, *hidden, 2 * latent_dim]
         self.network = MLP(sizes, "tanh", generator, skip=True)
 
     def forward(self, x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        shown = torch.where(observed, x, 0.0)
-        out = self.network(torch.cat([shown, observed.to(x.dtype)], dim=-1))
+        out = self.network(self.inputs(x, observed))
         mean, raw_scale = out.chunk(2, dim=-1)
         return mean, softplus(raw_scale) + _MIN_SCALE
 
@@ -97,7 +103,7 @@ class _Amortised(BaseEstimator, InferenceMethod):
             )
         generator = torch_generator(derive_seed(seed, 0))
         hidden = tuple(self.hidden_layer_sizes)
-        encoder = PartialEncoder(x.shape[1], decoder.latent_dim, hidden, generator)
+        encoder = PartialEncoder(decoder.likelihood.n_levels, decoder.latent_dim, hidden, generator)
         order = torch.randperm(len(x), generator=generator)
         n_validation = min(max(1, round(_VALIDATION_SHARE * len(x))), _MAX_VALIDATION_ROWS)
         held, train = order[:n_validation], order[n_validation:]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from ._inputs import EncoderInputs
 from ._layers import MLP
 from ._likelihoods import ColumnLikelihoods
 
@@ -15,15 +16,15 @@ __all__ = ["TabularNetwork"]
 class TabularNetwork(nn.Module):
     """Encoder and decoder of one VAE on standardised columns.
 
-    The encoder reads the values with zeros where a cell is not visible, and the mask. The decoder
-    gives the parameters of the columns' likelihoods.
+    The encoder reads the values with zeros where a cell is not visible, and the mask; levels of
+    categorical columns one by one. The decoder gives the parameters of the columns' likelihoods.
 
     Parameters
     ----------
     likelihood : ColumnLikelihoods
         Observation model of the columns.
-    n_features, latent_dim : int
-        Number of columns D and size L of the code.
+    latent_dim : int
+        Size L of the code.
     hidden_layer_sizes : sequence of int
         Hidden layers of the decoder, and in reverse of the encoder.
     activation : str
@@ -35,7 +36,6 @@ class TabularNetwork(nn.Module):
     def __init__(
         self,
         likelihood: ColumnLikelihoods,
-        n_features: int,
         latent_dim: int,
         hidden_layer_sizes: tuple[int, ...],
         activation: str,
@@ -46,8 +46,9 @@ class TabularNetwork(nn.Module):
         hidden = list(hidden_layer_sizes)
         self.latent_dim = latent_dim
         self.likelihood = likelihood
+        self.inputs = EncoderInputs(likelihood.n_levels)
         self.encoder = MLP(
-            [2 * n_features, *hidden[::-1], 2 * latent_dim], activation, generator, skip=skip
+            [self.inputs.n_inputs, *hidden[::-1], 2 * latent_dim], activation, generator, skip=skip
         )
         self.decoder = MLP(
             [latent_dim, *hidden, likelihood.n_outputs], activation, generator, skip=skip
@@ -55,8 +56,7 @@ class TabularNetwork(nn.Module):
 
     def encode(self, x: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and scale of the encoder's posterior, each (N, L)."""
-        shown = torch.where(visible, x, 0.0)
-        out = self.encoder(torch.cat([shown, visible.to(x.dtype)], dim=-1))
+        out = self.encoder(self.inputs(x, visible))
         mean, raw_scale = out.chunk(2, dim=-1)
         return mean, softplus(raw_scale) + 1e-3
 
@@ -74,7 +74,7 @@ class TabularNetwork(nn.Module):
         prepared: Any,
     ) -> tuple[Tensor, Tensor]:
         """Return reconstruction of the scored cells and KL, both (N,), in nats."""
-        mean, scale = self.encode(x + input_noise, visible)
+        mean, scale = self.encode(x + self.inputs.noise(input_noise), visible)
         z = mean + scale * code_noise
         by_cell = self.likelihood.training_log_prob(self.decode(z), prepared)
         fit = torch.where(scored, by_cell, 0.0).sum(-1)

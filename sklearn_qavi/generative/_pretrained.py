@@ -13,7 +13,7 @@ from ._likelihoods import LIKELIHOODS, ColumnLikelihoods
 
 __all__ = ["PretrainedDecoder", "find_latent_dim"]
 
-_NEEDS_COLUMNS = ("histogram",)
+_NEEDS_COLUMNS = ("categorical", "histogram")
 _MIN_SCALE = 1e-3
 
 

@@ -31,6 +31,7 @@ _MIN_ROWS = 5
 _MIN_ROWS_TO_SPLIT = 20
 _MAX_VALIDATION_ROWS = 512
 _CONTINUOUS = ["student_t", "histogram"]
+_OF_NUMBERS = sorted(set(LIKELIHOODS) - {"categorical"})
 _SMOOTHINGS = [0.0, 1.0]
 _CLOSE = 1.03  # ratio of validation scores under which pooling pays more than choosing
 
@@ -57,6 +58,10 @@ class TabularVAE(BaseEstimator):
         values and decides between "student_t" and "histogram" for the others on hidden
         validation cells. Unless a list says otherwise, a column of one value is an atom of a
         histogram, so that draws of a constant are that constant.
+    n_levels : list of (int or None), default=None
+        For each column the number of its levels if it is categorical and holds their codes
+        0, 1, ...; None for numbers. Categorical columns have a "categorical" likelihood, whatever
+        ``likelihood`` says.
     histogram_smoothing : float or None, default=None
         Spread of the histogram's training targets, in bins. None decides between 0 and 1 on
         hidden validation cells.
@@ -111,7 +116,9 @@ class TabularVAE(BaseEstimator):
     n_iter_ : int
         Most epochs that a decoder was trained for.
     mean_, scale_ : ndarray of shape (n_features,)
-        Standardisation of the columns.
+        Standardisation of the columns; codes of levels are left as they are.
+    n_levels_ : list of (int or None)
+        Number of levels of each categorical column, None for numbers.
     n_features_in_ : int
         Number of columns D.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -156,7 +163,8 @@ class TabularVAE(BaseEstimator):
         "latent_dim": [Interval(Integral, 1, None, closed="left")],
         "hidden_layer_sizes": [tuple, list],
         "activation": [StrOptions(set(ACTIVATIONS))],
-        "likelihood": [StrOptions({"auto", *LIKELIHOODS}), list],
+        "likelihood": [StrOptions({"auto", *_OF_NUMBERS}), list],
+        "n_levels": [None, list],
         "histogram_smoothing": [None, Interval(Real, 0, None, closed="left")],
         "n_decoders": [Interval(Integral, 1, None, closed="left")],
         "input_noise": [Interval(Real, 0, None, closed="left")],
@@ -182,6 +190,7 @@ class TabularVAE(BaseEstimator):
         hidden_layer_sizes: tuple[int, ...] = (128, 128),
         activation: str = "tanh",
         likelihood: str | list[str] = "auto",
+        n_levels: list[int | None] | None = None,
         histogram_smoothing: float | None = None,
         n_decoders: int = 3,
         input_noise: float = 0.2,
@@ -203,6 +212,7 @@ class TabularVAE(BaseEstimator):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.likelihood = likelihood
+        self.n_levels = n_levels
         self.histogram_smoothing = histogram_smoothing
         self.n_decoders = n_decoders
         self.input_noise = input_noise
@@ -244,6 +254,7 @@ class TabularVAE(BaseEstimator):
                 "hidden_layer_sizes must hold whole numbers of at least 1, got "
                 f"{self.hidden_layer_sizes!r}."
             )
+        self.n_levels_ = self._checked_levels(X)
         self._learn_standardisation(X)
         values = self.standardise(X)
         seed = seed_from(self.random_state)
@@ -346,10 +357,11 @@ class TabularVAE(BaseEstimator):
             model.mean_ = tensors.pop("mean").numpy()
             model.scale_ = tensors.pop("scale").numpy()
             model.n_features_in_ = len(model.mean_)
+            model.n_levels_ = model.n_levels or [None] * model.n_features_in_
             if config["feature_names"]:
                 model.feature_names_in_ = np.array(config["feature_names"], dtype=object)
             model.members_ = [
-                model._network(ColumnLikelihoods(families, options), None)
+                model._network(ColumnLikelihoods(families, options, model.n_levels_), None)
                 for families, options in zip(
                     model.families_, model.likelihood_options_, strict=True
                 )
@@ -399,21 +411,50 @@ class TabularVAE(BaseEstimator):
         # rounding leaves a constant column with a tiny spread that must not be blown up
         constant = scale <= 1e-12 * np.abs(self.mean_)
         self.scale_ = np.where(constant, 1.0, scale)
+        is_code = np.array([n is not None for n in self.n_levels_])
+        self.mean_[is_code], self.scale_[is_code] = 0.0, 1.0
+
+    def _checked_levels(self, X: NDArray[np.float64]) -> list[int | None]:
+        """Return the number of levels of each column, None for numbers."""
+        if self.n_levels is None:
+            return [None] * X.shape[1]
+        if len(self.n_levels) != X.shape[1]:
+            raise ValueError(
+                f"n_levels has {len(self.n_levels)} entries, but X has {X.shape[1]} columns."
+            )
+        for j, n in enumerate(self.n_levels):
+            if n is None:
+                continue
+            codes = X[~np.isnan(X[:, j]), j]
+            if n < 1 or not np.isin(codes, np.arange(n)).all():
+                raise ValueError(
+                    f"Column {j} is categorical with n_levels={n}, so its values must be whole "
+                    f"numbers from 0 to {n - 1}; got {sorted(set(codes.tolist()))[:5]}, ..."
+                )
+        return list(self.n_levels)
 
     def _candidates(self, values: NDArray[np.float64]) -> list["_Candidate"]:
         """Return the observation models to choose between, at least one."""
         n_features = values.shape[1]
         n_values = [len(np.unique(column[~np.isnan(column)])) for column in values.T]
         if isinstance(self.likelihood, list):
-            if len(self.likelihood) != n_features or not set(self.likelihood) <= set(LIKELIHOODS):
+            if len(self.likelihood) != n_features or not set(self.likelihood) <= set(_OF_NUMBERS):
                 raise ValueError(
-                    f"likelihood must name one of {sorted(LIKELIHOODS)} for each of the "
+                    f"likelihood must name one of {_OF_NUMBERS} for each of the "
                     f"{n_features} columns, got {self.likelihood!r}."
                 )
-            choices = [list(self.likelihood)]
+            choices = [
+                [
+                    "categorical" if n is not None else name
+                    for n, name in zip(self.n_levels_, self.likelihood, strict=True)
+                ]
+            ]
         else:
             auto = self.likelihood == "auto"
-            fixed = [_family_of_few_values(n, auto) for n in n_values]
+            fixed = [
+                "categorical" if levels is not None else _family_of_few_values(n, auto)
+                for levels, n in zip(self.n_levels_, n_values, strict=True)
+            ]
             names = [self.likelihood] if not auto or None not in fixed else _CONTINUOUS
             choices = [[family or name for family in fixed] for name in names]
         candidates = []
@@ -439,7 +480,6 @@ class TabularVAE(BaseEstimator):
     ) -> TabularNetwork:
         return TabularNetwork(
             likelihood,
-            self.n_features_in_,
             self.latent_dim,
             tuple(self.hidden_layer_sizes),
             self.activation,
@@ -518,7 +558,8 @@ class _Trainer:
         model = self.model
         seed = derive_seed(self.seed, 2, index)
         options = {"histogram": {"smoothing": candidate.smoothing}}
-        likelihood = ColumnLikelihoods(candidate.families, options).fit_columns(self.train_values)
+        likelihood = ColumnLikelihoods(candidate.families, options, model.n_levels_)
+        likelihood.fit_columns(self.train_values)
         network = model._network(likelihood, torch_generator(seed))
         average = AverageWeights(model.average_decay)
         best = KeepBest(self.cells, average, model.patience, lambda: progress.update())

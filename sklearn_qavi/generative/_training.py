@@ -97,7 +97,8 @@ def crps_of_hidden_cells(network: TabularNetwork, cells: HiddenCells) -> Tensor:
     """Return the CRPS of quick QAVI draws on hidden cells, summed and counted by column, (2, D).
 
     In standardised units. The estimator is the fair one: mean distance to the truth minus half
-    of the mean distance between different draws.
+    of the mean distance between different draws. Levels of categorical columns are at distance 1
+    from each other, which makes it half of the Brier score.
     """
     with torch.no_grad():
         target = DecoderTarget(
@@ -108,6 +109,8 @@ def crps_of_hidden_cells(network: TabularNetwork, cells: HiddenCells) -> Tensor:
         ).posterior
         draws = shared_draws(network, posterior, _VALIDATION_DRAWS, cells.x.shape[1])
         score = _fair_crps(draws, cells.x)
+        for j in network.likelihood.categorical_columns:
+            score[:, j] = _fair_crps_of_levels(draws[..., j], cells.x[:, j])
     hidden = cells.hidden.to(score.dtype)
     return torch.stack([(score * hidden).sum(0), hidden.sum(0)])
 
@@ -118,6 +121,13 @@ def _fair_crps(draws: Tensor, truth: Tensor) -> Tensor:
     rank = torch.arange(1, n + 1, device=draws.device).to(draws) * 2 - n - 1
     spread = (ordered * rank.view(-1, 1, 1)).sum(0) / (n * (n - 1))
     return (draws - truth).abs().mean(0) - spread
+
+
+def _fair_crps_of_levels(draws: Tensor, truth: Tensor) -> Tensor:
+    """Return the same for levels (S, N) and true ones (N,), any two of them at distance 1."""
+    n = len(draws)
+    agreement = ((draws.unsqueeze(0) == draws.unsqueeze(1)).sum((0, 1)) - n) / (n * (n - 1))
+    return (draws != truth).to(truth).mean(0) - 0.5 * (1 - agreement)
 
 
 class VAENet(skorch.NeuralNet):

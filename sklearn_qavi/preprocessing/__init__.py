@@ -1,6 +1,17 @@
 """From a user's table to numbers with a mask, and back."""
 
+from ._frames import Frame, as_frame, build_container, is_dataframe
 from ._rows import select_training_rows
-from ._table import EncodedTable, TableEncoder, check_numeric_columns
+from ._schema import ColumnSchema
+from ._table import EncodedTable, TableEncoder
 
-__all__ = ["EncodedTable", "TableEncoder", "check_numeric_columns", "select_training_rows"]
+__all__ = [
+    "ColumnSchema",
+    "EncodedTable",
+    "Frame",
+    "TableEncoder",
+    "as_frame",
+    "build_container",
+    "is_dataframe",
+    "select_training_rows",
+]

@@ -9,6 +9,7 @@ from torch import Tensor
 from sklearn_qavi._random import torch_generator
 from sklearn_qavi.generative._likelihoods import (
     LIKELIHOODS,
+    CategoricalLikelihood,
     ColumnLikelihood,
     ColumnLikelihoods,
     HistogramLikelihood,
@@ -27,6 +28,11 @@ def _columns(n: int = 600) -> NDArray[np.float64]:
 
 
 def _fitted(name: str) -> ColumnLikelihood:
+    if name == "categorical":
+        rng = np.random.default_rng(0)
+        likelihood = CategoricalLikelihood(N_COLUMNS, [2, 5, 80])
+        likelihood.fit_columns(np.floor([2, 5, 80] * rng.random((600, N_COLUMNS)) ** 2))
+        return likelihood.double().requires_grad_(False)
     likelihood = LIKELIHOODS[name](N_COLUMNS)
     likelihood.fit_columns(_columns())
     return likelihood.double().requires_grad_(False)
@@ -102,6 +108,41 @@ def test_draws_have_the_mean_and_the_frequencies_of_the_density(name: str) -> No
         torch.testing.assert_close(share, expected, atol=0.005, rtol=0)
 
 
+def test_levels_have_probabilities_that_sum_to_one_and_draws_follow_them() -> None:
+    likelihood = _fitted("categorical")
+    assert isinstance(likelihood, CategoricalLikelihood)
+    params = _params(likelihood)
+    u = torch.rand(200_000, N_COLUMNS, 2, generator=torch_generator(5), dtype=torch.float64)
+    draws = likelihood.sample(params.expand(len(u), -1), u)
+    entropy = likelihood.entropy(params)[0]
+    for j, n in enumerate(likelihood.n_levels):
+        codes = torch.zeros(n, N_COLUMNS, dtype=torch.float64)
+        codes[:, j] = torch.arange(n)
+        log_p = likelihood.log_prob(params, likelihood.prepare(codes))[:, j]
+        assert float(log_p.exp().sum()) == pytest.approx(1.0, abs=1e-6)
+        averaged = likelihood.of_levels(j, likelihood.probabilities(params)[0, j])
+        torch.testing.assert_close(averaged, log_p.exp(), atol=1e-6, rtol=0)
+        share = torch.bincount(draws[:, j].long(), minlength=n) / len(draws)
+        torch.testing.assert_close(share.double(), log_p.exp(), atol=0.004, rtol=0)
+        assert float(entropy[j]) == pytest.approx(-float((log_p.exp() * log_p).sum()), abs=1e-6)
+
+
+def test_columns_of_levels_stand_beside_numbers_in_their_own_order() -> None:
+    likelihood = ColumnLikelihoods(
+        ["categorical", "gaussian", "categorical", "categorical"], n_levels=[3, None, 2, 70]
+    )
+    assert likelihood.categorical_columns == [0, 2, 3]
+    assert likelihood.n_outputs == 4 - 1 + 2 + 2 + 50  # three levels, two, and 50 of 70
+    params = torch.randn(1, likelihood.n_outputs, generator=torch_generator(0))
+    by_column = likelihood.of_levels(likelihood.probabilities(params)[0])
+    assert {j: len(p) for j, p in by_column.items()} == {0: 3, 2: 2, 3: 70}
+    for j, probability in by_column.items():
+        x = torch.zeros(len(probability), 4)
+        x[:, j] = torch.arange(len(probability))
+        log_p = likelihood.log_prob(params, likelihood.prepare(x))[:, j]
+        torch.testing.assert_close(probability, log_p.exp())
+
+
 def test_bernoulli_draws_and_densities_are_of_its_two_levels() -> None:
     likelihood = LIKELIHOODS["bernoulli"](1)
     likelihood.fit_columns(np.array([[-0.5], [2.0], [2.0], [np.nan]]))
@@ -173,9 +214,12 @@ def test_gradients_reach_every_output_and_stay_finite(name: str) -> None:
     value = likelihood.log_prob(params, likelihood.prepare(x)).sum()
     (gradient,) = torch.autograd.grad(value, params)
     assert torch.isfinite(gradient).all()
-    used = likelihood.is_used.flatten() if isinstance(likelihood, HistogramLikelihood) else None
-    reached = gradient.abs().sum(0) > 0
-    assert reached[used].all() if used is not None else reached.all()
+    used = torch.ones(likelihood.n_outputs, dtype=torch.bool)
+    if isinstance(likelihood, HistogramLikelihood):
+        used = likelihood.is_used.flatten()
+    elif isinstance(likelihood, CategoricalLikelihood):
+        used = likelihood.is_level.flatten()
+    assert torch.equal(gradient.abs().sum(0) > 0, used)
 
 
 def test_groups_of_families_keep_the_order_of_the_columns() -> None:
@@ -217,7 +261,7 @@ def test_student_t_approaches_the_gaussian_with_many_degrees_of_freedom() -> Non
 
 
 def test_the_histograms_gradient_is_that_of_finite_differences() -> None:
-    from sklearn_qavi.generative._likelihoods import _LogSoftmaxAt
+    from sklearn_qavi.generative._likelihoods._log_softmax import _LogSoftmaxAt
 
     generator = torch_generator(0)
     unused = torch.zeros(4, 5, dtype=torch.bool)

@@ -107,7 +107,7 @@ def test_incomplete_rows_teach_as_well(X: NDArray[np.float64]) -> None:
 
 def test_bound_sums_over_observed_cells_only() -> None:
     likelihood = ColumnLikelihoods(["gaussian"] * 3)
-    network = TabularNetwork(likelihood, 3, 2, (8,), "tanh", torch_generator(0))
+    network = TabularNetwork(likelihood, 2, (8,), "tanh", torch_generator(0))
     x, observed = torch.randn(5, 3, generator=torch_generator(1)), torch.ones(5, 3).bool()
     observed[:, 1] = False
     zeros = torch.zeros(5, 2)
@@ -126,16 +126,22 @@ def test_bound_sums_over_observed_cells_only() -> None:
 def test_auto_chooses_families_by_column_and_candidate() -> None:
     rng = np.random.default_rng(0)
     table = np.column_stack([rng.normal(size=60), rng.integers(0, 2, 60), np.full(60, 3.0)])
-    candidates = quick()._candidates(table)
+
+    def fresh(**parameters: Any) -> TabularVAE:
+        model = quick(**parameters)
+        model.n_levels_ = [None] * 3
+        return model
+
+    candidates = fresh()._candidates(table)
     assert [c.families for c in candidates] == [
         ["student_t", "bernoulli", "histogram"],
         ["histogram", "bernoulli", "histogram"],
         ["histogram", "bernoulli", "histogram"],
     ]
     assert [c.smoothing for c in candidates] == [0.0, 0.0, 1.0]
-    assert len(quick(likelihood="histogram", histogram_smoothing=0.5)._candidates(table)) == 1
+    assert len(fresh(likelihood="histogram", histogram_smoothing=0.5)._candidates(table)) == 1
     with pytest.raises(ValueError, match="for each of the 3 columns"):
-        quick(likelihood=["gaussian"])._candidates(table)
+        fresh(likelihood=["gaussian"])._candidates(table)
 
 
 def test_auto_prefers_the_histogram_on_atoms() -> None:

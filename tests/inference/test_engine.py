@@ -62,7 +62,7 @@ def test_a_rows_answer_does_not_depend_on_its_company(
 def test_nor_does_it_with_a_network_of_the_default_size(latent_dim: int, name: str) -> None:
     # narrow matrix products are where BLAS may treat odd and even rows differently
     likelihood = ColumnLikelihoods(["student_t"] * 4)
-    network = TabularNetwork(likelihood, 4, latent_dim, (128, 128), "tanh", torch_generator(0))
+    network = TabularNetwork(likelihood, latent_dim, (128, 128), "tanh", torch_generator(0))
     network.requires_grad_(False)
     x = torch.randn(100, 4, generator=torch_generator(1))
     observed = torch.rand(100, 4, generator=torch_generator(2)) < 0.6

@@ -48,5 +48,6 @@ def test_decode_keeps_observed_bits_and_bounds_the_rest() -> None:
     table = encoder.encode(X)
     assert table.observed.tolist() == [[True, False], [False, True]]
     assert table.incomplete_rows.tolist() == [0, 1]
-    completed = encoder.decode(X, np.array([[9.0, 9.0], [-9.0, 9.0]]), table.observed)
+    imputed = encoder.from_model(np.array([[9.0, 9.0], [-9.0, 9.0]]), whole=True)
+    completed = encoder.decode(X, imputed, table.observed)
     assert completed.tolist() == [[1.5, 2.0], [-2.0, 1e-300]]

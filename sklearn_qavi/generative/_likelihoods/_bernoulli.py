@@ -1,0 +1,49 @@
+"""Columns of two numbers."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import logsigmoid, softplus
+
+from ._base import ColumnLikelihood
+
+__all__ = ["BernoulliLikelihood"]
+
+
+class BernoulliLikelihood(ColumnLikelihood):
+    """Two levels; the decoder gives the log odds of the upper one."""
+
+    levels: Tensor
+
+    def __init__(self, n_columns: int) -> None:
+        super().__init__(n_columns)
+        self.register_buffer("levels", torch.tensor([[0.0, 1.0]]).repeat(n_columns, 1))
+
+    @property
+    def n_outputs(self) -> int:  # type: ignore[override]
+        return self.n_columns
+
+    def fit_columns(self, x: NDArray[np.float64]) -> None:
+        levels = np.stack([np.nanmin(x, axis=0), np.nanmax(x, axis=0)], axis=1)
+        self.levels = torch.as_tensor(levels, dtype=torch.float32)
+
+    def atoms(self, column: int) -> Tensor:
+        return self.levels[column]
+
+    def prepare(self, x: Tensor) -> tuple[Tensor, ...]:
+        return (torch.where(x > self.levels.mean(1), 1.0, -1.0),)
+
+    def log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
+        return logsigmoid(params * prepared[0])
+
+    def mean(self, params: Tensor) -> Tensor:
+        lower, upper = self.levels.unbind(1)
+        return lower + (upper - lower) * torch.sigmoid(params)
+
+    def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
+        lower, upper = self.levels.unbind(1)
+        return torch.where(uniform[..., 0] < torch.sigmoid(params), upper, lower)
+
+    def entropy(self, params: Tensor) -> Tensor:
+        return softplus(params) - params * torch.sigmoid(params)

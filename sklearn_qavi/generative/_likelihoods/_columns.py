@@ -1,0 +1,189 @@
+"""Columns of different families side by side: what decoders carry."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ._base import ColumnLikelihood
+from ._bernoulli import BernoulliLikelihood
+from ._categorical import MAX_WIDTH, CategoricalLikelihood
+from ._histogram import HistogramLikelihood
+from ._location_scale import GaussianLikelihood, StudentTLikelihood
+
+__all__ = ["LIKELIHOODS", "ColumnLikelihoods"]
+
+Prepared = tuple[tuple[Tensor, ...], ...]  # of each group
+
+LIKELIHOODS: dict[str, type[ColumnLikelihood]] = {
+    "gaussian": GaussianLikelihood,
+    "student_t": StudentTLikelihood,
+    "bernoulli": BernoulliLikelihood,
+    "histogram": HistogramLikelihood,
+    "categorical": CategoricalLikelihood,
+}
+"""Option string -> family."""
+
+
+class ColumnLikelihoods(nn.Module):
+    """Groups of columns with a family each, as one likelihood over all columns.
+
+    Parameters
+    ----------
+    families : list of str
+        The family of each column, in the order of the columns.
+    options : dict, default=None
+        Family name -> further arguments of its class.
+    n_levels : sequence of int or None, default=None
+        Number of levels of each categorical column, None for the others. Columns with about as
+        many levels share a group, so that one wide column does not widen the others' outputs.
+    """
+
+    order: Tensor
+
+    def __init__(
+        self,
+        families: list[str],
+        options: dict[str, dict[str, Any]] | None = None,
+        n_levels: Sequence[int | None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.families = list(families)
+        self.n_levels = list(n_levels or [None] * len(self.families))
+        self.options = {name: dict((options or {}).get(name, {})) for name in sorted(set(families))}
+        self.modules_by_family = nn.ModuleList()
+        self.columns: list[list[int]] = []
+        for name, columns in _grouped(self.families, self.n_levels):
+            extra = self.options[name]
+            if name == "categorical":
+                extra = {**extra, "n_levels": [self.n_levels[j] for j in columns]}
+            self.columns.append(columns)
+            self.modules_by_family.append(LIKELIHOODS[name](len(columns), **extra))
+        flat = [j for columns in self.columns for j in columns]
+        self.register_buffer("order", torch.as_tensor(np.argsort(flat)), persistent=False)
+        self._one_group = len(self.columns) == 1
+
+    @property
+    def groups(self) -> list[ColumnLikelihood]:
+        """The families' models, in the order of their blocks of decoder outputs."""
+        return cast(list[ColumnLikelihood], list(self.modules_by_family))
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of decoder outputs P."""
+        return sum(group.n_outputs for group in self.groups)
+
+    def fit_columns(self, x: NDArray[np.float64]) -> "ColumnLikelihoods":
+        """Learn the constants of every group from training values (N, D), NaN where missing."""
+        for group, columns in zip(self.groups, self.columns, strict=True):
+            group.fit_columns(x[:, columns])
+        return self
+
+    def atoms(self, column: int) -> Tensor:
+        """Return the values of a column that have a mass of their own, in single precision."""
+        for group, columns in zip(self.groups, self.columns, strict=True):
+            if column in columns:
+                return group.atoms(columns.index(column))
+        raise IndexError(column)
+
+    def prepare(self, x: Tensor) -> Prepared:
+        """Return what `log_prob` needs of the values (B, D)."""
+        prepared = []
+        for group, columns in zip(self.groups, self.columns, strict=True):
+            prepared.append(group.prepare(x[..., columns]))
+        return tuple(prepared)
+
+    def log_prob(self, params: Tensor, prepared: Prepared) -> Tensor:
+        """Return log densities in nats, (..., B, D)."""
+        parts = self._split(params)
+        return self._join(
+            [g.log_prob(p, q) for g, p, q in zip(self.groups, parts, prepared, strict=True)]
+        )
+
+    def training_log_prob(self, params: Tensor, prepared: Prepared) -> Tensor:
+        """Return what training maximises, (..., B, D)."""
+        parts = self._split(params)
+        return self._join(
+            [
+                g.training_log_prob(p, q)
+                for g, p, q in zip(self.groups, parts, prepared, strict=True)
+            ]
+        )
+
+    def mean(self, params: Tensor) -> Tensor:
+        """Return the mean of every column given the code, (..., D)."""
+        parts = self._split(params)
+        return self._join([g.mean(p) for g, p in zip(self.groups, parts, strict=True)])
+
+    def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
+        """Return values (..., D) from two uniforms a cell, (..., D, 2)."""
+        parts = self._split(params)
+        return self._join(
+            [
+                group.sample(part, uniform[..., columns, :])
+                for group, part, columns in zip(self.groups, parts, self.columns, strict=True)
+            ]
+        )
+
+    @property
+    def categorical_columns(self) -> list[int]:
+        """Positions of the categorical columns, in increasing order."""
+        return [j for j, n in enumerate(self.n_levels) if n is not None]
+
+    def probabilities(self, params: Tensor) -> Tensor:
+        """Return the probabilities behind all categorical columns, (..., T), to be averaged.
+
+        `of_levels` turns a mean of them into probabilities of levels.
+        """
+        parts = [
+            group.probabilities(part).flatten(-2)
+            for group, part in zip(self.groups, self._split(params), strict=True)
+            if isinstance(group, CategoricalLikelihood)
+        ]
+        return torch.cat(parts, dim=-1) if parts else params[..., :0]
+
+    def of_levels(self, probability: Tensor) -> dict[int, Tensor]:
+        """Return the probabilities of levels (..., K) by categorical column from (..., T)."""
+        by_column = {}
+        for group, columns in zip(self.groups, self.columns, strict=True):
+            if isinstance(group, CategoricalLikelihood):
+                mine, probability = probability.tensor_split([group.n_outputs], dim=-1)
+                mine = mine.unflatten(-1, (group.n_columns, group.width))
+                for i, j in enumerate(columns):
+                    by_column[j] = group.of_levels(i, mine[..., i, :])
+        return by_column
+
+    def entropy(self, params: Tensor) -> Tensor:
+        """Return the entropy of every column in nats, (..., D)."""
+        parts = self._split(params)
+        return self._join([g.entropy(p) for g, p in zip(self.groups, parts, strict=True)])
+
+    @property
+    def reparameterised(self) -> Tensor:
+        """Which columns' draws carry gradients, bool (D,)."""
+        by_group = [
+            torch.full((len(c),), g.reparameterised)
+            for g, c in zip(self.groups, self.columns, strict=True)
+        ]
+        return torch.cat(by_group).to(self.order.device)[self.order]
+
+    def _split(self, params: Tensor) -> tuple[Tensor, ...]:
+        return params.split([group.n_outputs for group in self.groups], dim=-1)
+
+    def _join(self, parts: list[Tensor]) -> Tensor:
+        if self._one_group:
+            return parts[0]
+        return torch.cat(parts, dim=-1)[..., self.order]
+
+
+def _grouped(families: list[str], n_levels: Sequence[int | None]) -> list[tuple[str, list[int]]]:
+    """Return name and columns of each group, in the order of their outputs."""
+    groups: dict[tuple[str, int], list[int]] = {}
+    for j, (family, n) in enumerate(zip(families, n_levels, strict=True)):
+        # 2, 3-4, 5-8, ... outputs go together
+        width = (min(max(n or 2, 2), MAX_WIDTH) - 1).bit_length() if family == "categorical" else 0
+        groups.setdefault((family, width), []).append(j)
+    return [(family, groups[family, width]) for family, width in sorted(groups)]

@@ -1,0 +1,300 @@
+"""QAVIImputer on columns of levels, whole numbers, bounds and times."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.base import clone
+from sklearn.compose import make_column_selector
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+from sklearn_qavi import QAVIImputer
+from sklearn_qavi.generative import TabularVAE
+from sklearn_qavi.partitions import complete_parquet
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def quick(**options: Any) -> QAVIImputer:
+    model = TabularVAE(
+        latent_dim=3,
+        hidden_layer_sizes=(32,),
+        likelihood="student_t",
+        n_decoders=2,
+        max_epochs=12,
+        steps_per_epoch=20,
+    )
+    options = {"generative_model": model, "training_rows": "all", "random_state": 0, **options}
+    return QAVIImputer(**options)
+
+
+def people(n: int = 240, seed: int = 0) -> pd.DataFrame:
+    """Return a table in which one hidden quantity drives columns of every kind."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=n)
+    near = z + 0.2 * rng.normal(size=(8, n))
+    city = np.select([near[0] > 0.5, near[0] < -0.5], ["Rome", "Paris"], "Oslo")
+    size = np.select([near[1] > 0.5, near[1] < -0.5], ["L", "S"], "M")
+    start = pd.Timestamp("2020-02-28")
+    return pd.DataFrame(
+        {
+            "income": np.exp(8 + near[2]),
+            "age": np.round(40 + 10 * near[3]).astype(int),
+            "share": 1 / (1 + np.exp(-near[4])),
+            "kids": pd.array(rng.poisson(np.exp(0.5 * near[5])), dtype="Int64"),
+            "city": city,
+            "size": pd.Categorical(size, ["S", "M", "L"], ordered=True),
+            "colour": pd.Categorical(np.where(near[6] > 0, "red", "blue"), ["red", "blue", "grey"]),
+            "member": near[7] > 0,
+            "since": start + pd.to_timedelta(np.round(100 * z), unit="D"),
+        }
+    )
+
+
+DECLARED = {"income": "positive", "share": (0, 1)}
+
+
+def with_holes(frame: pd.DataFrame, rate: float = 0.3, seed: int = 1) -> tuple[Any, np.ndarray]:
+    missing = np.random.default_rng(seed).random(frame.shape) < rate
+    holes = frame.copy()
+    for j, name in enumerate(frame.columns):
+        holes[name] = frame[name].mask(missing[:, j])
+    return holes, missing
+
+
+@pytest.fixture(scope="module")
+def fitted() -> QAVIImputer:
+    holes, _ = with_holes(people())
+    return quick(column_types=DECLARED).fit(holes).set_output(transform="pandas")
+
+
+@pytest.fixture(scope="module")
+def holes() -> pd.DataFrame:
+    return with_holes(people())[0]
+
+
+def test_types_index_and_observed_cells_survive(fitted: QAVIImputer, holes: pd.DataFrame) -> None:
+    holes = holes.set_axis([f"r{i}" for i in range(len(holes))])
+    completed = fitted.transform(holes)
+    assert (completed.dtypes == holes.dtypes).all()
+    assert completed.index.equals(holes.index)
+    assert not completed.isna().any().any()
+    for name in holes:
+        seen = holes[name].notna()
+        assert (completed[name][seen] == holes[name][seen]).all()
+
+
+def test_draws_are_levels_whole_numbers_and_inside_of_bounds(
+    fitted: QAVIImputer, holes: pd.DataFrame
+) -> None:
+    for draw in fitted.sample(holes, n=5):
+        assert (draw["income"] > 0).all()
+        assert draw["share"].between(0, 1).all()
+        assert (draw["age"] == draw["age"].round()).all()
+        assert (draw["kids"] >= 0).all()
+        assert set(draw["city"]) <= {"Rome", "Paris", "Oslo"}
+        assert set(draw["colour"]) == {"red", "blue"}  # no row of fit was grey
+        assert (draw["since"] == draw["since"].dt.normalize()).all()
+        assert set(draw["member"]) <= {True, False}
+
+
+def test_imputations_follow_the_row(fitted: QAVIImputer) -> None:
+    """The hidden quantity says what a cell is; chance and the column's mode say less."""
+    truth = people(seed=7)
+    holes, missing = with_holes(truth, seed=8)
+    completed = fitted.transform(holes)
+    for name in ("city", "size", "colour", "member"):
+        hidden = missing[:, holes.columns.get_loc(name)]
+        right = (completed[name] == truth[name])[hidden].mean()
+        assert right > 0.15 + truth[name].value_counts(normalize=True).max()
+    for name in ("income", "age", "share"):
+        hidden = missing[:, holes.columns.get_loc(name)]
+        assert np.corrcoef(completed[name][hidden], truth[name][hidden])[0, 1] > 0.8
+    days = (completed["since"] - truth["since"]).dt.days[missing[:, -1]]
+    assert days.std() < 0.6 * 100
+
+
+def test_probabilities_of_levels_are_calibrated_by_the_draws(
+    fitted: QAVIImputer, holes: pd.DataFrame
+) -> None:
+    probabilities = fitted.level_probabilities(holes)
+    assert list(probabilities) == ["city", "size", "colour", "member"]
+    draws = fitted.sample(holes, n=400)
+    for name, table in probabilities.items():
+        np.testing.assert_allclose(table.sum(axis=1), 1.0, atol=1e-6)
+        for level in table:
+            share = np.mean([draw[name] == level for draw in draws], axis=0)
+            assert np.abs(share - table[level].to_numpy()).max() < 0.13  # five standard errors
+    seen = holes["city"].notna()
+    one_hot = probabilities["city"][seen].to_numpy()
+    assert (one_hot.max(axis=1) == 1.0).all()
+    most_probable = probabilities["city"].idxmax(axis=1)
+    assert (fitted.transform(holes)["city"] == most_probable).all()
+
+
+def test_intervals_of_levels_without_order_stay_open(
+    fitted: QAVIImputer, holes: pd.DataFrame
+) -> None:
+    lower, upper = fitted.predict_interval(holes, alpha=0.2)
+    for name in ("city", "colour", "member"):
+        assert (lower[name].isna() == holes[name].isna()).all()
+    assert (lower["size"] <= upper["size"]).all()
+    assert (lower["since"] <= upper["since"]).all()
+    assert (lower["income"] <= upper["income"]).all()
+    assert (lower["income"] < upper["income"])[holes["income"].isna()].all()
+
+
+def test_arrays_of_objects_are_what_frames_are(holes: pd.DataFrame) -> None:
+    table = holes[["income", "city", "member"]]
+    objects = np.empty(table.shape, dtype=object)
+    objects[:] = table.astype(object).to_numpy()
+    frame = quick().fit(table).transform(table)
+    array = quick().fit(objects).transform(objects)
+    assert frame.dtype == array.dtype == object
+    assert (frame == array).all()
+
+
+def test_polars_comes_back_as_polars(holes: pd.DataFrame) -> None:
+    names = ["income", "kids", "city", "member", "since"]
+    frame = pl.DataFrame(
+        {name: [None if pd.isna(v) else v for v in holes[name].astype(object)] for name in names}
+    ).with_columns(pl.col("since").cast(pl.Date), pl.col("city").cast(pl.Categorical))
+    completed = quick().fit(frame).set_output(transform="polars").sample(frame, n=2)[1]
+    assert completed.schema == frame.schema
+    assert completed.null_count().sum_horizontal().item() == 0
+    for name in names:
+        seen = frame[name].is_not_null()
+        assert (completed[name].filter(seen) == frame[name].filter(seen)).all()
+
+
+def test_codes_in_an_array_are_levels_if_named(fitted: QAVIImputer) -> None:
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.normal(size=120), rng.choice([3.0, 7.0, 11.0], size=120)])
+    X[::4, 1] = np.nan
+    imputer = quick(categorical_features=[1]).fit(X)
+    assert imputer.generative_model_.n_levels_ == [None, 3]
+    completed = imputer.transform(X)
+    assert completed.dtype == np.float64
+    assert set(completed[:, 1]) == {3.0, 7.0, 11.0}
+    by_mask = quick(categorical_features=[False, True]).fit(X)
+    np.testing.assert_array_equal(by_mask.transform(X), completed)
+    with pytest.raises(ValueError, match="categorical_features names 'z'"):
+        quick(categorical_features=["z"]).fit(X)
+    with pytest.raises(ValueError, match="mask of 3 entries, but X has 2"):
+        quick(categorical_features=[True, False, True]).fit(X)
+
+
+def test_unknown_levels_are_an_error_or_imputed(fitted: QAVIImputer, holes: pd.DataFrame) -> None:
+    new = holes.copy()
+    new.loc[[0, 1], "city"] = ["Bern", "Oslo"]
+    with pytest.raises(ValueError, match=r"'city' holds level.*'Bern'.*handle_unknown='missing'"):
+        fitted.transform(new)
+    lenient = clone(fitted).set_params(handle_unknown="missing").fit(holes)
+    lenient.set_output(transform="pandas")
+    completed = lenient.transform(new)
+    assert completed.loc[0, "city"] in {"Rome", "Paris", "Oslo"}
+    assert completed.loc[1, "city"] == "Oslo"
+    few = holes.assign(city="Oslo").head(20)  # a subset of levels is fine
+    assert (fitted.transform(few)["city"] == "Oslo").all()
+
+
+def test_whole_numbers_become_integers_again_on_request(
+    fitted: QAVIImputer, holes: pd.DataFrame
+) -> None:
+    assert fitted.transform(holes)["age"].dtype == np.float64
+    restored = clone(fitted).set_params(restore_integers=True).fit(holes)
+    completed = restored.set_output(transform="pandas").transform(holes)
+    assert completed["age"].dtype == np.int64
+    assert completed["income"].dtype == np.float64
+
+
+def test_the_mean_on_a_log_scale_is_the_mean_of_the_values(
+    fitted: QAVIImputer, holes: pd.DataFrame
+) -> None:
+    hidden = holes["income"].isna()
+    mean = fitted.transform(holes)["income"][hidden]
+    draws = np.mean([draw["income"][hidden] for draw in fitted.sample(holes, n=1000)], axis=0)
+    assert abs(np.log(mean / draws)).median() < 0.1
+    median = clone(fitted).set_params(strategy="median").fit(holes)
+    median = median.set_output(transform="pandas").transform(holes)["income"][hidden]
+    assert (median < mean).mean() > 0.9  # skewed to the right
+
+
+def test_tables_one_by_one_are_those_of_sample(
+    fitted: QAVIImputer, holes: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = fitted.sample(holes, n=7)
+    monkeypatch.setattr("sklearn_qavi._imputer._DRAWS_BYTES", 3 * 8 * holes.size)  # three at a time
+    tables = list(fitted.iter_samples(holes, n=7))
+    assert len(tables) == 7
+    assert all(a.equals(b) for a, b in zip(tables, expected, strict=True))
+
+
+def test_rows_do_not_see_each_other(fitted: QAVIImputer, holes: pd.DataFrame) -> None:
+    whole = fitted.sample(holes, n=2)[1]
+    part = fitted.sample(holes.iloc[37:60], n=2, row_offset=37)[1]
+    pd.testing.assert_frame_equal(part, whole.iloc[37:60])
+    again = pickle.loads(pickle.dumps(fitted)).set_params(n_jobs=2, batch_size=32)
+    pd.testing.assert_frame_equal(again.sample(holes, n=2)[1], whole)
+
+
+def test_a_pipeline_of_levels(holes: pd.DataFrame) -> None:
+    target = (people()["income"] > np.exp(8)).astype(int)
+    imputer = quick().set_output(transform="pandas")
+    text = make_column_selector(dtype_include=["object", "category", "string"])
+    from sklearn.compose import make_column_transformer
+
+    one_hot = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), text), ("passthrough", ["share"])
+    )
+    pipe = make_pipeline(imputer, one_hot, LogisticRegression())
+    assert (
+        pipe.fit(holes.drop(columns="income"), target).score(holes.drop(columns="income"), target)
+        > 0.8
+    )
+
+
+@pytest.mark.parametrize("posterior", ["mixture", "flow", "feature", "posterior_matching"])
+def test_every_kind_of_inference_takes_levels(posterior: str, holes: pd.DataFrame) -> None:
+    imputer = quick(posterior=posterior, n_components=2, max_iter=24).fit(holes)
+    completed = imputer.set_output(transform="pandas").transform(holes.head(30))
+    assert not completed.isna().any().any()
+
+
+def test_scores_count_levels(fitted: QAVIImputer) -> None:
+    holes, _ = with_holes(people(seed=3))
+    assert np.isfinite(fitted.score(holes))
+    shuffled = holes.copy()
+    rng = np.random.default_rng(0)
+    shuffled["city"] = holes["city"].to_numpy()[rng.permutation(len(holes))]
+    assert fitted.score(shuffled) < fitted.score(holes)
+
+
+def test_a_trained_model_of_other_levels_is_refused(holes: pd.DataFrame) -> None:
+    model = TabularVAE(n_decoders=1, max_epochs=1, likelihood="student_t", random_state=0)
+    model.fit(np.random.default_rng(0).normal(size=(50, 2)))
+    with pytest.raises(ValueError, match=r"\['city'\] of X hold levels"):
+        QAVIImputer(generative_model=model, random_state=0).fit(holes[["age", "city"]])
+
+
+def test_missing_values_may_be_marked_by_text() -> None:
+    frame = people(60)[["income", "city"]]
+    frame.loc[::5, "city"] = "?"
+    completed = quick(missing_values="?").fit(frame).transform(frame)
+    assert "?" not in set(completed[:, 1])
+
+
+def test_parquet_keeps_types(fitted: QAVIImputer, holes: pd.DataFrame, tmp_path: Any) -> None:
+    source, target = tmp_path / "holes.parquet", tmp_path / "completed.parquet"
+    holes.assign(id=range(len(holes))).to_parquet(source)
+    complete_parquet(fitted, source, target, n=2)
+    completed = pd.read_parquet(target)
+    second = completed[completed["imputation"] == 1].drop(columns="imputation")
+    expected = fitted.sample(holes, n=2)[1]
+    for name in expected:
+        assert (second[name].to_numpy() == expected[name].to_numpy()).all()
