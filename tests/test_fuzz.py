@@ -34,15 +34,36 @@ odd = st.one_of(
 )
 
 
+KINDS = [
+    "float",
+    "float32",
+    "int",
+    "Int64",
+    "UInt8",
+    "bool",
+    "boolean",
+    "text",
+    "string",
+    "category",
+    "ordered",
+    "number category",
+    "date",
+    "zone",
+    "object date",
+    "duration",
+    "odd",
+    "empty",
+    "constant",
+    "period",
+    "int8",
+    "Float64",
+    "one level",
+]
+
+
 @st.composite
 def columns(draw: Any, n_rows: int) -> pd.Series:
-    kind = draw(
-        st.sampled_from(
-            ["float", "float32", "int", "Int64", "UInt8", "bool", "boolean", "text", "string"]
-            + ["category", "ordered", "number category", "date", "zone", "object date", "duration"]
-            + ["odd", "empty", "constant", "period", "int8", "Float64", "one level"]
-        )
-    )
+    kind = draw(st.sampled_from(KINDS))
     pick: dict[str, Any] = {
         "float": numbers,
         "float32": st.floats(-5, 5, width=32),

@@ -38,7 +38,12 @@ STAGES = {
     "inference": set(),
 }
 SHARED = {"_device", "_random", "_sklearn_compat", "_typing", "exceptions"}
-LEAVES = {"metrics", "plotting", "datasets"}  # they import nothing of ours but the exceptions
+LEAVES = {
+    "metrics",
+    "plotting",
+    "datasets",
+    "pooling",
+}  # they import nothing of ours but the exceptions
 
 # What has to stay away until it is used
 HEAVY = {"matplotlib", "polars", "sphinx", "scoringrules", "dask"}

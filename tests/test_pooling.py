@@ -1,0 +1,143 @@
+"""Rubin's rules against formulas worked by hand, statsmodels, and simulated coverage."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from scipy import stats
+from sklearn.linear_model import LinearRegression, Ridge
+
+from sklearn_qavi.pooling import fit_pooled, pool
+
+
+def test_rules_worked_by_hand() -> None:
+    pooled = pool([1.0, 2.0, 4.0, 5.0], [0.5, 0.7, 0.6, 0.6], df_complete=20)
+    between = (4 + 1 + 1 + 4) / 3  # around the mean of 3
+    total = 0.6 + 1.25 * between
+    share = 1.25 * between / total
+    old = 3 / share**2
+    observed = 21 / 23 * 20 * (1 - share)
+    df = old * observed / (old + observed)
+    r = 1.25 * between / 0.6
+    assert pooled.estimate == pytest.approx([3.0])
+    assert pooled.variance == pytest.approx([total])
+    assert pooled.df == pytest.approx([df])
+    assert pooled.fraction_of_missing_information == pytest.approx([(r + 2 / (df + 3)) / (r + 1)])
+    lower, upper = pooled.interval(0.1)
+    reach = stats.t.ppf(0.95, df) * np.sqrt(total)
+    assert (lower[0], upper[0]) == pytest.approx((3 - reach, 3 + reach))
+    line = pooled.summary().iloc[0]
+    assert line["p_value"] == pytest.approx(2 * stats.t.sf(3 / np.sqrt(total), df))
+
+
+def test_agrees_with_statsmodels_on_many_tables() -> None:
+    """statsmodels pools its own chained imputations; the same formulas, for large samples."""
+    from statsmodels.imputation.mice import MICE, MICEData
+
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(80, 2)), columns=["a", "b"])
+    frame["y"] = frame["a"] - frame["b"] + rng.normal(size=80)
+    frame.loc[::4, "a"] = np.nan
+    state = np.random.get_state()  # noqa: NPY002 - statsmodels draws from the global generator
+    mice = MICE("y ~ a + b", sm.OLS, MICEData(frame))
+    result = mice.fit(5, 6)
+    np.random.set_state(state)  # noqa: NPY002
+    pooled = pool(
+        [fit.params for fit in mice.results_list],
+        [np.diag(fit.cov_params()) for fit in mice.results_list],
+    )
+    np.testing.assert_allclose(pooled.estimate, result.params)
+    np.testing.assert_allclose(pooled.standard_error, result.bse, rtol=1e-10)
+
+
+def test_tables_that_agree_leave_the_complete_analysis() -> None:
+    pooled = pool([2.0, 2.0, 2.0], [0.25, 0.25, 0.25])
+    assert pooled.standard_error == pytest.approx([0.5])
+    assert np.isinf(pooled.df).all()
+    assert pooled.fraction_of_missing_information == pytest.approx([0.0])
+    small = pool([2.0, 2.0, 2.0], [0.25, 0.25, 0.25], df_complete=10)
+    assert small.df == pytest.approx([11 / 13 * 10])
+
+
+def test_degrees_of_freedom_grow_to_those_of_rubin_and_stay_below_the_complete_ones() -> None:
+    rng = np.random.default_rng(0)
+    estimates, variances = rng.normal(size=(5, 7)), rng.uniform(0.1, 2, size=(5, 7))
+    unlimited = pool(estimates, variances)
+    share = unlimited.share_due_to_missing
+    np.testing.assert_allclose(unlimited.df, 4 / share**2)
+    np.testing.assert_allclose(pool(estimates, variances, df_complete=1e12).df, unlimited.df)
+    assert (pool(estimates, variances, df_complete=12).df < 12).all()
+
+
+def test_intervals_cover_under_proper_imputation() -> None:
+    """A normal mean with 40% missing, imputed from the exact posterior predictive."""
+    rng = np.random.default_rng(0)
+    n, n_seen, m, n_repeats = 30, 18, 10, 2000
+    covered = 0
+    for _ in range(n_repeats):
+        seen = rng.normal(size=n_seen)
+        variance = (n_seen - 1) * seen.var(ddof=1) / rng.chisquare(n_seen - 1, size=m)
+        mean = seen.mean() + np.sqrt(variance / n_seen) * rng.normal(size=m)
+        drawn = mean[:, None] + np.sqrt(variance)[:, None] * rng.normal(size=(m, n - n_seen))
+        tables = np.hstack([np.tile(seen, (m, 1)), drawn])
+        pooled = pool(tables.mean(1), tables.var(1, ddof=1) / n, df_complete=n - 1)
+        lower, upper = pooled.interval()
+        covered += lower[0] <= 0 <= upper[0]
+    assert covered / n_repeats == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / n_repeats))
+
+
+def _tables(m: int = 4) -> tuple[list[np.ndarray], np.ndarray]:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    y = X @ [1.0, -2.0, 0.5] + 3 + rng.normal(size=60)
+    return [X + 0.2 * rng.normal(size=X.shape) for _ in range(m)], y
+
+
+def test_linear_regression_has_the_standard_errors_of_statsmodels() -> None:
+    tables, y = _tables()
+    ours = fit_pooled(LinearRegression(), iter(tables), y)
+    theirs = fit_pooled(lambda X, y: sm.OLS(y, sm.add_constant(X)).fit(), tables, y)
+    np.testing.assert_allclose(ours.estimate, theirs.estimate)
+    np.testing.assert_allclose(ours.within, theirs.within)
+    assert ours.df_complete == theirs.df_complete == 56
+    assert ours.names == ("intercept", "x0", "x1", "x2")
+
+
+def test_frames_name_the_coefficients() -> None:
+    tables, y = _tables()
+    frames = [pd.DataFrame(t, columns=["a", "b", "c"]).assign(y=y) for t in tables]
+    pooled = fit_pooled(lambda f: sm.OLS.from_formula("y ~ a + b + c", f).fit(), frames)
+    assert pooled.names == ("Intercept", "a", "b", "c")
+    skl = fit_pooled(LinearRegression(), [f.drop(columns="y") for f in frames], y)
+    np.testing.assert_allclose(skl.summary()["p_value"], pooled.summary()["p_value"])
+
+
+def test_other_models_need_an_extractor() -> None:
+    tables, y = _tables()
+    with pytest.raises(TypeError, match=r"standard errors of Ridge are unknown.*extract"):
+        fit_pooled(Ridge(), tables, y)
+    pooled = fit_pooled(Ridge(), tables, y, extract=lambda f, X, y: (f.coef_, np.full(3, 0.01)))
+    assert pooled.within == pytest.approx([0.01] * 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1.0], [0.1]), "at least two completed tables, got 1"),
+        (([1.0, 2.0], [0.1]), r"shape \(2, 1\), variances \(1, 1\)"),
+        (([1.0, np.nan], [0.1, 0.1]), "not finite"),
+        (([1.0, 2.0], [0.1, -0.1]), "variance is negative"),
+        ((np.zeros((2, 2, 2)), np.zeros((2, 2, 2))), "shape"),
+    ],
+)
+def test_bad_numbers_are_refused(arguments: tuple, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        pool(*arguments)
+    with pytest.raises(ValueError, match="df_complete"):
+        pool([1.0, 2.0], [0.1, 0.1], df_complete=0)
+    with pytest.raises(ValueError, match="2 names were given for 1"):
+        pool([1.0, 2.0], [0.1, 0.1], names=["a", "b"])
+    with pytest.raises(ValueError, match="alpha"):
+        pool([1.0, 2.0], [0.1, 0.1]).interval(1.5)
+    with pytest.raises(ValueError, match="nothing to pool"):
+        fit_pooled(LinearRegression(), [])
