@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -21,6 +22,7 @@ from tqdm.auto import tqdm
 from ._caching import fit_cached
 from ._chunks import ChunkResult, ChunkTask, Summary, run_chunks
 from ._device import resolve_device
+from ._persistence import read_imputer, write_imputer
 from ._random import derive_seed, seed_from
 from ._sklearn_compat import (
     BaseImputer,
@@ -777,7 +779,49 @@ class QAVIImputer(BaseImputer):
             copy=in_fit,
         )
 
+    def save(self, folder: str | Path) -> None:
+        """Write the fitted imputer as safetensors weights and readable JSON, without pickle.
+
+        The table of `fit` is not written, apart from the levels and ranges of its columns.
+
+        Parameters
+        ----------
+        folder : path-like
+            Where to; made if need be.
+
+        Raises
+        ------
+        ModelFormatError
+            If a part cannot be written without pickle: a decoder or levels of foreign types, or
+            the networks of a posterior that trains its own.
+        """
+        check_is_fitted(self)
+        write_imputer(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read an imputer that `save` wrote; nothing is unpickled.
+
+        Parameters
+        ----------
+        folder : path-like
+            Where from.
+
+        Returns
+        -------
+        imputer : QAVIImputer
+            Fitted; it gives the numbers that the saved one gave, to the bit.
+
+        Raises
+        ------
+        ModelFormatError
+            If a file is missing, truncated, of a newer version, or does not fit its description.
+        """
+        return read_imputer(cls, folder)
+
     def _table_or_fitted(self, X: Any) -> tuple[NDArray[Any] | Frame, Any]:
+        if X is None and self._fit_X is None:
+            raise ValueError("The table of fit is not part of a saved imputer; pass a table X.")
         if X is None:
             return self._fit_X, self._fit_frame
         return self._check_input(X, in_fit=False), X

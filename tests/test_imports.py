@@ -23,6 +23,7 @@ STAGES = {
     "_imputer": {
         "_caching",
         "_chunks",
+        "_persistence",
         "preprocessing",
         "generative",
         "sampling",
@@ -31,6 +32,7 @@ STAGES = {
     },
     "_chunks": {"sampling"},
     "_caching": set(),
+    "_persistence": {"baselines", "generative", "inference", "preprocessing"},
     "preprocessing": {"generative", "sampling", "inference"},
     "baselines": {"generative", "inference"},
     "generative": {"sampling", "inference"},

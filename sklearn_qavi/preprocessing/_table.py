@@ -120,6 +120,36 @@ class TableEncoder:
         self.n_levels_ = [schema.n_levels for schema in self.modelled]
         return self
 
+    @classmethod
+    def restored(
+        cls,
+        schema: list[ColumnSchema],
+        lower: NDArray[np.float64],
+        upper: NDArray[np.float64],
+        parameters: Any,
+    ) -> Self:
+        """Return a fitted encoder from what `fit` learned.
+
+        Parameters
+        ----------
+        schema : list of ColumnSchema
+            What each column holds.
+        lower, upper : ndarray of shape (D,)
+            Bounds of the modelled columns.
+        parameters : object
+            Has the parameters as attributes.
+        """
+        names = ["missing_values", "keep_empty_features", "min_value", "max_value"]
+        names += ["categorical_features", "column_types", "handle_unknown"]
+        encoder = cls(**{name: getattr(parameters, name) for name in names})
+        encoder.schema_ = schema
+        encoder.is_empty_ = np.array([s.kind == "empty" for s in schema])
+        encoder.lower_, encoder.upper_ = lower, upper
+        encoder.n_levels_ = [s.n_levels for s in encoder.modelled]
+        if not len(encoder.n_levels_) == len(lower) == len(upper):
+            raise ValueError(f"{len(lower)} bounds for {len(encoder.n_levels_)} columns")
+        return encoder
+
     @property
     def modelled(self) -> list[ColumnSchema]:
         """What each column with a value holds."""

@@ -1,0 +1,229 @@
+"""A fitted imputer as a folder of readable JSON and safetensors, without pickle."""
+
+import dataclasses
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from .baselines import BASELINES
+from .exceptions import ModelFormatError
+from .generative import TabularVAE
+from .inference import Schedule
+from .preprocessing import ColumnSchema, TableEncoder
+
+__all__ = ["read_imputer", "write_imputer"]
+
+FORMAT_VERSION = 1
+_CONFIG, _MODEL = "imputer.json", "model"
+_ESTIMATORS: dict[str, Any] = {c.__name__: c for c in (TabularVAE, *BASELINES.values())}
+
+
+def write_imputer(imputer: Any, folder: str | Path) -> None:
+    """Write a fitted imputer; the folder is made if need be and older files in it are replaced.
+
+    Parameters
+    ----------
+    imputer : QAVIImputer
+        Fitted, with a model that has ``save``.
+    folder : path-like
+        Where to.
+
+    Raises
+    ------
+    ModelFormatError
+        If a part of it cannot be written without pickle; the message says which.
+    """
+    model = imputer.generative_model_
+    if not isinstance(model, TabularVAE):
+        raise ModelFormatError(
+            f"An imputer with a {type(model).__name__} cannot be saved without pickle: the code of "
+            "its decoder is not ours. Save the decoder's weights with torch and fit again."
+        )
+    if any(state is not None for state in imputer._method_states):
+        raise ModelFormatError(
+            f"posterior={imputer.posterior!r} has trained networks of its own, which are not saved "
+            "without pickle. Use pickle, or another posterior."
+        )
+    parameters = imputer.get_params(deep=False)
+    if parameters["generative_model"] is model:
+        parameters["generative_model"] = "saved"
+    if not isinstance(parameters["random_state"], int | np.integer):
+        parameters["random_state"] = None  # the seed that it gave is saved
+    if not isinstance(parameters["memory"], str):
+        parameters["memory"] = None
+    encoder = imputer.encoder_
+    config = {
+        "format_version": FORMAT_VERSION,
+        "kind": type(imputer).__name__,
+        "parameters": {name: _plain(value, name) for name, value in parameters.items()},
+        "seed": imputer._seed,
+        "n_features": imputer.n_features_in_,
+        "feature_names": _plain(getattr(imputer, "feature_names_in_", None), "feature names"),
+        "columns": [_plain_column(schema) for schema in encoder.schema_],
+        "limits": _plain([encoder.lower_, encoder.upper_], "limits"),
+        "indicator_features": _plain(
+            None if imputer.indicator_ is None else imputer.indicator_.features_, "indicator"
+        ),
+    }
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save(folder / _MODEL)
+    text = json.dumps(config, indent=2, allow_nan=False)
+    (folder / _CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def read_imputer(cls: Any, folder: str | Path) -> Any:
+    """Read what `write_imputer` wrote.
+
+    Parameters
+    ----------
+    cls : type
+        Class of the imputer.
+    folder : path-like
+        Where from.
+
+    Raises
+    ------
+    ModelFormatError
+        If a file is missing, truncated, of a newer version, or does not fit its description.
+    """
+    folder = Path(folder)
+    try:
+        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelFormatError(f"{folder} is not a saved imputer: {_CONFIG} is missing.") from error
+    except (ValueError, OSError) as error:
+        raise ModelFormatError(
+            f"{folder / _CONFIG} cannot be read ({error}). It is truncated or was changed; save "
+            "the imputer again."
+        ) from error
+    if not isinstance(config, dict) or "format_version" not in config:
+        raise ModelFormatError(f"{folder / _CONFIG} does not describe a saved imputer.")
+    if config["format_version"] > FORMAT_VERSION:
+        raise ModelFormatError(
+            f"{folder} was saved in format {config['format_version']}, this version of "
+            f"sklearn_qavi reads up to {FORMAT_VERSION}. Update sklearn_qavi."
+        )
+    if config.get("kind") != cls.__name__:
+        raise ModelFormatError(f"{folder} holds a {config.get('kind')}, expected a {cls.__name__}.")
+    model = TabularVAE.load(folder / _MODEL)
+    try:
+        imputer = _rebuilt(cls, config, model)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelFormatError(
+            f"{folder / _CONFIG} lacks or misnames a part ({type(error).__name__}: {error})."
+        ) from error
+    expected = imputer.encoder_.n_levels_
+    if len(expected) != model.n_features_in_ or expected != model.n_levels_:
+        raise ModelFormatError(
+            f"The columns in {folder / _CONFIG} are not those of the model beside it, which has "
+            f"{model.n_features_in_}."
+        )
+    return imputer
+
+
+def _rebuilt(cls: Any, config: dict[str, Any], model: TabularVAE) -> Any:
+    parameters = {name: _value(plain) for name, plain in config["parameters"].items()}
+    if parameters["generative_model"] == "saved":
+        parameters["generative_model"] = model
+    imputer = cls(**parameters)
+    imputer.n_features_in_ = int(config["n_features"])
+    names = _value(config["feature_names"])
+    if names is not None:
+        imputer.feature_names_in_ = np.array(list(names), dtype=object)
+    schema = [_column(plain) for plain in config["columns"]]
+    if len(schema) != imputer.n_features_in_:
+        raise ValueError(f"{len(schema)} columns are described, not {imputer.n_features_in_}")
+    lower, upper = (np.asarray(limit, dtype=np.float64) for limit in _value(config["limits"]))
+    imputer.encoder_ = TableEncoder.restored(schema, lower, upper, imputer)
+    imputer._seed = int(config["seed"])
+    imputer.generative_model_ = model
+    imputer.history_, imputer.n_iter_ = model.history_, model.n_iter_
+    imputer._method_states = [None] * len(model.members_)
+    imputer._fit_X = imputer._fit_frame = None
+    imputer._fit_indicator(np.zeros((1, imputer.n_features_in_), dtype=bool))
+    if imputer.indicator_ is not None:
+        imputer.indicator_.features_ = np.asarray(_value(config["indicator_features"]), dtype=int)
+    return imputer
+
+
+def _plain_column(schema: ColumnSchema) -> dict[str, Any]:
+    import pandas as pd
+
+    plain = {
+        field: _plain(getattr(schema, field), f"column {schema.name!r}")
+        for field in ("name", "kind", "levels", "limits", "unit")
+    }
+    if isinstance(schema.dtype, pd.CategoricalDtype):
+        plain["categories"] = _plain(list(schema.dtype.categories), f"column {schema.name!r}")
+        plain["ordered"] = bool(schema.dtype.ordered)
+    return plain
+
+
+def _column(plain: dict[str, Any]) -> ColumnSchema:
+    import pandas as pd
+
+    fields = {f: _value(plain[f]) for f in ("name", "kind", "levels", "limits", "unit")}
+    dtype = None
+    if "categories" in plain:
+        dtype = pd.CategoricalDtype(_value(plain["categories"]), ordered=plain["ordered"])
+    return ColumnSchema(**fields, dtype=dtype)
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Return what JSON can hold, with types that it lacks written as {type: value}."""
+    import pandas as pd
+
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if np.isfinite(value) else {"float": repr(value)}
+    if isinstance(value, list | np.ndarray):
+        return [_plain(item, where) for item in value]
+    if isinstance(value, tuple):
+        return {"tuple": [_plain(item, where) for item in value]}
+    if isinstance(value, dict):
+        return {"dict": [[_plain(k, where), _plain(v, where)] for k, v in value.items()]}
+    if isinstance(value, pd.Timestamp):
+        return {"timestamp": value.isoformat()}
+    if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
+        return {"date": value.isoformat()}
+    if isinstance(value, Schedule):
+        return {"schedule": _plain(dataclasses.asdict(value), where)}
+    if isinstance(value, BaseEstimator) and type(value).__name__ in _ESTIMATORS:
+        parameters = _plain(value.get_params(deep=False), where)
+        return {"estimator": type(value).__name__, "parameters": parameters}
+    raise ModelFormatError(
+        f"{where} holds a {type(value).__name__}, which cannot be saved without pickle."
+    )
+
+
+def _value(plain: Any) -> Any:
+    import pandas as pd
+
+    if isinstance(plain, list):
+        return [_value(item) for item in plain]
+    if not isinstance(plain, dict):
+        return plain
+    (kind, content), *rest = plain.items()
+    if kind == "float":
+        return float(content)
+    if kind == "tuple":
+        return tuple(_value(content))
+    if kind == "dict":
+        return {_value(k): _value(v) for k, v in content}
+    if kind == "timestamp":
+        return pd.Timestamp(content)
+    if kind == "date":
+        return datetime.date.fromisoformat(content)
+    if kind == "schedule":
+        return Schedule(**_value(content))
+    if kind == "estimator":
+        return _ESTIMATORS[content](**_value(dict(rest)["parameters"]))
+    raise ValueError(f"unknown type {kind!r}")
