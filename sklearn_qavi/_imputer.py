@@ -105,7 +105,8 @@ class QAVIImputer(BaseImputer):
         What columns hold, by name or position, where the type does not say it: "real",
         "positive" (modelled on a log scale), a pair ``(low, high)`` of limits (modelled on a logit
         scale), "integer", "count" (not negative), "nominal", "ordinal", or a list of levels in
-        order. Numbers are "real" otherwise, and "integer" or "count" if all are whole.
+        order. Numbers are "integer" or "count" otherwise if all are whole (of floats, at least
+        ten), and "real" if not.
     handle_unknown : {"error", "missing"}, default="error"
         What to do in `transform` with levels that `fit` did not see; "missing" imputes them.
     restore_integers : bool, default=False
@@ -156,6 +157,10 @@ class QAVIImputer(BaseImputer):
         do so as well.
     min_value, max_value : float or array-like of shape (n_features,), default=-np.inf, np.inf
         Bounds of imputed numbers, in original units.
+    delta : dict or None, default=None
+        Added to imputed numbers, by name or position of the column, in original units: how an
+        answer changes if missing values are systematically larger or smaller than observed ones
+        that look alike. Draws, summaries and intervals shift alike, within the bounds.
     add_indicator : bool, default=False
         Append the columns of a `MissingIndicator`.
     keep_empty_features : bool, default=False
@@ -265,6 +270,7 @@ class QAVIImputer(BaseImputer):
         "sample_posterior": ["boolean"],
         "min_value": [None, Interval(Real, None, None, closed="both"), "array-like"],
         "max_value": [None, Interval(Real, None, None, closed="both"), "array-like"],
+        "delta": [None, dict],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "device": [str],
         "n_jobs": [None, Integral],
@@ -299,6 +305,7 @@ class QAVIImputer(BaseImputer):
         missing_values: Any = np.nan,
         min_value: Any = -np.inf,
         max_value: Any = np.inf,
+        delta: dict[Any, float] | None = None,
         add_indicator: bool = False,
         keep_empty_features: bool = False,
         batch_size: int = 64,
@@ -335,6 +342,7 @@ class QAVIImputer(BaseImputer):
         self.sample_posterior = sample_posterior
         self.min_value = min_value
         self.max_value = max_value
+        self.delta = delta
         self.batch_size = batch_size
         self.device = device
         self.n_jobs = n_jobs
@@ -375,6 +383,7 @@ class QAVIImputer(BaseImputer):
             categorical_features=self.categorical_features,
             column_types=self.column_types,
             handle_unknown=self.handle_unknown,
+            delta=self.delta,
         ).fit(checked, getattr(self, "feature_names_in_", None))
         self._fit_indicator(self.encoder_.missing(checked))
         self._seed = seed_from(self.random_state)

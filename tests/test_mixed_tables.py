@@ -235,6 +235,27 @@ def test_tables_one_by_one_are_those_of_sample(
     assert all(a.equals(b) for a, b in zip(tables, expected, strict=True))
 
 
+def test_delta_shifts_imputed_numbers_alone(fitted: QAVIImputer, holes: pd.DataFrame) -> None:
+    shifted = clone(fitted).set_params(delta={"age": -5.0, "share": 0.9}).fit(holes)
+    shifted.set_output(transform="pandas")
+    before, after = (i.sample(holes, n=2)[1] for i in (fitted, shifted))
+    hidden = holes["age"].isna()
+    expected = (before["age"][hidden] - 5).clip(lower=0)
+    np.testing.assert_allclose(after["age"][hidden], expected, atol=1)  # rounded after the shift
+    assert (after["age"][~hidden] == before["age"][~hidden]).all()
+    assert (after["share"] <= 1).all()
+    assert (after["city"] == before["city"]).all()
+    lower, _ = shifted.predict_interval(holes)
+    assert (lower["age"][hidden] <= fitted.predict_interval(holes)[0]["age"][hidden]).all()
+    for delta, message in [
+        ({"city": 1.0}, "'city' is nominal"),
+        ({"age": "1"}, "finite number"),
+        ({"none": 1.0}, "delta names 'none'"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            clone(fitted).set_params(delta=delta).fit(holes)
+
+
 def test_rows_do_not_see_each_other(fitted: QAVIImputer, holes: pd.DataFrame) -> None:
     whole = fitted.sample(holes, n=2)[1]
     part = fitted.sample(holes.iloc[37:60], n=2, row_offset=37)[1]

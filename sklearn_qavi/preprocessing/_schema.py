@@ -25,6 +25,7 @@ _SQUEEZE = (
 _MAX_ORDINAL_LEVELS = 50  # more are a count of levels
 _SHOWN = 5
 _EXACT = 2.0**53  # beyond it not every whole number is a float
+_ENOUGH_WHOLE = 10  # floats that show a column to be of whole numbers
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class ColumnSchema:
         return out, unknown
 
     def from_model(
-        self, numbers: NDArray[np.float64], *, whole: bool = True
+        self, numbers: NDArray[np.float64], *, whole: bool = True, shift: float = 0.0
     ) -> NDArray[np.float64]:
         """Return values in original units, codes of levels, or counts of the unit of times.
 
@@ -127,6 +128,8 @@ class ColumnSchema:
             The model's.
         whole : bool, default=True
             Round where the column holds whole numbers; False leaves means as they are.
+        shift : float, default=0.0
+            Added to numbers in original units, before they are rounded and kept in limits.
         """
         if self.kind == "positive":
             with np.errstate(over="ignore"):
@@ -138,6 +141,8 @@ class ColumnSchema:
             numbers = lower + (upper - lower) * share
         elif self.kind in _LEVELS:
             return np.clip(np.round(numbers), 0, len(self.levels) - 1)
+        if shift:
+            numbers = numbers + shift
         if self.is_whole and (whole or self.unit):
             numbers = np.round(numbers)
         return np.clip(numbers, *self.limits)
@@ -280,6 +285,8 @@ def _number(name: Any, numbers: NDArray[np.float64], kind: Any, dtype: Any) -> C
     limits = (-np.inf, np.inf)
     if kind is None:
         whole = bool((numbers == np.round(numbers)).all() and (np.abs(numbers) < _EXACT).all())
+        if getattr(dtype, "kind", "f") not in "iu":  # a few floats may be whole by chance
+            whole = whole and len(numbers) >= _ENOUGH_WHOLE
         kind = "real" if not whole else "count" if numbers.min() >= 0 else "integer"
     if kind == "positive":
         # draws from a wide distribution of logarithms may be absurd, or infinite

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -60,6 +61,8 @@ class TableEncoder:
         What columns hold, see `QAVIImputer`.
     handle_unknown : {"error", "missing"}, default="error"
         What to do with levels that `fit` did not see.
+    delta : dict or None, default=None
+        What is added to imputed numbers, by name or position of the column, in original units.
 
     Attributes
     ----------
@@ -81,6 +84,7 @@ class TableEncoder:
         categorical_features: Any = "from_dtype",
         column_types: dict[Hashable, Any] | None = None,
         handle_unknown: str = "error",
+        delta: dict[Hashable, float] | None = None,
     ) -> None:
         self.missing_values = missing_values
         self.keep_empty_features = keep_empty_features
@@ -88,6 +92,7 @@ class TableEncoder:
         self.categorical_features = categorical_features
         self.column_types = column_types
         self.handle_unknown = handle_unknown
+        self.delta = delta
 
     def fit(self, table: NDArray[Any] | Frame, names: Sequence[Hashable] | None = None) -> Self:
         """Read the columns and check what was said about them.
@@ -117,6 +122,7 @@ class TableEncoder:
         if not (lower < upper).all():
             raise ValueError("One (or more) features have min_value >= max_value.")
         self.lower_, self.upper_ = lower[~self.is_empty_], upper[~self.is_empty_]
+        self.shifts_ = self._shifts()
         self.n_levels_ = [schema.n_levels for schema in self.modelled]
         return self
 
@@ -140,11 +146,12 @@ class TableEncoder:
             Has the parameters as attributes.
         """
         names = ["missing_values", "keep_empty_features", "min_value", "max_value"]
-        names += ["categorical_features", "column_types", "handle_unknown"]
+        names += ["categorical_features", "column_types", "handle_unknown", "delta"]
         encoder = cls(**{name: getattr(parameters, name) for name in names})
         encoder.schema_ = schema
         encoder.is_empty_ = np.array([s.kind == "empty" for s in schema])
         encoder.lower_, encoder.upper_ = lower, upper
+        encoder.shifts_ = encoder._shifts()
         encoder.n_levels_ = [s.n_levels for s in encoder.modelled]
         if not len(encoder.n_levels_) == len(lower) == len(upper):
             raise ValueError(f"{len(lower)} bounds for {len(encoder.n_levels_)} columns")
@@ -204,7 +211,9 @@ class TableEncoder:
         """
         out = np.empty_like(imputed)
         for j, schema in enumerate(self.modelled):
-            out[..., j] = schema.from_model(imputed[..., j], whole=whole)
+            out[..., j] = schema.from_model(
+                imputed[..., j], whole=whole, shift=float(self.shifts_[j])
+            )
             if schema.n_levels is None and not schema.unit:
                 out[..., j] = np.clip(out[..., j], self.lower_[j], self.upper_[j])
         return out
@@ -314,6 +323,21 @@ class TableEncoder:
                 )
             said[j] = kind
         return said
+
+    def _shifts(self) -> NDArray[np.float64]:
+        """Return what is added to each modelled column."""
+        names = [schema.name for schema in self.schema_]
+        shifts = np.zeros(len(names))
+        for key, shift in (self.delta or {}).items():
+            (j,) = _positions([key], names, "delta")
+            if self.schema_[j].kind not in NUMBERS:
+                raise ValueError(
+                    f"delta shifts numbers, but column {names[j]!r} is {self.schema_[j].kind}."
+                )
+            if not isinstance(shift, Real) or not np.isfinite(shift):
+                raise ValueError(f"delta[{key!r}] must be a finite number, got {shift!r}.")
+            shifts[j] = shift
+        return shifts[~self.is_empty_]
 
     def _check_empty(self, table: NDArray[Any] | Frame) -> None:
         if self.keep_empty_features and isinstance(table, Frame):
