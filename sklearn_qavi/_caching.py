@@ -19,7 +19,9 @@ from torch import nn
 __all__ = ["fit_cached"]
 
 
-def fit_cached(model: Any, X: NDArray[np.float64], memory: Any) -> Any:
+def fit_cached(
+    model: Any, X: NDArray[np.float64], memory: Any, weight: NDArray[np.float64] | None = None
+) -> Any:
     """Return the model trained on a table, from the cache if it was trained on it before.
 
     Parameters
@@ -30,6 +32,8 @@ def fit_cached(model: Any, X: NDArray[np.float64], memory: Any) -> Any:
         Training rows.
     memory : str, joblib.Memory or None
         The cache; None trains.
+    weight : ndarray of shape (n_rows,), default=None
+        The model's ``sample_weight``, if any.
 
     Returns
     -------
@@ -43,7 +47,7 @@ def fit_cached(model: Any, X: NDArray[np.float64], memory: Any) -> Any:
     """
     memory = check_memory(memory)
     if memory.location is None:
-        return model.fit(X)
+        return _train(model, X, weight, verbose=None)
     verbose = model.get_params().get("verbose")
     question = clone(model)
     if verbose is not None:
@@ -51,8 +55,9 @@ def fit_cached(model: Any, X: NDArray[np.float64], memory: Any) -> Any:
     # what another version trained is not used
     versions = f"sklearn-qavi {version('sklearn-qavi')}, torch {torch.__version__}"
     train = memory.cache(_train, ignore=["verbose"])
-    with _lock(memory.location, (question, X, versions)):
-        fitted = train(question, X, versions, verbose=verbose)
+    asked = (question, X, weight, versions)
+    with _lock(memory.location, asked):
+        fitted = train(*asked, verbose=verbose)
         if not _is_fitted_to(fitted, question, X):
             warnings.warn(
                 f"The cache in {memory.location} holds something else than the trained "
@@ -60,17 +65,24 @@ def fit_cached(model: Any, X: NDArray[np.float64], memory: Any) -> Any:
                 UserWarning,
                 stacklevel=5,
             )
-            train.call_and_shelve(question, X, versions, verbose=verbose).clear()
-            fitted = train(question, X, versions, verbose=verbose)
+            train.call_and_shelve(*asked, verbose=verbose).clear()
+            fitted = train(*asked, verbose=verbose)
     if verbose is not None:
         fitted.set_params(verbose=verbose)
     return fitted
 
 
-def _train(model: Any, X: NDArray[np.float64], versions: str, verbose: int | None) -> Any:
+def _train(
+    model: Any,
+    X: NDArray[np.float64],
+    weight: NDArray[np.float64] | None,
+    versions: str = "",
+    *,
+    verbose: int | None,
+) -> Any:
     if verbose is not None:
         model = clone(model).set_params(verbose=verbose)
-    return model.fit(X)
+    return model.fit(X) if weight is None else model.fit(X, sample_weight=weight)
 
 
 @contextmanager

@@ -15,7 +15,12 @@ from joblib import effective_n_jobs
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils import Tags
-from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    FLOAT_DTYPES,
+    check_is_fitted,
+    has_fit_parameter,
+    validate_data,
+)
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -30,6 +35,7 @@ from ._sklearn_compat import (
     Interval,
     StrOptions,
     check_feature_names_in,
+    check_sample_weight,
     clone_parametrized,
     fit_context,
     get_output_config,
@@ -72,6 +78,7 @@ __all__ = ["QAVIImputer"]
 
 _N_SUMMARY_DRAWS = 256  # draws behind medians, modes and intervals
 _DRAWS_BYTES = 2**26  # of draws that `iter_samples` holds
+_N_PROPER_DECODERS = 10
 _FAR = 100.0  # standard deviations beyond which an observed value is taken as this far
 _HIDDEN_SHARE = 0.3  # of the observed cells, in `score`
 _PARTS = {"model": 0, "inference": 1, "draws": 2, "score": 3, "method": 4}  # purposes of seeds
@@ -115,6 +122,11 @@ class QAVIImputer(BaseImputer):
     training_rows : {"auto", "complete", "all"}, default="auto"
         Rows to train on. "auto" takes the complete rows where they are at least half of the
         table and at least 100, otherwise all rows, with a warning.
+    proper : bool, default=False
+        Train each decoder on a bootstrap sample of the rows, and take each draw of a table from
+        one decoder: draws then also differ by what the rows leave open about the decoder, as
+        Rubin's rules ask [2]_. Tables drawn beyond the number of decoders take them in turn. With
+        ``generative_model=None`` there are ten.
     posterior : str or InferenceMethod, default="gaussian"
         What is inferred for a row. "gaussian", "mixture" and "flow" are families of a posterior
         over the latent code, fitted through the decoder alone; "feature" is a posterior over the
@@ -225,6 +237,7 @@ class QAVIImputer(BaseImputer):
     ----------
     .. [1] Agarwal, Hope, Younis, Sudderth (2023), "A Decoder Suffices for Query-Adaptive
        Variational Inference", UAI, equation 8.
+    .. [2] Rubin (1987), "Multiple Imputation for Nonresponse in Surveys", section 4.2.
 
     Examples
     --------
@@ -271,6 +284,7 @@ class QAVIImputer(BaseImputer):
         "min_value": [None, Interval(Real, None, None, closed="both"), "array-like"],
         "max_value": [None, Interval(Real, None, None, closed="both"), "array-like"],
         "delta": [None, dict],
+        "proper": ["boolean"],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "device": [str],
         "n_jobs": [None, Integral],
@@ -289,6 +303,7 @@ class QAVIImputer(BaseImputer):
         handle_unknown: str = "error",
         restore_integers: bool = False,
         training_rows: str = "auto",
+        proper: bool = False,
         posterior: str | InferenceMethod = "gaussian",
         n_components: int = 5,
         n_flow_layers: int = 2,
@@ -327,6 +342,7 @@ class QAVIImputer(BaseImputer):
         self.handle_unknown = handle_unknown
         self.restore_integers = restore_integers
         self.training_rows = training_rows
+        self.proper = proper
         self.posterior = posterior
         self.n_components = n_components
         self.n_flow_layers = n_flow_layers
@@ -351,7 +367,7 @@ class QAVIImputer(BaseImputer):
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train the generative model, or take the trained one.
 
         Parameters
@@ -360,6 +376,9 @@ class QAVIImputer(BaseImputer):
             Table with missing cells, in original units.
         y : None
             Ignored, present for the scikit-learn contract.
+        sample_weight : array-like of shape (n_rows,), default=None
+            How much each row counts in training, e.g. survey weights; rows of weight 0 are not
+            learned from. None counts all alike.
 
         Returns
         -------
@@ -388,7 +407,7 @@ class QAVIImputer(BaseImputer):
         self._fit_indicator(self.encoder_.missing(checked))
         self._seed = seed_from(self.random_state)
         table = self.encoder_.encode(checked)
-        self.generative_model_ = self._trained_model(table)
+        self.generative_model_ = self._trained_model(table, sample_weight)
         self.history_ = getattr(self.generative_model_, "history_", [])
         self.n_iter_ = getattr(self.generative_model_, "n_iter_", 0)
         self._method_states = self._learn_method(table)
@@ -434,7 +453,7 @@ class QAVIImputer(BaseImputer):
         )
         return self._finish(checked, table, imputed[0], X)
 
-    def fit_transform(self, X: Any, y: Any = None) -> Any:
+    def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """Fit on X and complete it.
 
         Parameters
@@ -443,13 +462,15 @@ class QAVIImputer(BaseImputer):
             Table with missing cells, in original units.
         y : None
             Ignored, present for the scikit-learn contract.
+        sample_weight : array-like of shape (n_rows,), default=None
+            As `fit` takes it.
 
         Returns
         -------
         X_completed : ndarray of shape (n_rows, n_features_out)
             What ``fit(X).transform(X)`` returns.
         """
-        return self.fit(X, y).transform(X)
+        return self.fit(X, y, sample_weight=sample_weight).transform(X)
 
     @fit_context(prefer_skip_nested_validation=True)
     def sample(self, X: Any = None, n: int = 1, *, row_offset: int = 0) -> Any:
@@ -534,7 +555,7 @@ class QAVIImputer(BaseImputer):
             draws = np.full((count, *imputed.shape), np.nan)
             for chunk, result in chunks:
                 drawn = result.values.keyed_draws(
-                    count, rows[chunk] + row_offset, seed, first=first
+                    count, rows[chunk] + row_offset, seed, first=first, in_turn=self.proper
                 )
                 draws[:, rows[chunk]] = self._original_units(drawn, whole=True)
             for draw in draws:
@@ -835,7 +856,7 @@ class QAVIImputer(BaseImputer):
             return self._fit_X, self._fit_frame
         return self._check_input(X, in_fit=False), X
 
-    def _trained_model(self, table: EncodedTable) -> Any:
+    def _trained_model(self, table: EncodedTable, sample_weight: Any) -> Any:
         model = self.generative_model
         n_columns = table.values.shape[1]
         if n_columns == 0:
@@ -866,9 +887,25 @@ class QAVIImputer(BaseImputer):
                     "other numbers of levels by column. Train it on codes of these levels "
                     "(TabularVAE's n_levels), or encode the columns as numbers first."
                 )
+            if self.proper and not (len(model.members_) > 1 and getattr(model, "bootstrap", False)):
+                raise ValueError(
+                    "proper=True needs decoders trained on bootstrap samples, which this trained "
+                    "model does not have. Pass generative_model=None, or a TabularVAE to train."
+                )
             return model
-        rows = select_training_rows(table.observed, self.training_rows)
-        return fit_cached(self._unfitted_model(), table.values[rows], self.memory)
+        model, values, weight = self._unfitted_model(), table.values, None
+        counting = np.arange(len(values))
+        if sample_weight is not None:
+            if not has_fit_parameter(model, "sample_weight"):
+                raise ValueError(f"{type(model).__name__} cannot learn with sample_weight.")
+            weight = check_sample_weight(
+                sample_weight, values, dtype=np.float64, ensure_non_negative=True
+            )
+            counting = np.flatnonzero(weight > 0)
+        rows = counting[select_training_rows(table.observed[counting], self.training_rows)]
+        return fit_cached(
+            model, values[rows], self.memory, None if weight is None else weight[rows]
+        )
 
     def _unfitted_model(self) -> Any:
         model = TabularVAE() if self.generative_model is None else clone(self.generative_model)
@@ -885,6 +922,15 @@ class QAVIImputer(BaseImputer):
             model.set_params(n_levels=self.encoder_.n_levels_)
         if self.generative_model is None:
             model.set_params(device=self.device, verbose=self.verbose)
+        if self.proper:
+            if "bootstrap" not in parameters:
+                raise ValueError(
+                    "proper=True trains decoders on bootstrap samples, which "
+                    f"{type(model).__name__} cannot: it has no parameter bootstrap."
+                )
+            model.set_params(bootstrap=True)
+            if self.generative_model is None:
+                model.set_params(n_decoders=_N_PROPER_DECODERS)
         if parameters.get("random_state", 0) is None:
             model.set_params(random_state=derive_seed(self._seed, _PARTS["model"]) % 2**31)
         return model
@@ -1053,7 +1099,7 @@ class QAVIImputer(BaseImputer):
         ]
 
     def _draw_summary(self, n: int) -> Summary:
-        return partial(_keyed_draws, n, derive_seed(self._seed, _PARTS["draws"]))
+        return partial(_keyed_draws, n, derive_seed(self._seed, _PARTS["draws"]), self.proper)
 
     def _finish(
         self,
@@ -1205,9 +1251,9 @@ def _quantiles(
 
 
 def _keyed_draws(
-    n: int, seed: int, pooled: PooledPosterior, positions: NDArray[np.int64]
+    n: int, seed: int, in_turn: bool, pooled: PooledPosterior, positions: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    return pooled.keyed_draws(n, positions, seed)
+    return pooled.keyed_draws(n, positions, seed, in_turn=in_turn)
 
 
 def _log_density(

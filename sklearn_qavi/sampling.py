@@ -209,13 +209,20 @@ class PooledPosterior:
         return np.concatenate(parts)
 
     def keyed_draws(
-        self, n_draws: int, positions: NDArray[np.int64], seed: int, *, first: int = 0
+        self,
+        n_draws: int,
+        positions: NDArray[np.int64],
+        seed: int,
+        *,
+        first: int = 0,
+        in_turn: bool = False,
     ) -> NDArray[np.float64]:
         """Return independent draws keyed by (seed, position of the row), (n_draws, N, D).
 
         Draw m of a row takes decoder (m + offset of the row) modulo their number, so a few draws
-        already visit all decoders and each single draw is from the pool. Draws are counted from
-        ``first``: those of a call from 0 with more draws.
+        already visit all decoders and each single draw is from the pool. ``in_turn`` leaves the
+        offsets out: draw m of all rows is from one decoder. Draws are counted from ``first``:
+        those of a call from 0 with more draws.
         """
         if n_draws == 0:
             return np.empty((0, len(positions), self.n_features))
@@ -230,7 +237,8 @@ class PooledPosterior:
             picks = (
                 torch.from_numpy(row_uniforms(seed, keys, 1, 1))[:, 0, 0] if first else u[:, 0, 0]
             )
-            offset = ((picks * len(families)).long() + first) % len(families)
+            start = torch.zeros_like(picks) if in_turn else picks * len(families)
+            offset = (start.long() + first) % len(families)
             return self._pool_draws(rows, u.to(device), offset.to(device), n_noise)
 
         blocks = [block_draws(rows)[:, :n] for rows, n in row_blocks(len(positions), device)]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import sklearn
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
@@ -655,3 +656,43 @@ def test_gpu_and_cpu_agree(fitted: dict[str, QAVIImputer], holes: Array) -> None
     imputer = fitted["gaussian"]
     on_gpu = clone(imputer).set_params(device="cuda").fit(holes).transform(holes)
     np.testing.assert_allclose(on_gpu, imputer.transform(holes), atol=0.05)
+
+
+def test_proper_draws_take_bootstrapped_decoders_in_turn(X: Array) -> None:
+    holes = X.copy()
+    holes[::3, 2] = np.nan
+    imputer = quick(proper=True, generative_model=quick_model(n_decoders=3)).fit(holes)
+    assert imputer.generative_model_.bootstrap
+    assert len(imputer.generative_model_.members_) == 3
+    draws = imputer.sample(n=5)
+    later = list(imputer.iter_samples(n=5))
+    np.testing.assert_array_equal(draws, later)
+    fitted = imputer.generative_model_
+    np.testing.assert_array_equal(
+        quick(proper=True, generative_model=fitted).fit(holes).sample(n=5), draws
+    )
+    plain = quick().fit(holes).generative_model_
+    with pytest.raises(ValueError, match="proper=True needs decoders trained on bootstrap"):
+        quick(proper=True, generative_model=plain).fit(holes)
+
+
+def test_weights_are_routed_through_a_pipeline(X: Array) -> None:
+    holes = X.copy()
+    holes[::3, 2] = np.nan
+    weight = np.where(np.arange(len(X)) < 100, 1.0, 0.0)
+    with sklearn.config_context(enable_metadata_routing=True):
+        imputer = quick(random_state=0).set_fit_request(sample_weight=True)
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        pipeline = Pipeline([("impute", imputer), ("scale", scaler)])
+        pipeline.fit(holes, sample_weight=weight)
+    model = pipeline[0].generative_model_
+    np.testing.assert_allclose(model.mean_, np.nanmean(holes[weight > 0], axis=0))
+
+
+def test_weights_need_a_model_that_learns_with_them(X: Array) -> None:
+    class NoWeights(TabularVAE):
+        def fit(self, X: Any, y: Any = None) -> Any:
+            return super().fit(X)
+
+    with pytest.raises(ValueError, match="NoWeights cannot learn with sample_weight"):
+        quick(generative_model=NoWeights()).fit(X, sample_weight=np.ones(len(X)))

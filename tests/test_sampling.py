@@ -34,6 +34,10 @@ def test_draws_visit_every_decoder_equally() -> None:
     # a single draw comes from any of them, depending on the row
     assert set(np.unique(levels[0])) == {0.0, 1.0, 2.0}
     assert pooled.mean()[0, 0] == pytest.approx(10.0, abs=0.01)
+    in_turn = pooled.keyed_draws(9, np.arange(40), seed=0, in_turn=True)[:, :, 0]
+    np.testing.assert_array_equal(np.round(in_turn / 10), np.tile([[0], [1], [2]], (3, 40)))
+    later = pooled.keyed_draws(4, np.arange(40), seed=0, first=4, in_turn=True)[:, :, 0]
+    np.testing.assert_array_equal(later, in_turn[4:8])
     shared = np.round(pooled.shared_draws(30)[:, 0, 0] / 10)
     assert [(shared == level).sum() for level in range(3)] == [10, 10, 10]
 

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from .._device import resolve_device
 from .._random import derive_seed, seed_from, torch_generator
-from .._sklearn_compat import Interval, StrOptions, fit_context
+from .._sklearn_compat import Interval, StrOptions, check_sample_weight, fit_context
 from ..exceptions import ModelFormatError
 from ._checkpoint import load_strictly, read_folder, write_folder
 from ._layers import ACTIVATIONS
@@ -69,6 +69,10 @@ class TabularVAE(BaseEstimator):
         Decoders whose draws are pooled. Where likelihood or smoothing is open, one decoder is
         trained with each candidate and scored by the CRPS of hidden validation cells: the best
         candidate is continued with, and another stays in the pool only if less than 3% worse.
+    bootstrap : bool, default=False
+        Train each decoder on as many rows drawn with replacement, and validate it on the others,
+        so that the decoders differ as much as the rows leave open. Of the candidates for the
+        likelihood only the best then stays.
     input_noise : float, default=0.2
         Standard deviation of the noise added to the encoder's input in training, in standard
         deviations of the columns.
@@ -167,6 +171,7 @@ class TabularVAE(BaseEstimator):
         "n_levels": [None, list],
         "histogram_smoothing": [None, Interval(Real, 0, None, closed="left")],
         "n_decoders": [Interval(Integral, 1, None, closed="left")],
+        "bootstrap": ["boolean"],
         "input_noise": [Interval(Real, 0, None, closed="left")],
         "mask_rate": [Interval(Real, 0, 1, closed="both")],
         "beta": [Interval(Real, 0, None, closed="left")],
@@ -193,6 +198,7 @@ class TabularVAE(BaseEstimator):
         n_levels: list[int | None] | None = None,
         histogram_smoothing: float | None = None,
         n_decoders: int = 3,
+        bootstrap: bool = False,
         input_noise: float = 0.2,
         mask_rate: float = 0.0,
         beta: float = 1.0,
@@ -215,6 +221,7 @@ class TabularVAE(BaseEstimator):
         self.n_levels = n_levels
         self.histogram_smoothing = histogram_smoothing
         self.n_decoders = n_decoders
+        self.bootstrap = bootstrap
         self.input_noise = input_noise
         self.mask_rate = mask_rate
         self.beta = beta
@@ -231,7 +238,7 @@ class TabularVAE(BaseEstimator):
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train on a table.
 
         Parameters
@@ -240,6 +247,9 @@ class TabularVAE(BaseEstimator):
             Numbers in original units, NaN where missing.
         y : None
             Ignored, present for the scikit-learn contract.
+        sample_weight : array-like of shape (n_rows,), default=None
+            How much each row counts, in the bound, the standardisation and validation; rows of
+            weight 0 are left out. None counts all alike.
 
         Returns
         -------
@@ -254,12 +264,16 @@ class TabularVAE(BaseEstimator):
                 "hidden_layer_sizes must hold whole numbers of at least 1, got "
                 f"{self.hidden_layer_sizes!r}."
             )
+        weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        X, weight = X[weight > 0], weight[weight > 0]
+        if len(X) < _MIN_ROWS:
+            raise ValueError(
+                f"{len(X)} rows have a sample_weight above 0; learning needs {_MIN_ROWS}."
+            )
+        weight = weight / weight.mean()
         self.n_levels_ = self._checked_levels(X)
-        self._learn_standardisation(X)
-        values = self.standardise(X)
-        seed = seed_from(self.random_state)
-        train, validation = self._split(len(X), derive_seed(seed, 0))
-        runs = _Trainer(self, values, train, validation, seed).run_all()
+        self._learn_standardisation(X, weight)
+        runs = _Trainer(self, self.standardise(X), weight, seed_from(self.random_state)).run_all()
         self.members_ = [run.network_.cpu() for run in runs]
         self.families_ = [member.likelihood.families for member in self.members_]
         self.likelihood_options_ = [member.likelihood.options for member in self.members_]
@@ -394,7 +408,7 @@ class TabularVAE(BaseEstimator):
     def _module_list(self) -> nn.ModuleList:
         return nn.ModuleList(self.members_).eval().requires_grad_(False)
 
-    def _learn_standardisation(self, X: NDArray[np.float64]) -> None:
+    def _learn_standardisation(self, X: NDArray[np.float64], weight: NDArray[np.float64]) -> None:
         observed = ~np.isnan(X)
         empty = np.flatnonzero(~observed.any(axis=0))
         if len(empty):
@@ -403,9 +417,10 @@ class TabularVAE(BaseEstimator):
                 f"Column(s) {[str(names[j]) for j in empty]} have no observed value to learn from; "
                 "drop them before fitting."
             )
+        share = weight[:, None] * observed / (weight @ observed)
         with np.errstate(over="ignore", invalid="ignore"):
-            self.mean_ = np.nanmean(X, axis=0)
-            scale = np.nanstd(X, axis=0)
+            self.mean_ = np.nansum(share * X, axis=0)
+            scale = np.sqrt(np.nansum(share * np.square(X - self.mean_), axis=0))
         if not (np.isfinite(self.mean_).all() and np.isfinite(scale).all()):
             raise ValueError("The columns' means or variances overflow; rescale the table.")
         # rounding leaves a constant column with a tiny spread that must not be blown up
@@ -469,7 +484,14 @@ class TabularVAE(BaseEstimator):
         return candidates
 
     def _split(self, n_rows: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        order = np.random.default_rng(seed).permutation(n_rows)
+        """Return rows to train on and rows to validate on."""
+        rng = np.random.default_rng(seed)
+        if self.bootstrap:
+            drawn = rng.integers(n_rows, size=n_rows)
+            left = rng.permutation(np.setdiff1d(np.arange(n_rows), drawn))
+            enough = n_rows >= _MIN_ROWS_TO_SPLIT and len(left) > 0
+            return drawn, left[:_MAX_VALIDATION_ROWS] if enough else drawn
+        order = rng.permutation(n_rows)
         if n_rows < _MIN_ROWS_TO_SPLIT:
             return order, order
         n_validation = max(1, round(self.validation_fraction * n_rows))
@@ -520,56 +542,65 @@ class _Run:
         self.network_, self.score_, self.settled_, self.history_ = network, score, settled, history
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """What one decoder, or all of them, learns from and is validated on."""
+
+    data: TableData
+    cells: HiddenCells
+
+
 class _Trainer:
-    """Trains the decoders of one model, all on the same rows and validation cells."""
+    """Trains the decoders of one model.
+
+    All are trained on the same rows and validated on the same cells, or with ``bootstrap`` each
+    on its own.
+    """
 
     def __init__(
         self,
         model: TabularVAE,
         values: NDArray[np.float64],
-        train: NDArray[np.intp],
-        validation: NDArray[np.intp],
+        weight: NDArray[np.float64],
         seed: int,
     ) -> None:
-        self.model, self.seed, self.all_values = model, seed, values
+        self.model, self.values, self.weight, self.seed = model, values, weight, seed
         self.device = resolve_device(model.device)
-        self.train_values = values[train]
-        self.train_data = TableData(*as_tensors(values[train]))
-        x, observed = as_tensors(values[validation])
-        cells = HiddenCells.at_random(x, observed, torch_generator(derive_seed(seed, 1)))
-        self.cells = cells.to(self.device)
+        self.rows = self._rows(0)
 
     def run_all(self) -> list[_Run]:
         """Train one decoder with each candidate, then more with the best one."""
-        candidates, n_decoders = self.model._candidates(self.all_values), self.model.n_decoders
+        candidates, n_decoders = self.model._candidates(self.values), self.model.n_decoders
         with self._progress(max(n_decoders, len(candidates))) as progress:
             pilots = [self.run(i, candidate, progress) for i, candidate in enumerate(candidates)]
             order = sorted(range(len(pilots)), key=lambda i: pilots[i].score_)
             best = pilots[order[0]]
-            kept = [best] + [
-                pilots[i] for i in order[1:n_decoders] if pilots[i].score_ < _CLOSE * best.score_
-            ]
+            kept = [best]
+            if not self.model.bootstrap:  # of several on the same bootstrap sample one is enough
+                limit = _CLOSE * best.score_
+                kept += [pilots[i] for i in order[1:n_decoders] if pilots[i].score_ < limit]
             for i in range(n_decoders - len(kept)):
+                if self.model.bootstrap:
+                    self.rows = self._rows(1 + i)
                 kept.append(self.run(len(pilots) + i, candidates[order[0]], progress))
         return kept
 
     def run(self, index: int, candidate: _Candidate, progress: tqdm) -> _Run:
         """Train one decoder."""
-        model = self.model
+        model, rows = self.model, self.rows
         seed = derive_seed(self.seed, 2, index)
         options = {"histogram": {"smoothing": candidate.smoothing}}
         likelihood = ColumnLikelihoods(candidate.families, options, model.n_levels_)
-        likelihood.fit_columns(self.train_values)
+        likelihood.fit_columns(self.values)  # a rare column may have no value in the rows
         network = model._network(likelihood, torch_generator(seed))
         average = AverageWeights(model.average_decay)
-        best = KeepBest(self.cells, average, model.patience, lambda: progress.update())
-        n_rows = len(self.train_data)
+        best = KeepBest(rows.cells, average, model.patience, lambda: progress.update())
         net = VAENet(
             network,
             input_noise=model.input_noise,
             mask_rate=model.mask_rate,
             beta=model.beta,
-            steps_per_epoch=model.steps_per_epoch or int(np.clip(n_rows // 8, 10, 100)),
+            steps_per_epoch=model.steps_per_epoch or int(np.clip(len(rows.data) // 8, 10, 100)),
             seed=seed,
             lr=model.learning_rate,
             batch_size=model.batch_size,
@@ -580,8 +611,19 @@ class _Trainer:
             device=self.device,
             verbose=0,
         )
-        net.fit(self.train_data, None)
+        net.fit(rows.data, None)
         return _Run(best.network_, best.best_score_, best.settled_, _plain_history(net.history))
+
+    def _rows(self, index: int) -> "_Rows":
+        """Split the rows, or draw the bootstrap sample of this index."""
+        train, validation = self.model._split(len(self.values), derive_seed(self.seed, 0, index))
+        weight = torch.from_numpy(self.weight).to(torch.float32)
+        x, observed = as_tensors(self.values)
+        generator = torch_generator(derive_seed(self.seed, 1, index))
+        cells = HiddenCells.at_random(
+            x[validation], observed[validation], generator, weight[validation]
+        )
+        return _Rows(TableData(x[train], observed[train], weight[train]), cells.to(self.device))
 
     def _progress(self, n_runs: int) -> tqdm:
         return tqdm(

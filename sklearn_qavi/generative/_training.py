@@ -32,17 +32,19 @@ _VALIDATION_DRAWS = 64
 
 
 class TableData(Dataset):
-    """Standardised rows with their observed mask, as skorch passes them around."""
+    """Standardised rows with their observed mask and weights, as skorch passes them around."""
 
-    def __init__(self, x: Tensor, observed: Tensor) -> None:
+    def __init__(self, x: Tensor, observed: Tensor, weight: Tensor | None = None) -> None:
         self.x, self.observed = x, observed
+        self.weight = torch.ones(len(x)) if weight is None else weight
 
     def __len__(self) -> int:
         return len(self.x)
 
     def __getitem__(self, index: Any) -> tuple[dict[str, Tensor], Tensor]:
         # skorch wants a target; a VAE has none
-        return {"x": self.x[index], "observed": self.observed[index]}, torch.zeros(0)
+        row = {"x": self.x, "observed": self.observed, "weight": self.weight}
+        return {name: values[index] for name, values in row.items()}, torch.zeros(0)
 
 
 class Batches:
@@ -73,24 +75,36 @@ class HiddenCells:
         Standardised values, finite everywhere.
     visible, hidden : bool Tensors of shape (N, D)
         What inference may see and what is scored.
+    weight : Tensor of shape (N,), default=None
+        How much a row counts; None counts all alike.
     """
 
-    def __init__(self, x: Tensor, visible: Tensor, hidden: Tensor) -> None:
+    def __init__(
+        self, x: Tensor, visible: Tensor, hidden: Tensor, weight: Tensor | None = None
+    ) -> None:
         self.x, self.visible, self.hidden = x, visible, hidden
+        self.weight = torch.ones(len(x)) if weight is None else weight
 
     @classmethod
     def at_random(
-        cls, x: Tensor, observed: Tensor, generator: torch.Generator, rate: float = 0.5
+        cls,
+        x: Tensor,
+        observed: Tensor,
+        generator: torch.Generator,
+        weight: Tensor | None = None,
+        *,
+        rate: float = 0.5,
     ) -> "HiddenCells":
         """Hide each observed cell with this probability, but at least one where a row has two."""
         u = torch.rand(x.shape, generator=generator).where(observed, torch.inf)
         lowest = torch.zeros_like(observed).scatter_(1, u.argmin(1, keepdim=True), True)
         hidden = observed & ((u < rate) | lowest)
-        return cls(x, observed & ~hidden, hidden)
+        return cls(x, observed & ~hidden, hidden, weight)
 
     def to(self, device: torch.device) -> "HiddenCells":
         """Return the same cells on a device."""
-        return HiddenCells(self.x.to(device), self.visible.to(device), self.hidden.to(device))
+        parts = (self.x, self.visible, self.hidden, self.weight)
+        return HiddenCells(*(part.to(device) for part in parts))
 
 
 def crps_of_hidden_cells(network: TabularNetwork, cells: HiddenCells) -> Tensor:
@@ -111,7 +125,7 @@ def crps_of_hidden_cells(network: TabularNetwork, cells: HiddenCells) -> Tensor:
         score = _fair_crps(draws, cells.x)
         for j in network.likelihood.categorical_columns:
             score[:, j] = _fair_crps_of_levels(draws[..., j], cells.x[:, j])
-    hidden = cells.hidden.to(score.dtype)
+    hidden = cells.hidden * cells.weight.to(score.dtype).unsqueeze(1)
     return torch.stack([(score * hidden).sum(0), hidden.sum(0)])
 
 
@@ -207,7 +221,7 @@ class VAENet(skorch.NeuralNet):
         self, y_pred: tuple[Tensor, Tensor], y_true: Any, X: Any = None, training: bool = False
     ) -> Tensor:
         fit, kl = y_pred
-        return (self.beta * kl - fit).mean()
+        return (X["weight"].to(kl) * (self.beta * kl - fit)).mean()
 
     def _hide(self, observed: Tensor) -> Tensor:
         generator = self.noise_generator_

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 
@@ -250,3 +251,60 @@ class TestSaving:
         with pytest.raises(ModelFormatError, match="not a saved model"):
             TabularVAE.load(folder)
         shutil.rmtree(folder)
+
+
+def test_bootstrapped_decoders_learn_from_other_rows(X: NDArray[np.float64]) -> None:
+    model = quick(n_decoders=2, likelihood="student_t", bootstrap=True)
+    rows = [model._split(len(X), seed) for seed in range(40)]
+    for train, validation in rows:
+        assert len(train) == len(X)
+        assert not set(train) & set(validation)
+        assert set(train) | set(validation) == set(range(len(X)))
+    # a row is drawn once on average, and left out with probability 1/e
+    counts = np.array([np.bincount(train, minlength=len(X)) for train, _ in rows])
+    assert counts.var() == pytest.approx(1, abs=0.05)
+    assert (counts == 0).mean() == pytest.approx(np.exp(-1), abs=0.01)
+    assert len(model.fit(X).members_) == 2
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_a_column_of_one_value_may_be_outside_of_the_training_rows(bootstrap: bool) -> None:
+    X = np.random.default_rng(0).normal(size=(30, 3))
+    X[:, 2] = np.nan
+    X[7, 2] = 1.0
+    for seed in range(8):
+        model = quick(max_epochs=1, n_decoders=1, bootstrap=bootstrap, random_state=seed).fit(X)
+        assert model.atoms_[2] == [1.0]
+
+
+def test_weights_count_like_repeated_rows() -> None:
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(-1, 0.3, (60, 2)), rng.normal(2, 0.3, (60, 2))])
+    weight = np.repeat([3.0, 1.0], 60)
+    repeated = np.concatenate([X, X[:60], X[:60]])
+    model = quick(n_decoders=1, likelihood="gaussian", max_epochs=40)
+    weighted, plain, alike = (
+        clone(model).fit(X, sample_weight=w) for w in (weight, None, np.full(len(X), 7.0))
+    )
+    np.testing.assert_allclose(weighted.mean_, repeated.mean(0))
+    np.testing.assert_allclose(weighted.scale_, repeated.std(0))
+    assert alike.history_[0][-1]["train_loss"] == plain.history_[0][-1]["train_loss"]
+    # what the decoder makes of random codes: three quarters are of the heavy group
+    for fitted, share in [(weighted, 0.75), (plain, 0.5)]:
+        z = torch.randn(4000, 2, generator=torch_generator(0))
+        member = fitted.members_[0]
+        drawn = fitted.unstandardise(member.likelihood.mean(member.decode(z)).double().numpy())
+        assert (drawn[:, 0] < 0.5).mean() == pytest.approx(share, abs=0.1)
+
+
+def test_rows_without_weight_are_left_out(X: NDArray[np.float64]) -> None:
+    spoiled = np.concatenate([X, np.full((20, 4), 1e6)])
+    weight = np.repeat([1.0, 0.0], [len(X), 20])
+    model = quick(n_decoders=1, max_epochs=2)
+    with_them = quick(n_decoders=1, max_epochs=2).fit(spoiled, sample_weight=weight)
+    np.testing.assert_array_equal(with_them.mean_, model.fit(X).mean_)
+    assert with_them.history_[0][0]["train_loss"] == model.history_[0][0]["train_loss"]
+    with pytest.raises(ValueError, match="3 rows have a sample_weight above 0"):
+        model.fit(X, sample_weight=np.arange(len(X)) < 3)
+    with pytest.raises(ValueError, match="Negative"):
+        model.fit(X, sample_weight=-np.ones(len(X)))
