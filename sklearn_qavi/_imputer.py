@@ -1,17 +1,13 @@
-"""QAVIImputer: parameters, fit, transform, sample. Wiring only; the mathematics is elsewhere."""
+"""QAVIImputer: tables in and out. What it shares with other estimators is in `_base`."""
 
-import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from numbers import Integral, Real
-from pathlib import Path
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
-from joblib import effective_n_jobs
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils import Tags
@@ -21,14 +17,12 @@ from sklearn.utils.validation import (
     has_fit_parameter,
     validate_data,
 )
-from torch import Tensor, nn
-from tqdm.auto import tqdm
+from torch import nn
 
+from ._base import N_SUMMARY_DRAWS, BaseQAVI, Query, checked_alpha, checked_count
 from ._caching import fit_cached
-from ._chunks import ChunkResult, ChunkTask, Summary, run_chunks
-from ._device import resolve_device
-from ._persistence import read_imputer, write_imputer
-from ._random import derive_seed, seed_from
+from ._chunks import Summary
+from ._random import seed_from
 from ._sklearn_compat import (
     BaseImputer,
     HasMethods,
@@ -36,31 +30,14 @@ from ._sklearn_compat import (
     StrOptions,
     check_feature_names_in,
     check_sample_weight,
-    clone_parametrized,
     fit_context,
     get_output_config,
     is_scalar_nan,
     wrap_in_container,
 )
-from .baselines import BASELINES
-from .exceptions import (
-    ExtremeValueWarning,
-    InferenceConvergenceWarning,
-    InferenceDivergedError,
-    UnreliablePosteriorWarning,
-)
+from .exceptions import ExtremeValueWarning, InferenceDivergedError
 from .generative import GenerativeModel, PretrainedDecoder, TabularVAE
-from .inference import (
-    POSTERIORS,
-    SCHEDULES,
-    FeaturePosterior,
-    FeatureSpace,
-    InferenceMethod,
-    LatentSpace,
-    PosteriorFamily,
-    Schedule,
-    make_posterior,
-)
+from .inference import InferenceMethod, Schedule
 from .preprocessing import (
     ColumnSchema,
     EncodedTable,
@@ -72,20 +49,15 @@ from .preprocessing import (
     is_dataframe,
     select_training_rows,
 )
-from .sampling import DecoderPool, PooledPosterior, half_sample_mode
+from .sampling import PooledPosterior
 
 __all__ = ["QAVIImputer"]
 
-_N_SUMMARY_DRAWS = 256  # draws behind medians, modes and intervals
-_DRAWS_BYTES = 2**26  # of draws that `iter_samples` holds
 _N_PROPER_DECODERS = 10
 _FAR = 100.0  # standard deviations beyond which an observed value is taken as this far
-_HIDDEN_SHARE = 0.3  # of the observed cells, in `score`
-_PARTS = {"model": 0, "inference": 1, "draws": 2, "score": 3, "method": 4}  # purposes of seeds
-_UNRELIABLE_K = 0.7  # Pareto k above which importance weights have no useful variance
 
 
-class QAVIImputer(BaseImputer):
+class QAVIImputer(BaseQAVI, BaseImputer):
     """Complete a table with draws from a variational autoencoder's posterior.
 
     `fit` trains a variational autoencoder. `transform` and `sample` then fit a posterior over the
@@ -256,6 +228,7 @@ class QAVIImputer(BaseImputer):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseImputer._parameter_constraints,
+        **BaseQAVI._parameter_constraints,
         "generative_model": [
             None,
             nn.Module,
@@ -268,29 +241,10 @@ class QAVIImputer(BaseImputer):
         "handle_unknown": [StrOptions({"error", "missing"})],
         "restore_integers": ["boolean"],
         "training_rows": [StrOptions({"auto", "complete", "all"})],
-        "posterior": [StrOptions({*POSTERIORS, "feature", *BASELINES}), InferenceMethod],
-        "n_components": [Interval(Integral, 1, None, closed="left")],
-        "n_flow_layers": [Interval(Integral, 1, None, closed="left")],
-        "beta": [Interval(Real, 0, None, closed="left")],
-        "gamma": [Interval(Real, 0, None, closed="left")],
-        "importance_resampling": ["boolean"],
-        "n_mc_samples": [None, Interval(Integral, 1, None, closed="left")],
-        "max_iter": [None, Interval(Integral, 1, None, closed="left")],
-        "tol": [None, Interval(Real, 0, None, closed="left")],
-        "schedule": [StrOptions(set(SCHEDULES)), Schedule],
-        "time_budget": [None, Interval(Real, 0, None, closed="neither")],
-        "strategy": [StrOptions({"mean", "median", "mode", "draw"})],
-        "sample_posterior": ["boolean"],
         "min_value": [None, Interval(Real, None, None, closed="both"), "array-like"],
         "max_value": [None, Interval(Real, None, None, closed="both"), "array-like"],
         "delta": [None, dict],
         "proper": ["boolean"],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "device": [str],
-        "n_jobs": [None, Integral],
-        "memory": [None, str, HasMethods(["cache"])],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -407,10 +361,7 @@ class QAVIImputer(BaseImputer):
         self._fit_indicator(self.encoder_.missing(checked))
         self._seed = seed_from(self.random_state)
         table = self.encoder_.encode(checked)
-        self.generative_model_ = self._trained_model(table, sample_weight)
-        self.history_ = getattr(self.generative_model_, "history_", [])
-        self.n_iter_ = getattr(self.generative_model_, "n_iter_", 0)
-        self._method_states = self._learn_method(table)
+        self._take_model(self._trained_model(table, sample_weight), table)
         self._fit_X = checked
         self._fit_frame = X.copy() if hasattr(X, "iloc") else None
         return self
@@ -443,15 +394,8 @@ class QAVIImputer(BaseImputer):
             If rows had not converged when the steps ran out.
         """
         check_is_fitted(self)
-        checked = self._check_input(X, in_fit=False)
-        table = self.encoder_.encode(checked)
-        imputed = self._over_chunks(
-            table,
-            self._point_summary(),
-            row_offset=_checked_count("row_offset", row_offset),
-            whole=self._takes_draw or self.strategy != "mean",
-        )
-        return self._finish(checked, table, imputed[0], X)
+        query = self._query(X)
+        return self._finish(query, self._points(query, checked_count("row_offset", row_offset)))
 
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """Fit on X and complete it.
@@ -500,15 +444,15 @@ class QAVIImputer(BaseImputer):
             If a posterior or a draw is not finite; the message names the columns.
         """
         check_is_fitted(self)
-        n, row_offset = _checked_count("n", n), _checked_count("row_offset", row_offset)
-        checked, original = self._table_or_fitted(X)
-        table = self.encoder_.encode(checked)
-        draws = self._over_chunks(table, self._draw_summary(n), n_values=n, row_offset=row_offset)
-        completed = [self._completed(checked, table, draw, original) for draw in draws]
+        n, row_offset = checked_count("n", n), checked_count("row_offset", row_offset)
+        query = self._query_or_fitted(X)
+        completed = self._draws(query, n, row_offset)
         if get_output_config("transform", self)["dense"] != "default":
             return completed
-        empty = np.empty((0, len(checked), len(self.get_feature_names_out())))
-        return np.stack(completed) if n else empty.astype(getattr(checked, "dtype", float))
+        if n:
+            return np.stack(completed)
+        shape = (0, len(query.checked), len(self.get_feature_names_out()))
+        return np.empty(shape, dtype=getattr(query.checked, "dtype", float))
 
     def iter_samples(self, X: Any = None, n: int = 1, *, row_offset: int = 0) -> Iterator[Any]:
         """Yield the tables of `sample` one by one, so that they are never held together.
@@ -538,28 +482,8 @@ class QAVIImputer(BaseImputer):
         and as many draws at a time as fit into 64 MiB.
         """
         check_is_fitted(self)
-        n, row_offset = _checked_count("n", n), _checked_count("row_offset", row_offset)
-        checked, original = self._table_or_fitted(X)
-        table = self.encoder_.encode(checked)
-        rows = table.incomplete_rows
-        imputed = np.full(table.values.shape, np.nan)
-        if len(rows) == 0:
-            for _ in range(n):
-                yield self._completed(checked, table, imputed, original)
-            return
-        chunks = list(self._chunk_results(table, _keep, row_offset=row_offset))
-        seed = derive_seed(self._seed, _PARTS["draws"])
-        at_a_time = max(1, min(n, int(_DRAWS_BYTES / (8 * imputed.size))))
-        for first in range(0, n, at_a_time):
-            count = min(at_a_time, n - first)
-            draws = np.full((count, *imputed.shape), np.nan)
-            for chunk, result in chunks:
-                drawn = result.values.keyed_draws(
-                    count, rows[chunk] + row_offset, seed, first=first, in_turn=self.proper
-                )
-                draws[:, rows[chunk]] = self._original_units(drawn, whole=True)
-            for draw in draws:
-                yield self._completed(checked, table, draw, original)
+        n, row_offset = checked_count("n", n), checked_count("row_offset", row_offset)
+        yield from self._iter_draws(self._query_or_fitted(X), n, row_offset)
 
     def predict_interval(self, X: Any = None, alpha: float = 0.05) -> tuple[Any, Any]:
         """Return equal-tailed intervals of the posterior predictive of each missing cell.
@@ -584,16 +508,12 @@ class QAVIImputer(BaseImputer):
             If alpha is not between 0 and 1.
         """
         check_is_fitted(self)
-        if not isinstance(alpha, Real) or not 0.0 < alpha < 1.0:
-            raise ValueError(f"alpha must be a number between 0 and 1, got {alpha!r}.")
-        checked, original = self._table_or_fitted(X)
-        table = self.encoder_.encode(checked)
-        limits = self._over_chunks(
-            table, partial(_quantiles, [alpha / 2, 1 - alpha / 2]), n_values=2
-        )
+        alpha = checked_alpha(alpha)
+        query = self._query_or_fitted(X)
+        limits = self._limits(query, alpha)
         unordered = [schema.kind in ("nominal", "binary") for schema in self.encoder_.modelled]
         limits[..., unordered] = np.nan
-        lower, upper = (self._completed(checked, table, limit, original) for limit in limits)
+        lower, upper = (self._completed(query, limit) for limit in limits)
         return lower, upper
 
     def level_probabilities(self, X: Any = None) -> dict[Any, Any]:
@@ -613,8 +533,8 @@ class QAVIImputer(BaseImputer):
         import pandas as pd
 
         check_is_fitted(self)
-        checked, original = self._table_or_fitted(X)
-        table = self.encoder_.encode(checked)
+        query = self._query_or_fitted(X)
+        table = query.table
         with_levels = [(j, s) for j, s in enumerate(self.encoder_.modelled) if s.n_levels]
         sizes = [len(schema.levels) for _, schema in with_levels]
         flat = self._over_chunks(table, _probabilities, units=False, width=sum(sizes))[0]
@@ -625,7 +545,7 @@ class QAVIImputer(BaseImputer):
             part[observed] = np.eye(len(schema.levels))[table.values[observed, j].astype(int)]
             columns = pd.Index(list(schema.levels), tupleize_cols=False)
             out[schema.name] = pd.DataFrame(
-                part, columns=columns, index=getattr(original, "index", None)
+                part, columns=columns, index=getattr(query.original, "index", None)
             )
         return out
 
@@ -645,18 +565,7 @@ class QAVIImputer(BaseImputer):
             ``effective_sample_size``; per decoder, in ``members``, the posteriors.
         """
         check_is_fitted(self)
-        table = self.encoder_.encode(self._table_or_fitted(X)[0])
-        with self._progress(len(table.values)) as progress:
-            pooled = self._pool_here().infer(
-                *self._tensors(table),
-                progress.update,
-                weigh=True,
-                resample=self.importance_resampling,
-                deadline=self._deadline(),
-            )
-        self._warn_unconverged(pooled.converged)
-        self._warn_unreliable(pooled.pareto_k)
-        return pooled
+        return self._posteriors(self._query_or_fitted(X).table)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean log predictive density of observed cells hidden at random.
@@ -684,16 +593,7 @@ class QAVIImputer(BaseImputer):
             If no row has two observed cells.
         """
         check_is_fitted(self)
-        table = self.encoder_.encode(self._check_input(X, in_fit=False))
-        hidden = _hide_observed(table.observed, derive_seed(self._seed, _PARTS["score"]))
-        if not hidden.any():
-            raise ValueError(
-                "score hides observed cells, but no row of X has two of them; pass rows with more."
-            )
-        shown = EncodedTable(np.where(hidden, np.nan, table.values), table.observed & ~hidden)
-        truth, _ = self._model_units(table)
-        log_density = self._over_chunks(shown, partial(_log_density, truth), units=False)[0]
-        return float(log_density[hidden].mean())
+        return self._score_of_hidden(self._query(X).table)
 
     def score_missing(
         self, X: Any, missing: Any, *, n_draws: int = 10_000
@@ -730,29 +630,8 @@ class QAVIImputer(BaseImputer):
             raise ValueError(
                 "missing marks cells that have no value in X, so they cannot be scored."
             )
-        table = self.encoder_.encode(checked)
         hidden = hidden[:, ~self.encoder_.is_empty_]
-        rows = np.flatnonzero(hidden.any(axis=1))
-        if len(rows) == 0:
-            raise ValueError("missing hides no cell: there is nothing to score.")
-        pool = self._pool_here()
-        x, observed = self._tensors(table.take(rows))
-        scored = torch.from_numpy(hidden[rows]).to(x.device)
-        visible = observed & ~scored
-        with self._progress(len(rows)) as progress:
-            pooled = pool.infer(
-                x,
-                visible,
-                progress.update,
-                resample=self.importance_resampling,
-                deadline=self._deadline(),
-            )
-        self._warn_unconverged(pooled.converged)
-        out = {}
-        for name, values in pooled.score_missing(x, visible, scored, n_draws).items():
-            out[name] = np.full(len(checked), np.nan)
-            out[name][rows] = values
-        return out
+        return self._scores_of_missing(self.encoder_.encode(checked), hidden, n_draws)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return the names of the columns of the completed table.
@@ -772,22 +651,11 @@ class QAVIImputer(BaseImputer):
         kept = names if self.keep_empty_features else names[~self.encoder_.is_empty_]
         return self._concatenate_indicator_feature_names_out(kept, names)
 
-    def __sklearn_clone__(self) -> Self:
-        """Keep a trained model: cross-validation clones, and must not train it again."""
-        copied = clone_parametrized(self)
-        if isinstance(self.generative_model, GenerativeModel):
-            copied.generative_model = self.generative_model
-        return copied
-
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.input_tags.categorical = tags.input_tags.string = True
         return tags
-
-    @property
-    def _takes_draw(self) -> bool:
-        return self.sample_posterior or self.strategy == "draw"
 
     def _check_input(self, X: Any, *, in_fit: bool) -> NDArray[Any] | Frame:
         check_unique_names(X)
@@ -809,52 +677,16 @@ class QAVIImputer(BaseImputer):
             copy=in_fit,
         )
 
-    def save(self, folder: str | Path) -> None:
-        """Write the fitted imputer as safetensors weights and readable JSON, without pickle.
+    def _query(self, X: Any) -> Query:
+        checked = self._check_input(X, in_fit=False)
+        return Query(self.encoder_.encode(checked), checked, X)
 
-        The table of `fit` is not written, apart from the levels and ranges of its columns.
-
-        Parameters
-        ----------
-        folder : path-like
-            Where to; made if need be.
-
-        Raises
-        ------
-        ModelFormatError
-            If a part cannot be written without pickle: a decoder or levels of foreign types, or
-            the networks of a posterior that trains its own.
-        """
-        check_is_fitted(self)
-        write_imputer(self, folder)
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """Read an imputer that `save` wrote; nothing is unpickled.
-
-        Parameters
-        ----------
-        folder : path-like
-            Where from.
-
-        Returns
-        -------
-        imputer : QAVIImputer
-            Fitted; it gives the numbers that the saved one gave, to the bit.
-
-        Raises
-        ------
-        ModelFormatError
-            If a file is missing, truncated, of a newer version, or does not fit its description.
-        """
-        return read_imputer(cls, folder)
-
-    def _table_or_fitted(self, X: Any) -> tuple[NDArray[Any] | Frame, Any]:
-        if X is None and self._fit_X is None:
+    def _query_or_fitted(self, X: Any) -> Query:
+        if X is not None:
+            return self._query(X)
+        if self._fit_X is None:
             raise ValueError("The table of fit is not part of a saved imputer; pass a table X.")
-        if X is None:
-            return self._fit_X, self._fit_frame
-        return self._check_input(X, in_fit=False), X
+        return Query(self.encoder_.encode(self._fit_X), self._fit_X, self._fit_frame)
 
     def _trained_model(self, table: EncodedTable, sample_weight: Any) -> Any:
         model = self.generative_model
@@ -931,147 +763,8 @@ class QAVIImputer(BaseImputer):
             model.set_params(bootstrap=True)
             if self.generative_model is None:
                 model.set_params(n_decoders=_N_PROPER_DECODERS)
-        if parameters.get("random_state", 0) is None:
-            model.set_params(random_state=derive_seed(self._seed, _PARTS["model"]) % 2**31)
+        self._seed_model(model)
         return model
-
-    def _named_method(self) -> InferenceMethod:
-        """Return the inference method that the parameters name."""
-        if isinstance(self.posterior, InferenceMethod):
-            return self.posterior
-        if self.posterior in BASELINES:
-            return BASELINES[self.posterior]()
-        if self.posterior == "feature":
-            return FeatureSpace(self._schedule(FeaturePosterior), self.beta, self.gamma)
-        family = partial(
-            make_posterior,
-            self.posterior,
-            n_components=self.n_components,
-            n_flow_layers=self.n_flow_layers,
-        )
-        return LatentSpace(family, self._schedule(POSTERIORS[self.posterior][0]), self.beta)
-
-    def _method(self) -> InferenceMethod:
-        """Return the inference method, if the model has what it needs."""
-        method, model = self._named_method(), self.generative_model_
-        if method.needs_encoder and not all(hasattr(m, "encode") for m in model.members_):
-            raise ValueError(
-                f"posterior={self.posterior!r} needs the model's encoder, but this "
-                f"{type(model).__name__} has none. Pass encoder= to PretrainedDecoder, or choose "
-                "posterior='gaussian', 'mixture' or 'flow', which need the decoder alone."
-            )
-        return method
-
-    def _learn_method(self, table: EncodedTable) -> list[Any]:
-        """Train what the inference method needs besides each decoder; often nothing."""
-        method, model = self._method(), self.generative_model_
-        if type(method).learn is InferenceMethod.learn:
-            return [None] * len(model.members_)
-        x, observed = self._model_units(table.take(np.flatnonzero(table.observed.any(axis=1))))
-        return [
-            method.learn(decoder, x, observed, seed=derive_seed(self._seed, _PARTS["method"], k))
-            for k, decoder in enumerate(model.members_)
-        ]
-
-    def _schedule(self, family: type[PosteriorFamily]) -> Schedule:
-        schedule = self.schedule
-        if isinstance(schedule, str):
-            schedule = SCHEDULES[schedule]
-            if self.schedule == "default":
-                schedule = schedule.with_options(**family.schedule_options)
-        return schedule.with_options(
-            n_draws=self.n_mc_samples, max_iter=self.max_iter, tol=self.tol
-        )
-
-    def _pool(self) -> DecoderPool:
-        method, states = self._method(), self._method_states
-        if type(method).learn is not InferenceMethod.learn and None in states:
-            raise ValueError(
-                f"posterior={self.posterior!r} has to be trained, but was chosen after fit; "
-                "call fit again."
-            )
-        seed = derive_seed(self._seed, _PARTS["inference"])
-        # the fitted model stays on the CPU, where it is pickled and saved
-        decoders = self.generative_model_.members_
-        return DecoderPool(decoders, method, states, seed, self.batch_size)
-
-    def _pool_here(self) -> DecoderPool:
-        """Return the pool on the device of inference."""
-        return self._pool().on(resolve_device(self.device))
-
-    def _deadline(self) -> float | None:
-        return None if self.time_budget is None else time.monotonic() + self.time_budget
-
-    def _model_units(self, table: EncodedTable) -> tuple[Tensor, Tensor]:
-        """Return standardised values, zero where missing, and the observed mask."""
-        with np.errstate(over="ignore"):
-            values = self.generative_model_.standardise(np.where(table.observed, table.values, 0.0))
-        is_number = np.array([n is None for n in self.encoder_.n_levels_], dtype=bool)
-        values = np.where(is_number, np.clip(values, -_FAR, _FAR), values)
-        values = np.where(table.observed, values, 0.0)
-        return torch.from_numpy(values).to(torch.float32), torch.from_numpy(table.observed)
-
-    def _tensors(self, table: EncodedTable) -> tuple[Tensor, Tensor]:
-        """Return what `_model_units` does, on the device of inference."""
-        device = resolve_device(self.device)
-        x, observed = self._model_units(table)
-        return x.to(device), observed.to(device)
-
-    def _over_chunks(
-        self,
-        table: EncodedTable,
-        summary: Summary,
-        n_values: int = 1,
-        *,
-        units: bool = True,
-        whole: bool = True,
-        width: int | None = None,
-        row_offset: int = 0,
-    ) -> NDArray[np.float64]:
-        """Infer the incomplete rows chunk by chunk; return (n_values, N, D), NaN elsewhere.
-
-        ``summary`` turns the posteriors of some rows, and their positions, into
-        (n_values, rows, D) standardised values, or as many columns as ``width`` says; ``units``
-        turns those into original units, rounded where a column is ``whole``.
-        """
-        rows = table.incomplete_rows
-        out = np.full((n_values, len(table.values), width or table.values.shape[1]), np.nan)
-        if len(rows) == 0 or n_values == 0:
-            return out
-        for chunk, result in self._chunk_results(table, summary, row_offset=row_offset):
-            values = self._original_units(result.values, whole=whole) if units else result.values
-            out[:, rows[chunk]] = values
-        return out
-
-    def _chunk_results(
-        self, table: EncodedTable, summary: Any, *, row_offset: int
-    ) -> Iterator[tuple[slice, ChunkResult]]:
-        """Yield chunks of the incomplete rows and what ``summary`` makes of their posteriors."""
-        rows = table.incomplete_rows
-        self._warn_far(table)
-        n_workers = effective_n_jobs(self.n_jobs)
-        task = ChunkTask(
-            self._pool(),
-            self.device,
-            summary,
-            self.importance_resampling,
-            None if self.time_budget is None else self.time_budget * n_workers / len(rows),
-            alone=n_workers == 1,
-        )
-        converged, k_hat = [], []
-        with self._progress(len(rows)) as progress:
-            for chunk, result in run_chunks(
-                task,
-                *self._model_units(table.take(rows)),
-                rows + row_offset,
-                n_jobs=self.n_jobs,
-                progress=progress.update,
-            ):
-                converged.append(result.converged)
-                k_hat.append(result.pareto_k)
-                yield chunk, result
-        self._warn_unconverged(np.concatenate(converged))
-        self._warn_unreliable(np.concatenate(k_hat))
 
     def _original_units(self, values: NDArray[np.float64], *, whole: bool) -> NDArray[np.float64]:
         """Turn standardised values (..., D) into original units, codes of levels, or counts."""
@@ -1080,12 +773,25 @@ class QAVIImputer(BaseImputer):
                 self.generative_model_.unstandardise(values), whole=whole
             )
 
+    def _tamed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return standardised values, numbers among them no further out than `_FAR`."""
+        return np.where(self._is_number, np.clip(values, -_FAR, _FAR), values)
+
+    @property
+    def _is_number(self) -> NDArray[np.bool_]:
+        return np.array([n is None for n in self.encoder_.n_levels_], dtype=bool)
+
+    @property
+    def _in_turn(self) -> bool:
+        return self.proper
+
     def _point_summary(self) -> Summary:
+        summary = super()._point_summary()
         if self._takes_draw:
-            return self._draw_summary(1)
+            return summary
         if self.strategy == "mean":
-            return partial(_mean, self._curved_columns())
-        return _POINTS[self.strategy]
+            summary = partial(_mean, self._curved_columns())
+        return partial(_with_levels, summary)
 
     def _curved_columns(self) -> list["_CurvedColumn"]:
         """Return the columns whose mean is not the model's mean in original units."""
@@ -1098,17 +804,9 @@ class QAVIImputer(BaseImputer):
             if not schema.is_linear
         ]
 
-    def _draw_summary(self, n: int) -> Summary:
-        return partial(_keyed_draws, n, derive_seed(self._seed, _PARTS["draws"]), self.proper)
-
-    def _finish(
-        self,
-        checked: NDArray[Any] | Frame,
-        table: EncodedTable,
-        imputed: NDArray[np.float64],
-        original: Any,
-    ) -> Any:
+    def _finish(self, query: Query, imputed: NDArray[np.float64]) -> Any:
         """Put imputed values into the table, check that all is finite, append the indicator."""
+        checked, table, original = query.checked, query.table, query.original
         bad = ~np.isfinite(imputed) & ~table.observed
         bad &= np.array([s.kind not in ("nominal", "binary") for s in self.encoder_.modelled])
         dtype = getattr(checked, "dtype", np.float64)
@@ -1132,52 +830,15 @@ class QAVIImputer(BaseImputer):
         columns += [] if indicator is None else Frame.of_array(indicator).columns
         return build_container(kind, columns, list(self.get_feature_names_out()), original)
 
-    def _completed(
-        self,
-        checked: NDArray[Any] | Frame,
-        table: EncodedTable,
-        imputed: NDArray[np.float64],
-        original: Any,
-    ) -> Any:
+    def _completed(self, query: Query, imputed: NDArray[np.float64]) -> Any:
         """Return what `_finish` does in the container of `set_output`."""
-        finished = self._finish(checked, table, imputed, original)
-        return wrap_in_container("transform", finished, original, self)
+        finished = self._finish(query, imputed)
+        return wrap_in_container("transform", finished, query.original, self)
 
-    def _progress(self, n_rows: int) -> tqdm:
-        n_decoders = len(self.generative_model_.members_)
-        return tqdm(
-            total=n_rows * n_decoders, desc="inference", unit="row", disable=not self.verbose
-        )
-
-    def _warn_unconverged(self, converged: NDArray[np.bool_]) -> None:
-        n_unconverged = int((~converged).sum())
-        if n_unconverged:
-            ran_out, increase = "steps", "max_iter, or tol"
-            if self.time_budget is not None:
-                ran_out, increase = f"{self.time_budget:g} s", "time_budget"
-            warnings.warn(
-                f"The posteriors of {n_unconverged} of {len(converged)} incomplete rows had not "
-                f"converged when the {ran_out} ran out. Increase {increase}.",
-                InferenceConvergenceWarning,
-                stacklevel=3,
-            )
-
-    def _warn_unreliable(self, k_hat: NDArray[np.float64]) -> None:
-        n_unreliable = int((k_hat > _UNRELIABLE_K).sum())
-        if n_unreliable:
-            warnings.warn(
-                f"The importance weights of {n_unreliable} of {len(k_hat)} incomplete rows are "
-                f"unreliable (Pareto k above {_UNRELIABLE_K}): their posteriors miss part of what "
-                "the decoder finds likely. posterior='mixture' or 'flow', or a larger max_iter, "
-                "may help.",
-                UnreliablePosteriorWarning,
-                stacklevel=3,
-            )
-
-    def _warn_far(self, table: EncodedTable) -> None:
+    def _warn_odd(self, table: EncodedTable) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
             far = np.abs(self.generative_model_.standardise(table.values)) > _FAR
-        far &= np.array([n is None for n in self.encoder_.n_levels_], dtype=bool)
+        far &= self._is_number
         if far.any():
             names = check_feature_names_in(self, None)[~self.encoder_.is_empty_]
             warnings.warn(
@@ -1208,11 +869,14 @@ class _CurvedColumn:
         return (self.schema.to_model(values) - self.location) / self.scale
 
 
-def _with_levels(values: NDArray[np.float64], pooled: PooledPosterior) -> NDArray[np.float64]:
-    """Return values (rows, D) with the most probable code in the columns of levels."""
+def _with_levels(
+    summary: Summary, pooled: PooledPosterior, positions: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return a summary (1, rows, D) with the most probable code in the columns of levels."""
+    values = summary(pooled, positions)
     for j, probability in pooled.level_probabilities().items():
-        values[:, j] = probability.argmax(axis=1)
-    return values[None]
+        values[..., j] = probability.argmax(axis=1)
+    return values
 
 
 def _mean(
@@ -1220,63 +884,13 @@ def _mean(
 ) -> NDArray[np.float64]:
     values = pooled.mean()
     if curved:
-        draws = pooled.shared_draws(_N_SUMMARY_DRAWS)
+        draws = pooled.shared_draws(N_SUMMARY_DRAWS)
         for column in curved:
             values[:, column.position] = column.mean(draws[..., column.position])
-    return _with_levels(values, pooled)
-
-
-def _median(pooled: PooledPosterior, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-    return _with_levels(np.median(pooled.shared_draws(_N_SUMMARY_DRAWS), axis=0), pooled)
-
-
-def _mode(pooled: PooledPosterior, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-    return _with_levels(half_sample_mode(pooled.shared_draws(_N_SUMMARY_DRAWS)), pooled)
+    return values[None]
 
 
 def _probabilities(pooled: PooledPosterior, positions: NDArray[np.int64]) -> NDArray[np.float64]:
     by_column = pooled.level_probabilities()
     parts = [by_column[j] for j in sorted(by_column)]
     return np.concatenate([np.empty((len(pooled), 0)), *parts], axis=1)[None]
-
-
-def _keep(pooled: PooledPosterior, positions: NDArray[np.int64]) -> PooledPosterior:
-    return pooled
-
-
-def _quantiles(
-    levels: list[float], pooled: PooledPosterior, positions: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    return np.quantile(pooled.shared_draws(_N_SUMMARY_DRAWS), levels, axis=0)
-
-
-def _keyed_draws(
-    n: int, seed: int, in_turn: bool, pooled: PooledPosterior, positions: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    return pooled.keyed_draws(n, positions, seed, in_turn=in_turn)
-
-
-def _log_density(
-    truth: Tensor, pooled: PooledPosterior, positions: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    rows = truth[torch.from_numpy(positions)]
-    return pooled.log_predictive(rows.to(pooled.members[0].bound.device))[None]
-
-
-_POINTS: dict[str, Summary] = {"median": _median, "mode": _mode}
-
-
-def _checked_count(name: str, value: Any) -> int:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{name} must be a whole number of at least 0, got {value!r}.")
-    return int(value)
-
-
-def _hide_observed(observed: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
-    """Hide observed cells at random, but at least one and not all in rows with two or more."""
-    u = np.random.default_rng(seed).random(observed.shape)
-    u[~observed] = np.inf
-    order = u.argsort(axis=1).argsort(axis=1)
-    count = observed.sum(axis=1, keepdims=True)
-    n_hidden = np.where(count > 1, np.maximum(np.round(_HIDDEN_SHARE * count), 1), 0)
-    return observed & (order < n_hidden)

@@ -21,7 +21,15 @@ ROOT = Path(sklearn_qavi.__file__).parent
 STAGES = {
     "partitions": {"_imputer"},
     "_imputer": {
+        "_base",
         "_caching",
+        "_chunks",
+        "preprocessing",
+        "generative",
+        "sampling",
+        "inference",
+    },
+    "_base": {
         "_chunks",
         "_persistence",
         "preprocessing",

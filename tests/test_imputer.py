@@ -577,7 +577,7 @@ class TestBadInput:
         self, fitted: dict[str, QAVIImputer], X: Array, monkeypatch: Any
     ) -> None:
         imputer = fitted["gaussian"]
-        monkeypatch.setattr("sklearn_qavi._imputer.DecoderPool.infer", None)
+        monkeypatch.setattr("sklearn_qavi._base.DecoderPool.infer", None)
         assert imputer.transform(X).tobytes() == X.tobytes()
         assert imputer.sample(X, n=2).shape == (2, *X.shape)
 

@@ -1,0 +1,554 @@
+"""What the estimators share: the choice of an inference method, rows in chunks, draws, scores.
+
+An estimator turns its input into an `EncodedTable` and values back into its input's kind; what
+lies between is here. Wiring only; the mathematics is elsewhere.
+"""
+
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from joblib import effective_n_jobs
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ._chunks import ChunkResult, ChunkTask, Summary, run_chunks
+from ._device import resolve_device
+from ._persistence import read_imputer, write_imputer
+from ._random import derive_seed
+from ._sklearn_compat import HasMethods, Interval, StrOptions, clone_parametrized
+from .baselines import BASELINES
+from .exceptions import InferenceConvergenceWarning, UnreliablePosteriorWarning
+from .generative import GenerativeModel
+from .inference import (
+    POSTERIORS,
+    SCHEDULES,
+    FeaturePosterior,
+    FeatureSpace,
+    InferenceMethod,
+    LatentSpace,
+    PosteriorFamily,
+    Schedule,
+    make_posterior,
+)
+from .preprocessing import EncodedTable
+from .sampling import DecoderPool, PooledPosterior, half_sample_mode
+
+__all__ = ["N_SUMMARY_DRAWS", "BaseQAVI", "Query", "checked_alpha", "checked_count"]
+
+N_SUMMARY_DRAWS = 256  # draws behind medians, modes and intervals
+_DRAWS_BYTES = 2**26  # of draws that `iter_samples` holds
+_HIDDEN_SHARE = 0.3  # of the observed cells, in `score`
+_PARTS = {"model": 0, "inference": 1, "draws": 2, "score": 3, "method": 4}  # purposes of seeds
+_UNRELIABLE_K = 0.7  # Pareto k above which importance weights have no useful variance
+
+
+@dataclass(frozen=True)
+class Query:
+    """What one call asks to complete.
+
+    Parameters
+    ----------
+    table : EncodedTable
+        The rows as numbers with a mask.
+    checked : object
+        The input after its checks, which values are put into.
+    original : object
+        The input as it came, whose container is given back.
+    """
+
+    table: EncodedTable
+    checked: Any
+    original: Any
+
+
+class BaseQAVI:
+    """Inference parameters and what they do, for an estimator that has them as its own.
+
+    A subclass fills in `_original_units` and `_completed`, and in `fit` calls `_take_model`.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "posterior": [StrOptions({*POSTERIORS, "feature", *BASELINES}), InferenceMethod],
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_flow_layers": [Interval(Integral, 1, None, closed="left")],
+        "beta": [Interval(Real, 0, None, closed="left")],
+        "gamma": [Interval(Real, 0, None, closed="left")],
+        "importance_resampling": ["boolean"],
+        "n_mc_samples": [None, Interval(Integral, 1, None, closed="left")],
+        "max_iter": [None, Interval(Integral, 1, None, closed="left")],
+        "tol": [None, Interval(Real, 0, None, closed="left")],
+        "schedule": [StrOptions(set(SCHEDULES)), Schedule],
+        "time_budget": [None, Interval(Real, 0, None, closed="neither")],
+        "strategy": [StrOptions({"mean", "median", "mode", "draw"})],
+        "sample_posterior": ["boolean"],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "device": [str],
+        "n_jobs": [None, Integral],
+        "memory": [None, str, HasMethods(["cache"])],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    posterior: str | InferenceMethod
+    n_components: int
+    n_flow_layers: int
+    beta: float
+    gamma: float
+    importance_resampling: bool
+    n_mc_samples: int | None
+    max_iter: int | None
+    tol: float | None
+    schedule: str | Schedule
+    time_budget: float | None
+    strategy: str
+    sample_posterior: bool
+    batch_size: int
+    device: str
+    n_jobs: int | None
+    memory: Any
+    random_state: int | np.random.RandomState | None
+    verbose: int
+    generative_model: Any
+
+    generative_model_: Any
+    history_: list[list[dict[str, float]]]
+    n_iter_: int
+    _seed: int
+    _method_states: list[Any]
+
+    def save(self, folder: str | Path) -> None:
+        """Write the fitted imputer as safetensors weights and readable JSON, without pickle.
+
+        What `fit` saw is not written, apart from the levels and ranges of a table's columns.
+
+        Parameters
+        ----------
+        folder : path-like
+            Where to; made if need be.
+
+        Raises
+        ------
+        ModelFormatError
+            If a part cannot be written without pickle: a decoder or levels of foreign types, or
+            the networks of a posterior that trains its own.
+        """
+        check_is_fitted(self)
+        write_imputer(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read an imputer that `save` wrote; nothing is unpickled.
+
+        Parameters
+        ----------
+        folder : path-like
+            Where from.
+
+        Returns
+        -------
+        imputer : object
+            Fitted; it gives the numbers that the saved one gave, to the bit.
+
+        Raises
+        ------
+        ModelFormatError
+            If a file is missing, truncated, of a newer version, or does not fit its description.
+        """
+        return read_imputer(cls, folder)
+
+    def __sklearn_clone__(self) -> Self:
+        """Keep a trained model: cross-validation clones, and must not train it again."""
+        copied = clone_parametrized(self)
+        if isinstance(self.generative_model, GenerativeModel):
+            copied.generative_model = self.generative_model
+        return copied
+
+    # What a subclass says about its input
+
+    def _original_units(self, values: NDArray[np.float64], *, whole: bool) -> NDArray[np.float64]:
+        """Turn standardised values (..., D) into original units, rounded if ``whole``."""
+        raise NotImplementedError
+
+    def _completed(self, query: Query, imputed: NDArray[np.float64]) -> Any:
+        """Return the input with values (N, D) in original units in its missing cells."""
+        raise NotImplementedError
+
+    def _tamed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return standardised values with none too far out for inference."""
+        return values
+
+    def _warn_odd(self, table: EncodedTable) -> None:
+        """Warn of observed values that inference will not take as they are."""
+
+    @property
+    def _in_turn(self) -> bool:
+        """Whether the m-th draws of all rows are from one decoder."""
+        return False
+
+    # What calls are made of
+
+    def _points(self, query: Query, row_offset: int = 0) -> NDArray[np.float64]:
+        """Return one value for each missing cell, (N, D)."""
+        return self._over_chunks(
+            query.table,
+            self._point_summary(),
+            row_offset=row_offset,
+            whole=self._takes_draw or self.strategy != "mean",
+        )[0]
+
+    def _draws(self, query: Query, n: int, row_offset: int = 0) -> list[Any]:
+        """Return the input completed n times."""
+        draws = self._over_chunks(
+            query.table, self._draw_summary(n), n_values=n, row_offset=row_offset
+        )
+        return [self._completed(query, draw) for draw in draws]
+
+    def _iter_draws(self, query: Query, n: int, row_offset: int = 0) -> Iterator[Any]:
+        """Yield what `_draws` returns, holding as many values as `_DRAWS_BYTES` says."""
+        rows = query.table.incomplete_rows
+        imputed = np.full(query.table.values.shape, np.nan)
+        if len(rows) == 0:
+            for _ in range(n):
+                yield self._completed(query, imputed)
+            return
+        chunks = list(self._chunk_results(query.table, _keep, row_offset=row_offset))
+        seed = derive_seed(self._seed, _PARTS["draws"])
+        at_a_time = max(1, min(n, int(_DRAWS_BYTES / (8 * imputed.size))))
+        for first in range(0, n, at_a_time):
+            count = min(at_a_time, n - first)
+            draws = np.full((count, *imputed.shape), np.nan)
+            for chunk, result in chunks:
+                drawn = result.values.keyed_draws(
+                    count, rows[chunk] + row_offset, seed, first=first, in_turn=self._in_turn
+                )
+                draws[:, rows[chunk]] = self._original_units(drawn, whole=True)
+            for draw in draws:
+                yield self._completed(query, draw)
+
+    def _limits(self, query: Query, alpha: float) -> NDArray[np.float64]:
+        """Return lower and upper limits of each missing cell, (2, N, D)."""
+        return self._over_chunks(
+            query.table, partial(_quantiles, [alpha / 2, 1 - alpha / 2]), n_values=2
+        )
+
+    def _posteriors(self, table: EncodedTable) -> PooledPosterior:
+        """Return the posteriors of all rows, with the diagnostics of their weights."""
+        with self._progress(len(table.values)) as progress:
+            pooled = self._pool_here().infer(
+                *self._tensors(table),
+                progress.update,
+                weigh=True,
+                resample=self.importance_resampling,
+                deadline=self._deadline(),
+            )
+        self._warn_unconverged(pooled.converged)
+        self._warn_unreliable(pooled.pareto_k)
+        return pooled
+
+    def _score_of_hidden(self, table: EncodedTable) -> float:
+        """Hide observed cells at random; return the mean log predictive density of a cell."""
+        hidden = self._hide_observed(table.observed, derive_seed(self._seed, _PARTS["score"]))
+        if not hidden.any():
+            raise ValueError(
+                "score hides observed cells, but no row of X has two of them; pass rows with more."
+            )
+        shown = EncodedTable(np.where(hidden, np.nan, table.values), table.observed & ~hidden)
+        truth, _ = self._model_units(table)
+        log_density = self._over_chunks(shown, partial(_log_density, truth), units=False)[0]
+        return float(log_density[hidden].mean())
+
+    def _hide_observed(self, observed: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
+        """Hide observed cells (N, D) at random, but at least one and not all in rows with more."""
+        return hide_some(observed, seed)
+
+    def _scores_of_missing(
+        self, table: EncodedTable, hidden: NDArray[np.bool_], n_draws: int
+    ) -> dict[str, NDArray[np.float64]]:
+        """Hide these cells (N, D), infer them, and score the posteriors row by row."""
+        rows = np.flatnonzero(hidden.any(axis=1))
+        if len(rows) == 0:
+            raise ValueError("missing hides no cell: there is nothing to score.")
+        pool = self._pool_here()
+        x, observed = self._tensors(table.take(rows))
+        scored = torch.from_numpy(hidden[rows]).to(x.device)
+        visible = observed & ~scored
+        with self._progress(len(rows)) as progress:
+            pooled = pool.infer(
+                x,
+                visible,
+                progress.update,
+                resample=self.importance_resampling,
+                deadline=self._deadline(),
+            )
+        self._warn_unconverged(pooled.converged)
+        out = {}
+        for name, values in pooled.score_missing(x, visible, scored, n_draws).items():
+            out[name] = np.full(len(hidden), np.nan)
+            out[name][rows] = values
+        return out
+
+    # The model and how it is asked
+
+    def _take_model(self, model: Any, table: EncodedTable) -> None:
+        """Keep a trained model, its history, and what the inference method learns beside it."""
+        self.generative_model_ = model
+        self.history_ = getattr(model, "history_", [])
+        self.n_iter_ = getattr(model, "n_iter_", 0)
+        self._method_states = self._learn_method(table)
+
+    def _seed_model(self, model: Any) -> None:
+        """Seed a model to be trained, unless it has a seed of its own."""
+        if model.get_params(deep=False).get("random_state", 0) is None:
+            model.set_params(random_state=derive_seed(self._seed, _PARTS["model"]) % 2**31)
+
+    @property
+    def _takes_draw(self) -> bool:
+        return self.sample_posterior or self.strategy == "draw"
+
+    def _named_method(self) -> InferenceMethod:
+        """Return the inference method that the parameters name."""
+        if isinstance(self.posterior, InferenceMethod):
+            return self.posterior
+        if self.posterior in BASELINES:
+            return BASELINES[self.posterior]()
+        if self.posterior == "feature":
+            return FeatureSpace(self._schedule(FeaturePosterior), self.beta, self.gamma)
+        family = partial(
+            make_posterior,
+            self.posterior,
+            n_components=self.n_components,
+            n_flow_layers=self.n_flow_layers,
+        )
+        return LatentSpace(family, self._schedule(POSTERIORS[self.posterior][0]), self.beta)
+
+    def _method(self) -> InferenceMethod:
+        """Return the inference method, if the model has what it needs."""
+        method, model = self._named_method(), self.generative_model_
+        if method.needs_encoder and not all(hasattr(m, "encode") for m in model.members_):
+            raise ValueError(
+                f"posterior={self.posterior!r} needs the model's encoder, but this "
+                f"{type(model).__name__} has none. Pass encoder= to PretrainedDecoder, or choose "
+                "posterior='gaussian', 'mixture' or 'flow', which need the decoder alone."
+            )
+        return method
+
+    def _learn_method(self, table: EncodedTable) -> list[Any]:
+        """Train what the inference method needs besides each decoder; often nothing."""
+        method, model = self._method(), self.generative_model_
+        if type(method).learn is InferenceMethod.learn:
+            return [None] * len(model.members_)
+        x, observed = self._model_units(table.take(np.flatnonzero(table.observed.any(axis=1))))
+        return [
+            method.learn(decoder, x, observed, seed=derive_seed(self._seed, _PARTS["method"], k))
+            for k, decoder in enumerate(model.members_)
+        ]
+
+    def _schedule(self, family: type[PosteriorFamily]) -> Schedule:
+        schedule = self.schedule
+        if isinstance(schedule, str):
+            schedule = SCHEDULES[schedule]
+            if self.schedule == "default":
+                schedule = schedule.with_options(**family.schedule_options)
+        return schedule.with_options(
+            n_draws=self.n_mc_samples, max_iter=self.max_iter, tol=self.tol
+        )
+
+    def _pool(self) -> DecoderPool:
+        method, states = self._method(), self._method_states
+        if type(method).learn is not InferenceMethod.learn and None in states:
+            raise ValueError(
+                f"posterior={self.posterior!r} has to be trained, but was chosen after fit; "
+                "call fit again."
+            )
+        seed = derive_seed(self._seed, _PARTS["inference"])
+        # the fitted model stays on the CPU, where it is pickled and saved
+        decoders = self.generative_model_.members_
+        return DecoderPool(decoders, method, states, seed, self.batch_size)
+
+    def _pool_here(self) -> DecoderPool:
+        """Return the pool on the device of inference."""
+        return self._pool().on(resolve_device(self.device))
+
+    def _deadline(self) -> float | None:
+        return None if self.time_budget is None else time.monotonic() + self.time_budget
+
+    def _model_units(self, table: EncodedTable) -> tuple[Tensor, Tensor]:
+        """Return standardised values, zero where missing, and the observed mask."""
+        with np.errstate(over="ignore"):
+            values = self.generative_model_.standardise(np.where(table.observed, table.values, 0.0))
+        values = np.where(table.observed, self._tamed(values), 0.0)
+        return torch.from_numpy(values).to(torch.float32), torch.from_numpy(table.observed)
+
+    def _tensors(self, table: EncodedTable) -> tuple[Tensor, Tensor]:
+        """Return what `_model_units` does, on the device of inference."""
+        device = resolve_device(self.device)
+        x, observed = self._model_units(table)
+        return x.to(device), observed.to(device)
+
+    def _over_chunks(
+        self,
+        table: EncodedTable,
+        summary: Summary,
+        n_values: int = 1,
+        *,
+        units: bool = True,
+        whole: bool = True,
+        width: int | None = None,
+        row_offset: int = 0,
+    ) -> NDArray[np.float64]:
+        """Infer the incomplete rows chunk by chunk; return (n_values, N, D), NaN elsewhere.
+
+        ``summary`` turns the posteriors of some rows, and their positions, into
+        (n_values, rows, D) standardised values, or as many columns as ``width`` says; ``units``
+        turns those into original units, rounded where a column is ``whole``.
+        """
+        rows = table.incomplete_rows
+        out = np.full((n_values, len(table.values), width or table.values.shape[1]), np.nan)
+        if len(rows) == 0 or n_values == 0:
+            return out
+        for chunk, result in self._chunk_results(table, summary, row_offset=row_offset):
+            values = self._original_units(result.values, whole=whole) if units else result.values
+            out[:, rows[chunk]] = values
+        return out
+
+    def _chunk_results(
+        self, table: EncodedTable, summary: Any, *, row_offset: int
+    ) -> Iterator[tuple[slice, ChunkResult]]:
+        """Yield chunks of the incomplete rows and what ``summary`` makes of their posteriors."""
+        rows = table.incomplete_rows
+        self._warn_odd(table)
+        n_workers = effective_n_jobs(self.n_jobs)
+        task = ChunkTask(
+            self._pool(),
+            self.device,
+            summary,
+            self.importance_resampling,
+            None if self.time_budget is None else self.time_budget * n_workers / len(rows),
+            alone=n_workers == 1,
+        )
+        converged, k_hat = [], []
+        with self._progress(len(rows)) as progress:
+            for chunk, result in run_chunks(
+                task,
+                *self._model_units(table.take(rows)),
+                rows + row_offset,
+                n_jobs=self.n_jobs,
+                progress=progress.update,
+            ):
+                converged.append(result.converged)
+                k_hat.append(result.pareto_k)
+                yield chunk, result
+        self._warn_unconverged(np.concatenate(converged))
+        self._warn_unreliable(np.concatenate(k_hat))
+
+    def _point_summary(self) -> Summary:
+        return self._draw_summary(1) if self._takes_draw else _POINTS[self.strategy]
+
+    def _draw_summary(self, n: int) -> Summary:
+        return partial(_keyed_draws, n, derive_seed(self._seed, _PARTS["draws"]), self._in_turn)
+
+    def _progress(self, n_rows: int) -> tqdm:
+        n_decoders = len(self.generative_model_.members_)
+        return tqdm(
+            total=n_rows * n_decoders, desc="inference", unit="row", disable=not self.verbose
+        )
+
+    def _warn_unconverged(self, converged: NDArray[np.bool_]) -> None:
+        n_unconverged = int((~converged).sum())
+        if n_unconverged:
+            ran_out, increase = "steps", "max_iter, or tol"
+            if self.time_budget is not None:
+                ran_out, increase = f"{self.time_budget:g} s", "time_budget"
+            warnings.warn(
+                f"The posteriors of {n_unconverged} of {len(converged)} incomplete rows had not "
+                f"converged when the {ran_out} ran out. Increase {increase}.",
+                InferenceConvergenceWarning,
+                stacklevel=3,
+            )
+
+    def _warn_unreliable(self, k_hat: NDArray[np.float64]) -> None:
+        n_unreliable = int((k_hat > _UNRELIABLE_K).sum())
+        if n_unreliable:
+            warnings.warn(
+                f"The importance weights of {n_unreliable} of {len(k_hat)} incomplete rows are "
+                f"unreliable (Pareto k above {_UNRELIABLE_K}): their posteriors miss part of what "
+                "the decoder finds likely. posterior='mixture' or 'flow', or a larger max_iter, "
+                "may help.",
+                UnreliablePosteriorWarning,
+                stacklevel=3,
+            )
+
+
+# What becomes of posteriors; functions of the module, so that they reach other processes.
+
+
+def _mean(pooled: PooledPosterior, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    return pooled.mean()[None]
+
+
+def _median(pooled: PooledPosterior, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.median(pooled.shared_draws(N_SUMMARY_DRAWS), axis=0)[None]
+
+
+def _mode(pooled: PooledPosterior, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    return half_sample_mode(pooled.shared_draws(N_SUMMARY_DRAWS))[None]
+
+
+def _keep(pooled: PooledPosterior, positions: NDArray[np.int64]) -> PooledPosterior:
+    return pooled
+
+
+def _quantiles(
+    levels: list[float], pooled: PooledPosterior, positions: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    return np.quantile(pooled.shared_draws(N_SUMMARY_DRAWS), levels, axis=0)
+
+
+def _keyed_draws(
+    n: int, seed: int, in_turn: bool, pooled: PooledPosterior, positions: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    return pooled.keyed_draws(n, positions, seed, in_turn=in_turn)
+
+
+def _log_density(
+    truth: Tensor, pooled: PooledPosterior, positions: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    rows = truth[torch.from_numpy(positions)]
+    return pooled.log_predictive(rows.to(pooled.members[0].bound.device))[None]
+
+
+_POINTS: dict[str, Summary] = {"mean": _mean, "median": _median, "mode": _mode}
+
+
+def checked_count(name: str, value: Any) -> int:
+    """Return a whole number of at least 0."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{name} must be a whole number of at least 0, got {value!r}.")
+    return int(value)
+
+
+def checked_alpha(alpha: Any) -> Any:
+    """Return a number between 0 and 1."""
+    if not isinstance(alpha, int | float | np.number) or not 0.0 < alpha < 1.0:
+        raise ValueError(f"alpha must be a number between 0 and 1, got {alpha!r}.")
+    return alpha
+
+
+def hide_some(observed: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
+    """Hide observed cells at random, but at least one and not all in rows with two or more."""
+    u = np.random.default_rng(seed).random(observed.shape)
+    u[~observed] = np.inf
+    order = u.argsort(axis=1).argsort(axis=1)
+    count = observed.sum(axis=1, keepdims=True)
+    n_hidden = np.where(count > 1, np.maximum(np.round(_HIDDEN_SHARE * count), 1), 0)
+    return observed & (order < n_hidden)
