@@ -1,7 +1,7 @@
 """TabularVAE: a variational autoencoder for numeric tables, trained with imputation in mind."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -22,6 +22,7 @@ from ..exceptions import ModelFormatError
 from ._checkpoint import load_strictly, read_folder, write_folder
 from ._layers import ACTIVATIONS
 from ._likelihoods import LIKELIHOODS, ColumnLikelihoods
+from ._linear_start import start_linear
 from ._network import TabularNetwork
 from ._training import AverageWeights, HiddenCells, KeepBest, TableData, VAENet
 
@@ -74,8 +75,9 @@ class TabularVAE(BaseEstimator):
         so that the decoders differ as much as the rows leave open. Of the candidates for the
         likelihood only the best then stays.
     input_noise : float, default=0.2
-        Standard deviation of the noise added to the encoder's input in training, in standard
-        deviations of the columns.
+        Standard deviation of the noise added to the input of the encoder's hidden layers in
+        training, in standard deviations of the columns. Its linear path sees the values as they
+        are, since noise there would weaken every relation that the decoder learns.
     mask_rate : float, default=0.0
         In training each row hides a share of its observed cells from the encoder that is uniform
         on [0, mask_rate].
@@ -99,6 +101,12 @@ class TabularVAE(BaseEstimator):
         Decoupled weight decay of the optimiser.
     average_decay : float, default=0.99
         Share of the averaged weights that stays at each step.
+    linear_start : bool or "auto", default="auto"
+        Start training from a factor analyser, fitted to the observed cells by expectation and
+        maximisation: linear relations, which incomplete rows hide from an encoder, need then not
+        be learned by gradient steps. The start's own score on hidden validation cells counts like
+        that of an epoch. "auto" trains one more decoder from random weights and goes on with
+        those if it is more than 3% better.
     device : str, default="auto"
         Where to train: "auto" takes a GPU when there is one.
     random_state : int, RandomState instance or None, default=None
@@ -183,6 +191,7 @@ class TabularVAE(BaseEstimator):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "average_decay": [Interval(Real, 0, 1, closed="left")],
+        "linear_start": ["boolean", StrOptions({"auto"})],
         "device": [str],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -210,6 +219,7 @@ class TabularVAE(BaseEstimator):
         validation_fraction: float = 0.15,
         weight_decay: float = 0.0,
         average_decay: float = 0.99,
+        linear_start: bool | str = "auto",
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -233,6 +243,7 @@ class TabularVAE(BaseEstimator):
         self.validation_fraction = validation_fraction
         self.weight_decay = weight_decay
         self.average_decay = average_decay
+        self.linear_start = linear_start
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
@@ -274,11 +285,11 @@ class TabularVAE(BaseEstimator):
         self.n_levels_ = self._checked_levels(X)
         self._learn_standardisation(X, weight)
         runs = _Trainer(self, self.standardise(X), weight, seed_from(self.random_state)).run_all()
-        self.members_ = [run.network_.cpu() for run in runs]
+        self.members_ = [run.network.cpu() for run in runs]
         self.families_ = [member.likelihood.families for member in self.members_]
         self.likelihood_options_ = [member.likelihood.options for member in self.members_]
         self.atoms_ = self._find_atoms(X)
-        self.history_ = [run.history_ for run in runs]
+        self.history_ = [run.history for run in runs]
         self.n_iter_ = max(len(history) for history in self.history_)
         self._warn_if_unsettled(runs)
         return self
@@ -480,7 +491,8 @@ class TabularVAE(BaseEstimator):
             )
             given = self.histogram_smoothing
             smoothings = ([given] if given is not None else _SMOOTHINGS) if smooth else [0.0]
-            candidates += [_Candidate(families, smoothing) for smoothing in smoothings]
+            linear = self.linear_start is not False
+            candidates += [_Candidate(families, smoothing, linear) for smoothing in smoothings]
         return candidates
 
     def _split(self, n_rows: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -509,7 +521,7 @@ class TabularVAE(BaseEstimator):
         )
 
     def _warn_if_unsettled(self, runs: list["_Run"]) -> None:
-        n_unsettled = sum(not run.settled_ for run in runs)
+        n_unsettled = sum(not run.settled for run in runs)
         if n_unsettled:
             warnings.warn(
                 f"{n_unsettled} of {len(runs)} decoder(s) still improved on hidden validation "
@@ -529,17 +541,22 @@ def _family_of_few_values(n_values: int, auto: bool) -> str | None:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """One choice of observation models."""
+    """One choice of observation models and start."""
 
     families: list[str]
     smoothing: float
+    linear: bool
 
 
+@dataclass(frozen=True)
 class _Run:
     """What one training leaves: the network kept, its validation score and history."""
 
-    def __init__(self, network: TabularNetwork, score: float, settled: bool, history: Any) -> None:
-        self.network_, self.score_, self.settled_, self.history_ = network, score, settled, history
+    candidate: _Candidate
+    network: TabularNetwork
+    score: float
+    settled: bool
+    history: list[dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -571,18 +588,24 @@ class _Trainer:
     def run_all(self) -> list[_Run]:
         """Train one decoder with each candidate, then more with the best one."""
         candidates, n_decoders = self.model._candidates(self.values), self.model.n_decoders
-        with self._progress(max(n_decoders, len(candidates))) as progress:
-            pilots = [self.run(i, candidate, progress) for i, candidate in enumerate(candidates)]
-            order = sorted(range(len(pilots)), key=lambda i: pilots[i].score_)
-            best = pilots[order[0]]
+        open_start = self.model.linear_start == "auto"
+        with self._progress(max(n_decoders, len(candidates) + open_start)) as progress:
+            runs = [self.run(i, candidate, progress) for i, candidate in enumerate(candidates)]
+            best = min(runs, key=lambda run: run.score)
+            if open_start:
+                rival = self.run(len(runs), replace(best.candidate, linear=False), progress)
+                runs.append(rival)
+                # a start that knows linear relations is left for a clear gain only
+                best = rival if _CLOSE * rival.score < best.score else best
             kept = [best]
             if not self.model.bootstrap:  # of several on the same bootstrap sample one is enough
-                limit = _CLOSE * best.score_
-                kept += [pilots[i] for i in order[1:n_decoders] if pilots[i].score_ < limit]
+                limit = _CLOSE * best.score
+                others = sorted((r for r in runs if r is not best), key=lambda run: run.score)
+                kept += [run for run in others[: n_decoders - 1] if run.score < limit]
             for i in range(n_decoders - len(kept)):
                 if self.model.bootstrap:
                     self.rows = self._rows(1 + i)
-                kept.append(self.run(len(pilots) + i, candidates[order[0]], progress))
+                kept.append(self.run(len(runs) + i, best.candidate, progress))
         return kept
 
     def run(self, index: int, candidate: _Candidate, progress: tqdm) -> _Run:
@@ -611,8 +634,22 @@ class _Trainer:
             device=self.device,
             verbose=0,
         )
+        if candidate.linear:
+            start_linear(
+                network,
+                rows.data.x,
+                rows.data.observed,
+                rows.data.weight,
+                np.random.default_rng(seed),
+            )
         net.fit(rows.data, None)
-        return _Run(best.network_, best.best_score_, best.settled_, _plain_history(net.history))
+        return _Run(
+            candidate,
+            best.network_,
+            best.best_score_,
+            best.settled_,
+            _plain_history(net.history),
+        )
 
     def _rows(self, index: int) -> "_Rows":
         """Split the rows, or draw the bootstrap sample of this index."""

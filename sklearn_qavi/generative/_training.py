@@ -287,6 +287,7 @@ class KeepBest(Callback):
 
     def on_train_begin(self, net: VAENet, **kwargs: Any) -> None:
         self.best_score_, self.best_epoch_, self.settled_ = np.inf, 0, False
+        self._look(0)  # a good start may be the best there is
 
     def on_epoch_end(self, net: VAENet, **kwargs: Any) -> None:
         epoch = len(net.history)
@@ -296,15 +297,18 @@ class KeepBest(Callback):
                 f"The training loss became {loss} in epoch {epoch}. Lower learning_rate (now "
                 f"{net.lr}), or check the columns for values so extreme that they overflow."
             )
-        totals = crps_of_hidden_cells(self.average.network_, self.cells)
-        score = float(totals[0].sum() / totals[1].sum())
-        net.history.record("valid_crps", score)
+        net.history.record("valid_crps", self._look(epoch))
         if self.on_epoch is not None:
             self.on_epoch()
-        if score < self.best_score_:
-            self.best_score_, self.best_epoch_ = score, epoch
-            self.by_column_ = totals
-            self.network_ = copy.deepcopy(self.average.network_)
-        elif epoch - self.best_epoch_ >= self.patience:
+        if epoch - self.best_epoch_ >= self.patience:
             self.settled_ = True
             raise KeyboardInterrupt  # how skorch's own EarlyStopping ends a fit
+
+    def _look(self, epoch: int) -> float:
+        """Score the averaged weights, and keep them if they are the best so far."""
+        totals = crps_of_hidden_cells(self.average.network_, self.cells)
+        score = float(totals[0].sum() / totals[1].sum())
+        if score < self.best_score_:
+            self.best_score_, self.best_epoch_ = score, epoch
+            self.network_ = copy.deepcopy(self.average.network_)
+        return score
