@@ -1,7 +1,13 @@
 """Multiple imputation by query-adaptive variational inference, for scikit-learn."""
 
 from ._imputer import QAVIImputer
+from ._multiple_imputation import MultipleImputationClassifier, MultipleImputationRegressor
 
 __version__ = "0.1.0"
 
-__all__ = ["QAVIImputer", "__version__"]
+__all__ = [
+    "MultipleImputationClassifier",
+    "MultipleImputationRegressor",
+    "QAVIImputer",
+    "__version__",
+]
