@@ -197,6 +197,8 @@ class TabularVAE(BaseEstimator):
         "verbose": ["verbose"],
     }
 
+    _net_class: ClassVar[type[VAENet]] = VAENet  # how it learns
+
     def __init__(
         self,
         *,
@@ -618,7 +620,7 @@ class _Trainer:
         network = model._network(likelihood, torch_generator(seed))
         average = AverageWeights(model.average_decay)
         best = KeepBest(rows.cells, average, model.patience, lambda: progress.update())
-        net = VAENet(
+        net = model._net_class(
             network,
             input_noise=model.input_noise,
             mask_rate=model.mask_rate,
