@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
@@ -629,13 +629,15 @@ class QAVIImputer(BaseImputer):
             )
         return out
 
-    def infer(self, X: Any = None) -> PooledPosterior:
+    def infer(self, X: Any = None, *, trace: bool = False) -> PooledPosterior:
         """Return the fitted posteriors of all rows and how the inference went.
 
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features), default=None
             Table with missing cells, in original units; None takes the table of `fit`.
+        trace : bool, default=False
+            Keep the bound after each step in ``trace`` of the members; nothing else changes.
 
         Returns
         -------
@@ -643,11 +645,19 @@ class QAVIImputer(BaseImputer):
             Per row ``bound`` (nats, on standardised columns), ``n_iter``, ``n_evaluations``,
             ``converged``, and from 1,024 importance weights ``pareto_k`` and
             ``effective_sample_size``; per decoder, in ``members``, the posteriors.
+
+        Raises
+        ------
+        ValueError
+            If a trace is asked for but the inference method climbs no bound.
         """
         check_is_fitted(self)
         table = self.encoder_.encode(self._table_or_fitted(X)[0])
+        pool = self._pool_here()
+        if trace:
+            pool = replace(pool, method=pool.method.with_trace())
         with self._progress(len(table.values)) as progress:
-            pooled = self._pool_here().infer(
+            pooled = pool.infer(
                 *self._tensors(table),
                 progress.update,
                 weigh=True,
