@@ -2,8 +2,8 @@
 How the posterior of a row is found
 ===================================
 
-Each incomplete row has a posterior of its own, which climbs a bound on the log probability of what was
-observed in the row. ``infer(X, trace=True)`` keeps that bound after each step.
+Each incomplete row has a posterior of its own, which climbs a bound on the log probability of what
+was observed in the row. ``infer(X, trace=True)`` keeps that bound after each step.
 """
 
 # %%
@@ -45,7 +45,7 @@ BoundTraceDisplay.from_estimator(gaussian, X_missing, rows=rows)
 # A mixture of five Gaussians climbs by smaller steps, and stops row by row. With too small a
 # ``max_iter`` rows end while they still rise; crosses mark them, and a warning counts them.
 
-mixture = QAVIImputer(generative_model=model, posterior="mixture", max_iter=72, random_state=0)
+mixture = QAVIImputer(generative_model=model, posterior="mixture", max_iter=120, random_state=0)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", InferenceConvergenceWarning)
     BoundTraceDisplay.from_estimator(mixture.fit(X), X_missing, rows=rows)

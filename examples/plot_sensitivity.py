@@ -2,10 +2,10 @@
 What if cells are not missing at random?
 ========================================
 
-Imputation takes a hidden value to be distributed as in rows that look alike. If people drop out of a
-study *because* they fare better or worse, that is wrong, and nothing in the table shows it. What can
-be shown is how wrong it would have to be for the conclusion to change: shift the imputed values by
-``delta``, repeat the analysis, and look for the shift at which the conclusion tips.
+Imputation takes a hidden value to be distributed as in rows that look alike. If people drop out of
+a study *because* they fare better or worse, that is wrong, and nothing in the table shows it. What
+can be shown is how wrong it would have to be for the conclusion to change: shift the imputed values
+by ``delta``, repeat the analysis, and look for the shift at which the conclusion tips.
 """
 
 # %%

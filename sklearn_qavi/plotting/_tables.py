@@ -338,7 +338,8 @@ def _levels_of(estimator: Any, n: int) -> list[tuple[Any, ...] | None]:
 def _read(name: str, series: Any, marker: Any, levels: tuple[Any, ...] | None) -> Column:
     missing = series.isna().to_numpy(dtype=bool)
     if not _is_nan(marker):
-        missing |= np.array([_is_marker(value, marker) for value in series], dtype=bool)
+        marked = [_is_marker(value, marker) for value in series]
+        missing = missing | np.array(marked, dtype=bool)
     shown = series[~missing]
     if len(shown) == 0:
         return Column(name, "empty", np.full(len(series), np.nan))
