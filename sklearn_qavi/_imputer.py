@@ -801,7 +801,7 @@ class QAVIImputer(BaseImputer):
 
     def _check_input(self, X: Any, *, in_fit: bool) -> NDArray[Any] | Frame:
         check_unique_names(X)
-        frame = as_frame(X)
+        frame = as_frame(X, always=not in_fit and not self.encoder_.gives_numbers)
         if frame is not None:
             validate_data(self, X, reset=in_fit, skip_check_array=True)
             if len(frame) == 0:

@@ -10,6 +10,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_qavi import QAVIImputer
+from sklearn_qavi.generative import TabularVAE
 from sklearn_qavi.plotting import DistributionDisplay
 
 
@@ -144,6 +146,22 @@ def test_an_imputer_without_draws_is_shown_with_its_values():
         pytest.raises(ValueError, match="'x1' is not part of the completed tables"),
     ):
         DistributionDisplay.from_estimator(imputer, X, columns=["x1"])
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_an_imputer_says_which_numbers_are_levels():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.normal(size=60), rng.integers(0, 3, size=60)])
+    X[:20, 1] = np.nan
+    model = TabularVAE(n_decoders=1, latent_dim=2, max_epochs=1, likelihood="student_t")
+    imputer = QAVIImputer(
+        generative_model=model, categorical_features=[1], training_rows="all", random_state=0
+    ).fit(X)
+    display = DistributionDisplay.from_estimator(imputer, X, n_draws=5)
+    assert [label.get_text() for label in display.ax_.get_xticklabels()] == ["0.0", "1.0", "2.0"]
+    drawn = imputer.sample(X, n=5)[:, :20, 1]
+    shares = [bar.get_height() for bar in display.ax_.containers[1]]
+    np.testing.assert_allclose(shares, [(drawn == k).mean() for k in range(3)])
 
 
 def test_an_empty_column_shows_what_was_imputed():
