@@ -40,7 +40,7 @@ FULLY_DOCUMENTED = {
     "MultipleImputationRegressor",
     "TabularVAE",
     "DrawsDisplay",
-}
+} | {f"{name}Display" for name in ("BoundTrace", "Cell", "Coverage", "Distribution", "Missingness")}
 
 
 def public_modules() -> list[ModuleType]:

@@ -45,6 +45,7 @@ def fit_posterior(
     progress: Progress | None = None,
     objective: Objective = elbo,
     deadline: float | None = None,
+    trace: bool = False,
 ) -> InferenceResult:
     """Fit one posterior a row by ascent on the bound of its observed features.
 
@@ -71,6 +72,8 @@ def fit_posterior(
         Reading of `time.monotonic` by which to be done. Steps are then rationed so that every row
         gets its share; rows that would have taken more are not converged, and results depend on
         the machine's speed.
+    trace : bool, default=False
+        Keep the bound after each step in the result's ``trace``. Nothing else changes, to the bit.
 
     Returns
     -------
@@ -99,7 +102,16 @@ def fit_posterior(
     while True:
         try:
             return _fit(
-                target, family, schedule, beta, seed, batch_size, progress, objective, deadline
+                target,
+                family,
+                schedule,
+                beta,
+                seed,
+                batch_size,
+                progress,
+                objective,
+                deadline,
+                trace,
             )
         except torch.OutOfMemoryError:
             if batch_size <= _SLOT_MULTIPLE:
@@ -123,6 +135,7 @@ def _fit(
     progress: Progress | None,
     objective: Objective,
     deadline: float | None,
+    trace: bool,
 ) -> InferenceResult:
     like = torch.empty(0, dtype=target.dtype, device=target.device)
     warm = None
@@ -141,6 +154,9 @@ def _fit(
         )
     codes = _start_codes(target, schedule, seed).to(like)
     loop = _Loop(target, family, optimizer, codes, batch_size, deadline, warm)
+    if trace:
+        n_runs = -(-schedule.max_iter // optimizer.steps_per_run)
+        loop.out_trace = codes.new_full((target.n_rows, n_runs), torch.nan)
     loop.run(progress)
     return loop.result()
 
@@ -200,6 +216,7 @@ class _Loop:
         self.out_steps = torch.zeros(n, dtype=torch.long, device=device)
         self.out_converged = torch.zeros(n, dtype=torch.bool, device=device)
         self.out_covariance: Tensor | None = None
+        self.out_trace: Tensor | None = None
         self.rows = torch.zeros(n_slots, dtype=torch.long, device=device)
         self.live = torch.zeros(n_slots, dtype=torch.bool, device=device)
         self.next_row = self.started_until = 0
@@ -224,6 +241,7 @@ class _Loop:
         """Take steps with every slot, store the rows that are done, refill; return how many."""
         self.optimizer.run(self.block, self.state)
         self._check_finite()
+        self._record()
         n_live = int(self.live.sum())
         self.clock.tick(self.optimizer.steps_per_run * n_live)
         if self.clock.is_late:
@@ -247,6 +265,7 @@ class _Loop:
             self.out_steps,
             evaluations,
             self.out_converged,
+            trace=None if self.out_trace is None else _without_empty_end(self.out_trace),
         )
 
     def as_start(self, rows: Tensor, start: Start) -> Start:
@@ -324,6 +343,14 @@ class _Loop:
                 "lower the learning rate of the schedule."
             )
 
+    def _record(self) -> None:
+        """Note the bound that each row in work has come to, if a trace is kept."""
+        if self.out_trace is None:
+            return
+        _, bound = self.optimizer.answer(self.state)
+        run = self.state["step"] // self.optimizer.steps_per_run - 1
+        self.out_trace[self.rows[self.live], run[self.live]] = bound[self.live]
+
     def _store(self, done: Tensor) -> None:
         rows = self.rows[done]
         parameters, bound = self.optimizer.answer(self.state)
@@ -335,6 +362,12 @@ class _Loop:
             covariance = self.optimizer.covariance(self.state)
             assert covariance is not None
             self.out_covariance[rows] = covariance[done]
+
+
+def _without_empty_end(trace: Tensor) -> Tensor:
+    """Return a trace (N, T) without the last columns that no row reached."""
+    reached = (~trace.isnan()).any(0).nonzero()
+    return trace[:, : int(reached.max()) + 1 if len(reached) else 0]
 
 
 class _Clock:

@@ -66,6 +66,19 @@ class InferenceMethod(ABC):
         """
         return None
 
+    def with_trace(self) -> "InferenceMethod":
+        """Return this method with the bound kept after each step, see `InferenceResult`.
+
+        Raises
+        ------
+        ValueError
+            If the method climbs no bound step by step.
+        """
+        raise ValueError(
+            f"{type(self).__name__} climbs no bound row by row, so there is no trace to keep. "
+            "posterior='gaussian', 'mixture', 'flow' and 'feature' do."
+        )
+
     @abstractmethod
     def infer(
         self,
@@ -119,6 +132,8 @@ class LatentSpace(InferenceMethod):
         Steps, draws and learning rates.
     beta : float
         Weight of the divergence from the prior.
+    trace : bool
+        Keep the bound after each step.
 
     References
     ----------
@@ -128,6 +143,11 @@ class LatentSpace(InferenceMethod):
     family: Callable[[int], PosteriorFamily]
     schedule: Schedule
     beta: float = 1.0
+    trace: bool = False
+
+    def with_trace(self) -> "LatentSpace":
+        """Return this method with the bound kept after each step."""
+        return replace(self, trace=True)
 
     def infer(
         self,
@@ -152,6 +172,7 @@ class LatentSpace(InferenceMethod):
             batch_size=batch_size,
             progress=progress,
             deadline=deadline,
+            trace=self.trace,
         )
 
 
@@ -167,6 +188,8 @@ class FeatureSpace(InferenceMethod):
         Weight of the divergence of the encoder's posterior from the prior.
     gamma : float
         Weight of the entropy of the features' posterior.
+    trace : bool
+        Keep the bound after each step.
 
     References
     ----------
@@ -176,7 +199,12 @@ class FeatureSpace(InferenceMethod):
     schedule: Schedule
     beta: float = 1.0
     gamma: float = 1.0
+    trace: bool = False
     needs_encoder: ClassVar[bool] = True
+
+    def with_trace(self) -> "FeatureSpace":
+        """Return this method with the bound kept after each step."""
+        return replace(self, trace=True)
 
     def infer(
         self,
@@ -205,6 +233,7 @@ class FeatureSpace(InferenceMethod):
             progress=progress,
             deadline=deadline,
             objective=partial(feature_bound, gamma=self.gamma),
+            trace=self.trace,
         )
         return replace(result, codes=self._codes(decoder, result.posterior, x, observed))
 
