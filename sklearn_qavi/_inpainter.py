@@ -1,7 +1,6 @@
 """QAVIInpainter: images in and out. What it shares with other estimators is in `_base`."""
 
 from collections.abc import Iterator
-from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -19,7 +18,7 @@ from ._caching import fit_cached
 from ._random import seed_from
 from ._sklearn_compat import (
     HasMethods,
-    Interval,
+    MissingValues,
     StrOptions,
     check_feature_names,
     check_feature_names_in,
@@ -215,7 +214,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         "image_shape": [None, tuple, list, np.ndarray],
         "data_format": [StrOptions({"channels_first", "channels_last"})],
         "start": [StrOptions({"best", "prior", "encoder"})],
-        "missing_values": [Interval(Real, None, None, closed="both"), "nan"],
+        "missing_values": [MissingValues(numeric_only=True)],
     }
 
     def __init__(

@@ -155,6 +155,7 @@ def _plain_images(imputer: Any) -> dict[str, Any]:
 
 def _restore_images(imputer: Any, config: dict[str, Any]) -> None:
     imputer.encoder_ = ImageEncoder(**_value(config["image"]))
+    imputer.image_shape_ = imputer.encoder_.shape
 
 
 def _plain_table(imputer: Any) -> dict[str, Any]:

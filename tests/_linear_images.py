@@ -16,8 +16,8 @@ def smooth_model(shape: Shape = (1, 4, 5), latent_dim: int = 2, seed: int = 0) -
     """Return a model of images that are nearly always between 0 and 1, with orthogonal weights."""
     rng = np.random.default_rng(seed)
     n_cells = int(np.prod(shape))
-    basis, _ = np.linalg.qr(rng.normal(size=(n_cells, latent_dim)))
-    weight = basis * 0.1 * np.sqrt(n_cells / np.arange(1, latent_dim + 1))
+    k = np.arange(1, latent_dim + 1)
+    weight = 0.14 * np.cos(np.pi * (np.arange(n_cells)[:, None] + 0.5) * k / n_cells) / np.sqrt(k)
     return LinearGaussian(weight, rng.uniform(0.45, 0.55, n_cells), np.full(n_cells, 0.03))
 
 

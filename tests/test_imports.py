@@ -20,6 +20,7 @@ ROOT = Path(sklearn_qavi.__file__).parent
 # Stage -> the stages it may import. A stage is the first name below the package.
 STAGES = {
     "partitions": {"_imputer"},
+    "_inpainter": {"_base", "_caching", "preprocessing", "generative", "sampling", "inference"},
     "_imputer": {
         "_base",
         "_caching",
@@ -98,7 +99,7 @@ def stage_of(name: str) -> str:
 
 def allowed_stages(stage: str) -> set[str]:
     if stage in LEAVES:
-        return {"exceptions"}
+        return {stage, "exceptions"}
     if stage in SHARED:
         return SHARED
     return {stage} | STAGES[stage] | SHARED

@@ -1,6 +1,7 @@
 """QAVIInpainter: exact posteriors of linear images, every layout and type, and bad input."""
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.decomposition import PCA
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import (
@@ -23,7 +24,8 @@ from sklearn.utils.estimator_checks import (
 )
 
 from _linear_images import LinearImages, LinearImageVAE, smooth_model
-from sklearn_qavi import QAVIInpainter
+from sklearn_qavi import QAVIInpainter, _persistence
+from sklearn_qavi.baselines import PosteriorMatching
 from sklearn_qavi.exceptions import (
     InferenceConvergenceWarning,
     InferenceDivergedError,
@@ -115,7 +117,9 @@ class TestExact:
         evidence = [model.log_prob_observed(x, ~m) for x, m in zip(rows, masks, strict=True)]
         np.testing.assert_allclose(pooled.bound, evidence, atol=0.3)
         scores = fitted.score_missing(X, hidden, n_draws=2000)
-        joint = [model.log_prob_observed(x, np.ones_like(m)) for x, m in zip(rows, masks, strict=True)]
+        joint = [
+            model.log_prob_observed(x, np.ones_like(m)) for x, m in zip(rows, masks, strict=True)
+        ]
         exact = np.array(joint) - np.array(evidence)
         np.testing.assert_allclose(scores["conditional"], exact, atol=0.1)
         np.testing.assert_allclose(scores["predictive"], exact, atol=0.6)
@@ -181,7 +185,11 @@ class TestKinds:
             np.testing.assert_array_equal(fitted.transform(X, mask), expected)
         last = inpainter(COLOUR, data_format="channels_last")
         turned = X.transpose(0, 2, 3, 1)
-        for mask in (one, np.tile(one[..., None], (6, 1, 1, 1)), np.tile(one[..., None], (6, 1, 1, 3))):
+        for mask in (
+            one,
+            np.tile(one[..., None], (6, 1, 1, 1)),
+            np.tile(one[..., None], (6, 1, 1, 3)),
+        ):
             again = last.transform(turned, mask).transpose(0, 3, 1, 2)
             np.testing.assert_array_equal(again, expected)
 
@@ -220,9 +228,8 @@ class TestInvariance:
     def test_neighbours_order_and_batches_do_not_matter(self, posterior: str) -> None:
         X = np.where(holes((70, *SHAPE)), np.nan, images(n=70))
         options = {"posterior": posterior, "n_components": 2, "max_iter": 24}
-        fitted = inpainter(**options) if posterior != "pseudo_gibbs" else inpainter(posterior=posterior)
-        with np.errstate(all="ignore"):
-            whole = _quietly(fitted, X)
+        fitted = inpainter(**options)
+        whole = _quietly(fitted, X)
         order = np.random.default_rng(0).permutation(70)
         np.testing.assert_array_equal(_quietly(fitted, X[order]), whole[order])
         np.testing.assert_array_equal(_quietly(fitted, X[7:9]), whole[7:9])
@@ -248,14 +255,13 @@ class TestInvariance:
 
 
 def _quietly(fitted: QAVIInpainter, X: np.ndarray) -> np.ndarray:
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InferenceConvergenceWarning)
         return fitted.transform(X)
 
 
 class TestStarts:
+    @pytest.mark.filterwarnings("ignore::sklearn_qavi.exceptions.UnreliablePosteriorWarning")
     def test_an_encoder_that_knows_saves_steps(self) -> None:
         # codes far out, which prior codes do not reach
         model = smooth_model()
@@ -274,16 +280,19 @@ class TestStarts:
         exact = smooth_model()
         model = LinearImages(exact, SHAPE)
         bad = LinearImages(exact, SHAPE)
-        bad.members_[0].encoder.bias -= 5.0
+        bad.members_[0].encoder.gain *= -3.0
         X = np.where(holes((4, *SHAPE)), np.nan, images(n=4))
         best = QAVIInpainter(generative_model=bad, random_state=0).fit()
         prior = QAVIInpainter(generative_model=model, start="prior", random_state=0).fit()
         np.testing.assert_array_equal(best.transform(X), prior.transform(X))
 
+    @pytest.mark.filterwarnings("ignore::sklearn_qavi.exceptions.UnreliablePosteriorWarning")
     def test_what_the_start_costs_is_counted(self) -> None:
         X = np.where(holes((2, *SHAPE)), np.nan, images(n=2))
         with pytest.warns(InferenceConvergenceWarning):
-            counts = [inpainter(start=s, max_iter=1).infer(X).n_evaluations for s in ("prior", "best")]
+            counts = [
+                inpainter(start=s, max_iter=1).infer(X).n_evaluations for s in ("prior", "best")
+            ]
         np.testing.assert_array_equal(counts[1] - counts[0], [19, 19])
 
     def test_without_an_encoder_best_is_prior(self) -> None:
@@ -295,9 +304,9 @@ class TestStarts:
         ]
         np.testing.assert_array_equal(*fits)
         with pytest.raises(ValueError, match=r"start='encoder' needs the model's encoder"):
-            QAVIInpainter(generative_model=model, start="encoder").fit()
+            QAVIInpainter(generative_model=model, start="encoder", random_state=0).fit()
         with pytest.raises(ValueError, match=r"encoder= to PretrainedImageDecoder"):
-            QAVIInpainter(generative_model=model, posterior="feature").fit()
+            QAVIInpainter(generative_model=model, posterior="feature", random_state=0).fit()
 
 
 class TestTraining:
@@ -332,13 +341,16 @@ class TestTraining:
         X = images(n=50)
         more = np.concatenate([X, np.full((10, *SHAPE), np.nan)])
         one, other = (
-            QAVIInpainter(generative_model=LinearImageVAE(), random_state=0).fit(x) for x in (X, more)
+            QAVIInpainter(generative_model=LinearImageVAE(), random_state=0).fit(x)
+            for x in (X, more)
         )
         np.testing.assert_array_equal(
             one.generative_model_.exact_.bias, other.generative_model_.exact_.bias
         )
         with pytest.raises(ValueError, match="Every pixel of every image is missing"):
-            QAVIInpainter(generative_model=LinearImageVAE()).fit(np.full((3, 4, 4), np.nan))
+            QAVIInpainter(generative_model=LinearImageVAE(), random_state=0).fit(
+                np.full((3, 4, 4), np.nan)
+            )
 
     def test_a_search_over_inference_trains_once_a_fold(self, tmp_path, monkeypatch) -> None:
         trained = []
@@ -372,15 +384,21 @@ class TestTraining:
         assert clone(fitted).generative_model is model
         refitted = clone(fitted).fit(images())
         assert refitted.generative_model_ is model
-        assert all(torch.equal(a, b) for a, b in zip(weights, model.members_[0].buffers(), strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(weights, model.members_[0].buffers(), strict=True)
+        )
 
     def test_what_a_posterior_learns_comes_from_fit(self) -> None:
         model = LinearImages(smooth_model(), SHAPE)
         X = np.where(holes((4, *SHAPE)), np.nan, images(n=4))
-        learning = QAVIInpainter(generative_model=model, posterior="posterior_matching", random_state=0)
+        learning = QAVIInpainter(
+            generative_model=model, posterior=PosteriorMatching(max_epochs=2), random_state=0
+        )
         with pytest.raises(ValueError, match=r"has to be trained: pass X to fit"):
             learning.fit()
-        assert np.isfinite(learning.fit(images(n=60)).transform(X)).all()
+        with pytest.warns(ConvergenceWarning):
+            learning.fit(images(n=60))
+        assert np.isfinite(learning.transform(X)).all()
 
 
 class TestContract:
@@ -442,16 +460,8 @@ class TestContract:
 
     @pytest.mark.parametrize("kind", ["trained", "handed in"])
     def test_a_loaded_inpainter_gives_the_same_bits(self, kind, tmp_path, monkeypatch) -> None:
-        monkeypatch.setitem(
-            __import__("sklearn_qavi._persistence")._persistence._MODELS,
-            "LinearImageVAE",
-            LinearImageVAE,
-        )
-        monkeypatch.setitem(
-            __import__("sklearn_qavi._persistence")._persistence._ESTIMATORS,
-            "LinearImageVAE",
-            LinearImageVAE,
-        )
+        for table in (_persistence._MODELS, _persistence._ESTIMATORS):
+            monkeypatch.setitem(table, "LinearImageVAE", LinearImageVAE)
         model = LinearImageVAE(random_state=0)
         if kind == "handed in":
             model.fit(images(n=60).astype(np.float32))
@@ -465,25 +475,15 @@ class TestContract:
         np.testing.assert_array_equal(loaded.sample(X, n=3), fitted.sample(X, n=3))
         assert loaded.image_shape_ == SHAPE
         assert loaded.n_features_in_ == 20
-        monkeypatch.setattr(LinearImageVAE, "image_shape_", (1, 5, 4), raising=False)
-        monkeypatch.setattr(
-            LinearImageVAE, "load", classmethod(lambda cls, folder: _of_other_shape(folder))
-        )
+        model = loaded.generative_model_
+        model.image_shape_ = (1, 5, 4)
+        monkeypatch.setattr(LinearImageVAE, "load", lambda folder: model)
         with pytest.raises(ModelFormatError, match="not those of the model beside it"):
             QAVIInpainter.load(tmp_path / "saved")
 
     def test_a_foreign_decoder_is_not_saved(self, tmp_path: Path) -> None:
         with pytest.raises(ModelFormatError, match="LinearImages cannot be saved without pickle"):
             inpainter().save(tmp_path)
-
-
-_load = LinearImageVAE.load.__func__
-
-
-def _of_other_shape(folder: Path) -> LinearImageVAE:
-    model = _load(LinearImageVAE, folder)
-    model.image_shape_ = (1, 5, 4)
-    return model
 
 
 def _broken(how: str) -> Any:
@@ -570,17 +570,20 @@ class TestBadInput:
             QAVIInpainter(generative_model=LinearImageVAE(), random_state=0, **options).fit(X)
 
     def test_models_that_do_not_fit(self) -> None:
+        def fit(**options: Any) -> QAVIInpainter:
+            return QAVIInpainter(random_state=0, **options).fit()
+
         model = LinearImages(smooth_model(), SHAPE)
         with pytest.raises(ValueError, match=r"the trained model is of images of 4 x 5 pixels"):
-            QAVIInpainter(generative_model=model, image_shape=(5, 4)).fit()
+            fit(generative_model=model, image_shape=(5, 4))
         with pytest.raises(ValueError, match=r"has its likelihood; pass likelihood=None"):
-            QAVIInpainter(generative_model=model, likelihood="gaussian").fit()
+            fit(generative_model=model, likelihood="gaussian")
         with pytest.raises(ValueError, match=r"needs its likelihood named"):
-            QAVIInpainter(generative_model=smooth_model().decoder(), image_shape=(4, 5)).fit()
+            fit(generative_model=smooth_model().decoder(), image_shape=(4, 5))
         del model.image_shape_
         with pytest.raises(ValueError, match=r"of 20 cells, but an image of shape \(1, 4, 4\)"):
-            QAVIInpainter(generative_model=model, image_shape=(4, 4)).fit()
-        assert QAVIInpainter(generative_model=model, image_shape=(4, 5)).fit().image_shape_ == SHAPE
+            fit(generative_model=model, image_shape=(4, 4))
+        assert fit(generative_model=model, image_shape=(4, 5)).image_shape_ == SHAPE
 
     @pytest.mark.parametrize(
         ("how", "message"),
@@ -591,7 +594,7 @@ class TestBadInput:
     )
     def test_decoders_that_do_not_do_what_they_say(self, how: str, message: str) -> None:
         with pytest.raises(ValueError, match=message):
-            QAVIInpainter(generative_model=_broken(how)).fit()
+            QAVIInpainter(generative_model=_broken(how), random_state=0).fit()
 
     def test_filled_pixels_that_are_not_finite(self, monkeypatch) -> None:
         monkeypatch.setattr(LinearImages, "unstandardise", lambda self, values: values * np.inf)
