@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor, nn
+from torch import nn
 from tqdm.auto import tqdm
 
 from .._device import resolve_device
@@ -23,7 +23,7 @@ from ._checkpoint import load_strictly, read_folder, write_folder
 from ._layers import ACTIVATIONS
 from ._likelihoods import LIKELIHOODS, ColumnLikelihoods
 from ._network import TabularNetwork
-from ._training import AverageWeights, HiddenCells, KeepBest, TableData, VAENet
+from ._training import HiddenCells, TableData, TrainedNetwork, as_tensors, train_network
 
 __all__ = ["TabularVAE"]
 
@@ -274,11 +274,11 @@ class TabularVAE(BaseEstimator):
         self.n_levels_ = self._checked_levels(X)
         self._learn_standardisation(X, weight)
         runs = _Trainer(self, self.standardise(X), weight, seed_from(self.random_state)).run_all()
-        self.members_ = [run.network_.cpu() for run in runs]
+        self.members_ = [run.network.cpu() for run in runs]
         self.families_ = [member.likelihood.families for member in self.members_]
         self.likelihood_options_ = [member.likelihood.options for member in self.members_]
         self.atoms_ = self._find_atoms(X)
-        self.history_ = [run.history_ for run in runs]
+        self.history_ = [run.history for run in runs]
         self.n_iter_ = max(len(history) for history in self.history_)
         self._warn_if_unsettled(runs)
         return self
@@ -508,8 +508,8 @@ class TabularVAE(BaseEstimator):
             generator,
         )
 
-    def _warn_if_unsettled(self, runs: list["_Run"]) -> None:
-        n_unsettled = sum(not run.settled_ for run in runs)
+    def _warn_if_unsettled(self, runs: list[TrainedNetwork]) -> None:
+        n_unsettled = sum(not run.settled for run in runs)
         if n_unsettled:
             warnings.warn(
                 f"{n_unsettled} of {len(runs)} decoder(s) still improved on hidden validation "
@@ -533,13 +533,6 @@ class _Candidate:
 
     families: list[str]
     smoothing: float
-
-
-class _Run:
-    """What one training leaves: the network kept, its validation score and history."""
-
-    def __init__(self, network: TabularNetwork, score: float, settled: bool, history: Any) -> None:
-        self.network_, self.score_, self.settled_, self.history_ = network, score, settled, history
 
 
 @dataclass(frozen=True)
@@ -568,24 +561,24 @@ class _Trainer:
         self.device = resolve_device(model.device)
         self.rows = self._rows(0)
 
-    def run_all(self) -> list[_Run]:
+    def run_all(self) -> list[TrainedNetwork]:
         """Train one decoder with each candidate, then more with the best one."""
         candidates, n_decoders = self.model._candidates(self.values), self.model.n_decoders
         with self._progress(max(n_decoders, len(candidates))) as progress:
             pilots = [self.run(i, candidate, progress) for i, candidate in enumerate(candidates)]
-            order = sorted(range(len(pilots)), key=lambda i: pilots[i].score_)
+            order = sorted(range(len(pilots)), key=lambda i: pilots[i].score)
             best = pilots[order[0]]
             kept = [best]
             if not self.model.bootstrap:  # of several on the same bootstrap sample one is enough
-                limit = _CLOSE * best.score_
-                kept += [pilots[i] for i in order[1:n_decoders] if pilots[i].score_ < limit]
+                limit = _CLOSE * best.score
+                kept += [pilots[i] for i in order[1:n_decoders] if pilots[i].score < limit]
             for i in range(n_decoders - len(kept)):
                 if self.model.bootstrap:
                     self.rows = self._rows(1 + i)
                 kept.append(self.run(len(pilots) + i, candidates[order[0]], progress))
         return kept
 
-    def run(self, index: int, candidate: _Candidate, progress: tqdm) -> _Run:
+    def run(self, index: int, candidate: _Candidate, progress: tqdm) -> TrainedNetwork:
         """Train one decoder."""
         model, rows = self.model, self.rows
         seed = derive_seed(self.seed, 2, index)
@@ -593,10 +586,14 @@ class _Trainer:
         likelihood = ColumnLikelihoods(candidate.families, options, model.n_levels_)
         likelihood.fit_columns(self.values)  # a rare column may have no value in the rows
         network = model._network(likelihood, torch_generator(seed))
-        average = AverageWeights(model.average_decay)
-        best = KeepBest(rows.cells, average, model.patience, lambda: progress.update())
-        net = VAENet(
+        return train_network(
             network,
+            rows.data,
+            rows.cells,
+            average_decay=model.average_decay,
+            patience=model.patience,
+            weight_decay=model.weight_decay,
+            on_epoch=lambda: progress.update(),
             input_noise=model.input_noise,
             mask_rate=model.mask_rate,
             beta=model.beta,
@@ -605,14 +602,8 @@ class _Trainer:
             lr=model.learning_rate,
             batch_size=model.batch_size,
             max_epochs=model.max_epochs,
-            optimizer=torch.optim.AdamW,
-            optimizer__weight_decay=model.weight_decay,
-            callbacks=[("average", average), ("best", best)],
             device=self.device,
-            verbose=0,
         )
-        net.fit(rows.data, None)
-        return _Run(best.network_, best.best_score_, best.settled_, _plain_history(net.history))
 
     def _rows(self, index: int) -> "_Rows":
         """Split the rows, or draw the bootstrap sample of this index."""
@@ -632,15 +623,3 @@ class _Trainer:
             unit="epoch",
             disable=not self.model.verbose,
         )
-
-
-def as_tensors(values: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
-    """Return finite values and the observed mask."""
-    observed = ~np.isnan(values)
-    x = torch.from_numpy(np.where(observed, values, 0.0)).to(torch.float32)
-    return x, torch.from_numpy(observed)
-
-
-def _plain_history(history: Any) -> list[dict[str, float]]:
-    keys = ("train_loss", "valid_crps", "dur")
-    return [{k: float(epoch[k]) for k in keys if k in epoch} for epoch in history]
