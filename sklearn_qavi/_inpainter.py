@@ -12,7 +12,6 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from . import generative
 from ._base import BaseQAVI, Query, checked_alpha, checked_count, hide_some
 from ._caching import fit_cached
 from ._random import seed_from
@@ -27,14 +26,14 @@ from ._sklearn_compat import (
     wrap_in_container,
 )
 from .exceptions import InferenceDivergedError
-from .generative import GenerativeModel
+from .generative import GenerativeModel, PretrainedImageDecoder, WideResNetVAE
 from .inference import InferenceMethod, Schedule
 from .preprocessing import ImageBatch, ImageEncoder, find_image_shape
 from .sampling import PooledPosterior
 
 __all__ = ["QAVIInpainter"]
 
-_MODELS = {"wide_resnet": "WideResNetVAE"}  # option string -> class in `generative`
+_MODELS: dict[str, Any] = {"wide_resnet": WideResNetVAE}  # option string -> estimator
 
 
 def _is_flat(inpainter: "QAVIInpainter") -> bool:
@@ -66,9 +65,10 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         so its parameters can be searched as ``generative_model__latent_dim``. A trained model, or
         a bare decoder module together with ``likelihood``, is used as it is and not trained, in
         clones as well; `fit` then needs no images.
-    likelihood : str, object or None, default=None
-        Observation model of the pixels. None leaves it to the model. For a bare module it says
-        what the module's output means, see `PretrainedImageDecoder`.
+    likelihood : str, ImageLikelihood or None, default=None
+        Observation model of the pixels, such as "continuous_bernoulli". None leaves it to the
+        model. For a bare module it says what the module's output means, see
+        `PretrainedImageDecoder`.
     image_shape : tuple of int, default=None
         (H, W), or (C, H, W) in the order of ``data_format``. Needed for flat rows of H * W * C
         features, and for a bare module that is fitted to nothing.
@@ -615,8 +615,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
                     "A bare decoder module needs its likelihood named, e.g. QAVIInpainter("
                     "generative_model=decoder, likelihood='continuous_bernoulli')."
                 )
-            wrap = generative.PretrainedImageDecoder  # type: ignore[attr-defined]
-            model = wrap(model, self.likelihood, self.image_shape_)
+            model = PretrainedImageDecoder(model, self.likelihood, self.image_shape_)
         elif isinstance(model, GenerativeModel) and self.likelihood is not None:
             raise ValueError(
                 "The generative model is trained and has its likelihood; pass likelihood=None, or "
@@ -645,7 +644,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
     def _unfitted_model(self) -> Any:
         model = self.generative_model
         if model is None or isinstance(model, str):
-            model = getattr(generative, _MODELS[model or "wide_resnet"])()
+            model = _MODELS[model or "wide_resnet"]()
             model.set_params(device=self.device, verbose=self.verbose)
         else:
             model = clone(model)

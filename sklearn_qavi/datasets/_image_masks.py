@@ -1,6 +1,7 @@
 """Holes in images, drawn at random: patches, halves, single pixels, strokes and boxes."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any
 
@@ -217,7 +218,7 @@ class _Brush:
         points = self._chain()
         radius = max(self.rng.uniform(self.thinnest, self.thickest), _THINNEST) / 2
         near = np.zeros(self.shape, dtype=bool)
-        for start, end in zip(points[:-1], points[1:], strict=True):
+        for start, end in pairwise(points):
             _add_segment(near, start, end, radius)
         return near
 

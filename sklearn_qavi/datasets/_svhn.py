@@ -51,9 +51,9 @@ def fetch_svhn(
 
     Notes
     -----
-    From openml.org the first 73,257 images are taken as "train" and the rest as "test", in the order
-    of pixels (row, column, channel). That order was not compared with the published files: look at
-    an image first, and prefer a folder.
+    From openml.org the first 73,257 images are taken as "train" and the rest as "test", in the
+    order of pixels (row, column, channel). That order was not compared with the published files:
+    look at an image first, and prefer a folder.
 
     References
     ----------

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .._random import sobol_uniform
+from ._target import log_prob_observed
 from .posteriors import Start
 from .posteriors._base import normal_from_uniform
 
@@ -84,7 +85,6 @@ class EncoderStart:
         """Return the bound (B,) at Gaussians (B, L)."""
         noise = normal_from_uniform(sobol_uniform(_N_POINTS, mean.shape[1], seed=4)).to(mean)
         params = self.decoder.decode(mean + scale * noise.unsqueeze(1))
-        by_feature = self.decoder.likelihood.log_prob(params, prepared)
-        fit = torch.where(observed, by_feature, 0.0).sum(-1).mean(0)
+        fit = log_prob_observed(self.decoder.likelihood, params, prepared, observed).mean(0)
         kl = (0.5 * (mean.square() + scale.square() - 1.0) - scale.log()).sum(-1)
         return torch.nan_to_num(fit - self.beta * kl, nan=-torch.inf)
