@@ -6,10 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._random import sobol_uniform
+from ._noise import noise_bank
 from ._target import log_prob_observed
-from .posteriors import Start
-from .posteriors._base import normal_from_uniform
+from .posteriors import GaussianPosterior, Start
 
 __all__ = ["EncoderStart"]
 
@@ -83,7 +82,8 @@ class EncoderStart:
 
     def _bound(self, prepared: Any, observed: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
         """Return the bound (B,) at Gaussians (B, L)."""
-        noise = normal_from_uniform(sobol_uniform(_N_POINTS, mean.shape[1], seed=4)).to(mean)
+        family = GaussianPosterior(mean.shape[1])
+        noise = noise_bank(family, _N_POINTS, 1, seed=4)[0].to(mean)
         params = self.decoder.decode(mean + scale * noise.unsqueeze(1))
         fit = log_prob_observed(self.decoder.likelihood, params, prepared, observed).mean(0)
         kl = (0.5 * (mean.square() + scale.square() - 1.0) - scale.log()).sum(-1)
