@@ -182,7 +182,7 @@ def _fit_gaussian(
     batch_size: int,
     deadline: float | None,
     like: Tensor,
-    starter: Starter | None,
+    starter: Starter | None = None,
 ) -> "_Loop":
     """Fit the Gaussians that a richer family starts from, keeping their covariances."""
     family = GaussianPosterior(target.latent_dim)
