@@ -1,6 +1,7 @@
 """Multiple imputation by query-adaptive variational inference, for scikit-learn."""
 
 from ._imputer import QAVIImputer
+from ._inpainter import QAVIInpainter
 from ._multiple_imputation import MultipleImputationClassifier, MultipleImputationRegressor
 
 __version__ = "0.1.0"
@@ -9,5 +10,6 @@ __all__ = [
     "MultipleImputationClassifier",
     "MultipleImputationRegressor",
     "QAVIImputer",
+    "QAVIInpainter",
     "__version__",
 ]

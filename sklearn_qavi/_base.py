@@ -175,6 +175,8 @@ class BaseQAVI:
 
     # What a subclass says about its input
 
+    _bring_your_own: ClassVar[str] = "PretrainedDecoder"
+
     def _original_units(self, values: NDArray[np.float64], *, whole: bool) -> NDArray[np.float64]:
         """Turn standardised values (..., D) into original units, rounded if ``whole``."""
         raise NotImplementedError
@@ -194,6 +196,11 @@ class BaseQAVI:
     def _in_turn(self) -> bool:
         """Whether the m-th draws of all rows are from one decoder."""
         return False
+
+    @property
+    def _start(self) -> str:
+        """Where posteriors over the code start, see `LatentSpace`."""
+        return "prior"
 
     # What calls are made of
 
@@ -302,7 +309,7 @@ class BaseQAVI:
 
     # The model and how it is asked
 
-    def _take_model(self, model: Any, table: EncodedTable) -> None:
+    def _take_model(self, model: Any, table: EncodedTable | None) -> None:
         """Keep a trained model, its history, and what the inference method learns beside it."""
         self.generative_model_ = model
         self.history_ = getattr(model, "history_", [])
@@ -332,7 +339,8 @@ class BaseQAVI:
             n_components=self.n_components,
             n_flow_layers=self.n_flow_layers,
         )
-        return LatentSpace(family, self._schedule(POSTERIORS[self.posterior][0]), self.beta)
+        schedule = self._schedule(POSTERIORS[self.posterior][0])
+        return LatentSpace(family, schedule, self.beta, self._start)
 
     def _method(self) -> InferenceMethod:
         """Return the inference method, if the model has what it needs."""
@@ -340,16 +348,18 @@ class BaseQAVI:
         if method.needs_encoder and not all(hasattr(m, "encode") for m in model.members_):
             raise ValueError(
                 f"posterior={self.posterior!r} needs the model's encoder, but this "
-                f"{type(model).__name__} has none. Pass encoder= to PretrainedDecoder, or choose "
-                "posterior='gaussian', 'mixture' or 'flow', which need the decoder alone."
+                f"{type(model).__name__} has none. Pass encoder= to {self._bring_your_own}, or "
+                "choose posterior='gaussian', 'mixture' or 'flow', which need the decoder alone."
             )
         return method
 
-    def _learn_method(self, table: EncodedTable) -> list[Any]:
+    def _learn_method(self, table: EncodedTable | None) -> list[Any]:
         """Train what the inference method needs besides each decoder; often nothing."""
         method, model = self._method(), self.generative_model_
         if type(method).learn is InferenceMethod.learn:
             return [None] * len(model.members_)
+        if table is None:
+            raise ValueError(f"posterior={self.posterior!r} has to be trained: pass X to fit.")
         x, observed = self._model_units(table.take(np.flatnonzero(table.observed.any(axis=1))))
         return [
             method.learn(decoder, x, observed, seed=derive_seed(self._seed, _PARTS["method"], k))

@@ -1,5 +1,6 @@
 """Train a model once for the same data and parameters, whoever asks and from how many processes."""
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ __all__ = ["fit_cached"]
 
 
 def fit_cached(
-    model: Any, X: NDArray[np.float64], memory: Any, weight: NDArray[np.float64] | None = None
+    model: Any, X: NDArray[Any], memory: Any, weight: NDArray[np.float64] | None = None
 ) -> Any:
     """Return the model trained on a table, from the cache if it was trained on it before.
 
@@ -28,8 +29,8 @@ def fit_cached(
     ----------
     model : estimator
         Unfitted; its parameters must be seeded, or every training is another one.
-    X : ndarray of shape (n_rows, n_features)
-        Training rows.
+    X : ndarray of shape (n_rows, n_features) or (n, n_channels, height, width)
+        Training rows, or images.
     memory : str, joblib.Memory or None
         The cache; None trains.
     weight : ndarray of shape (n_rows,), default=None
@@ -74,7 +75,7 @@ def fit_cached(
 
 def _train(
     model: Any,
-    X: NDArray[np.float64],
+    X: NDArray[Any],
     weight: NDArray[np.float64] | None,
     versions: str = "",
     *,
@@ -94,11 +95,11 @@ def _lock(location: Any, question: Any) -> Iterator[None]:
         yield
 
 
-def _is_fitted_to(fitted: Any, question: Any, X: NDArray[np.float64]) -> bool:
+def _is_fitted_to(fitted: Any, question: Any, X: NDArray[Any]) -> bool:
     """Return whether this is the question's model, trained on as many columns, and finite."""
     if type(fitted) is not type(question):
         return False
-    if getattr(fitted, "n_features_in_", None) != X.shape[1]:
+    if getattr(fitted, "n_features_in_", None) != math.prod(X.shape[1:]):
         return False
     members = getattr(fitted, "members_", [])
     return bool(members) and all(

@@ -11,15 +11,16 @@ from sklearn.base import BaseEstimator
 
 from .baselines import BASELINES
 from .exceptions import ModelFormatError
-from .generative import TabularVAE
+from .generative import TabularVAE, WideResNetVAE
 from .inference import Schedule
-from .preprocessing import ColumnSchema, TableEncoder
+from .preprocessing import ColumnSchema, ImageEncoder, TableEncoder
 
 __all__ = ["read_imputer", "write_imputer"]
 
 FORMAT_VERSION = 1
 _CONFIG, _MODEL = "imputer.json", "model"
-_ESTIMATORS: dict[str, Any] = {c.__name__: c for c in (TabularVAE, *BASELINES.values())}
+_MODELS: dict[str, Any] = {c.__name__: c for c in (TabularVAE, WideResNetVAE)}
+_ESTIMATORS: dict[str, Any] = {**_MODELS, **{c.__name__: c for c in BASELINES.values()}}
 
 
 def write_imputer(imputer: Any, folder: str | Path) -> None:
@@ -27,7 +28,7 @@ def write_imputer(imputer: Any, folder: str | Path) -> None:
 
     Parameters
     ----------
-    imputer : QAVIImputer
+    imputer : QAVIImputer or QAVIInpainter
         Fitted, with a model that has ``save``.
     folder : path-like
         Where to.
@@ -38,7 +39,7 @@ def write_imputer(imputer: Any, folder: str | Path) -> None:
         If a part of it cannot be written without pickle; the message says which.
     """
     model = imputer.generative_model_
-    if not isinstance(model, TabularVAE):
+    if type(model).__name__ not in _MODELS:
         raise ModelFormatError(
             f"An imputer with a {type(model).__name__} cannot be saved without pickle: the code of "
             "its decoder is not ours. Save the decoder's weights with torch and fit again."
@@ -55,19 +56,15 @@ def write_imputer(imputer: Any, folder: str | Path) -> None:
         parameters["random_state"] = None  # the seed that it gave is saved
     if not isinstance(parameters["memory"], str):
         parameters["memory"] = None
-    encoder = imputer.encoder_
     config = {
         "format_version": FORMAT_VERSION,
         "kind": type(imputer).__name__,
+        "model": type(model).__name__,
         "parameters": {name: _plain(value, name) for name, value in parameters.items()},
         "seed": imputer._seed,
         "n_features": imputer.n_features_in_,
         "feature_names": _plain(getattr(imputer, "feature_names_in_", None), "feature names"),
-        "columns": [_plain_column(schema) for schema in encoder.schema_],
-        "limits": _plain([encoder.lower_, encoder.upper_], "limits"),
-        "indicator_features": _plain(
-            None if imputer.indicator_ is None else imputer.indicator_.features_, "indicator"
-        ),
+        **(_plain_images if isinstance(imputer.encoder_, ImageEncoder) else _plain_table)(imputer),
     }
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,15 +107,24 @@ def read_imputer(cls: Any, folder: str | Path) -> Any:
         )
     if config.get("kind") != cls.__name__:
         raise ModelFormatError(f"{folder} holds a {config.get('kind')}, expected a {cls.__name__}.")
-    model = TabularVAE.load(folder / _MODEL)
+    kind = config.get("model")
+    if kind not in _MODELS:
+        raise ModelFormatError(
+            f"{folder / _CONFIG} names a {kind} as model, expected one of {sorted(_MODELS)}."
+        )
+    model = _MODELS[kind].load(folder / _MODEL)
     try:
         imputer = _rebuilt(cls, config, model)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFormatError(
             f"{folder / _CONFIG} lacks or misnames a part ({type(error).__name__}: {error})."
         ) from error
-    expected = imputer.encoder_.n_levels_
-    if len(expected) != model.n_features_in_ or expected != model.n_levels_:
+    if isinstance(imputer.encoder_, ImageEncoder):
+        fits = imputer.encoder_.shape == tuple(model.image_shape_)
+    else:
+        expected = imputer.encoder_.n_levels_
+        fits = len(expected) == model.n_features_in_ and expected == model.n_levels_
+    if not fits:
         raise ModelFormatError(
             f"The columns in {folder / _CONFIG} are not those of the model beside it, which has "
             f"{model.n_features_in_}."
@@ -126,7 +132,7 @@ def read_imputer(cls: Any, folder: str | Path) -> Any:
     return imputer
 
 
-def _rebuilt(cls: Any, config: dict[str, Any], model: TabularVAE) -> Any:
+def _rebuilt(cls: Any, config: dict[str, Any], model: Any) -> Any:
     parameters = {name: _value(plain) for name, plain in config["parameters"].items()}
     if parameters["generative_model"] == "saved":
         parameters["generative_model"] = model
@@ -135,20 +141,44 @@ def _rebuilt(cls: Any, config: dict[str, Any], model: TabularVAE) -> Any:
     names = _value(config["feature_names"])
     if names is not None:
         imputer.feature_names_in_ = np.array(list(names), dtype=object)
+    imputer._seed = int(config["seed"])
+    imputer.generative_model_ = model
+    imputer.history_, imputer.n_iter_ = model.history_, model.n_iter_
+    imputer._method_states = [None] * len(model.members_)
+    (_restore_images if "image" in config else _restore_table)(imputer, config)
+    return imputer
+
+
+def _plain_images(imputer: Any) -> dict[str, Any]:
+    return {"image": _plain(dataclasses.asdict(imputer.encoder_), "image")}
+
+
+def _restore_images(imputer: Any, config: dict[str, Any]) -> None:
+    imputer.encoder_ = ImageEncoder(**_value(config["image"]))
+    imputer.image_shape_ = imputer.encoder_.shape
+
+
+def _plain_table(imputer: Any) -> dict[str, Any]:
+    encoder, indicator = imputer.encoder_, imputer.indicator_
+    return {
+        "columns": [_plain_column(schema) for schema in encoder.schema_],
+        "limits": _plain([encoder.lower_, encoder.upper_], "limits"),
+        "indicator_features": _plain(
+            None if indicator is None else indicator.features_, "indicator"
+        ),
+    }
+
+
+def _restore_table(imputer: Any, config: dict[str, Any]) -> None:
     schema = [_column(plain) for plain in config["columns"]]
     if len(schema) != imputer.n_features_in_:
         raise ValueError(f"{len(schema)} columns are described, not {imputer.n_features_in_}")
     lower, upper = (np.asarray(limit, dtype=np.float64) for limit in _value(config["limits"]))
     imputer.encoder_ = TableEncoder.restored(schema, lower, upper, imputer)
-    imputer._seed = int(config["seed"])
-    imputer.generative_model_ = model
-    imputer.history_, imputer.n_iter_ = model.history_, model.n_iter_
-    imputer._method_states = [None] * len(model.members_)
     imputer._fit_X = imputer._fit_frame = None
     imputer._fit_indicator(np.zeros((1, imputer.n_features_in_), dtype=bool))
     if imputer.indicator_ is not None:
         imputer.indicator_.features_ = np.asarray(_value(config["indicator_features"]), dtype=int)
-    return imputer
 
 
 def _plain_column(schema: ColumnSchema) -> dict[str, Any]:

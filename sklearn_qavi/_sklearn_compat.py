@@ -5,9 +5,10 @@ from sklearn.base import _fit_context as fit_context
 from sklearn.impute._base import _BaseImputer as BaseImputer
 from sklearn.utils._mask import _get_mask as get_mask
 from sklearn.utils._missing import is_scalar_nan
-from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, MissingValues, Options, StrOptions
 from sklearn.utils._set_output import _get_output_config as get_output_config
 from sklearn.utils._set_output import _wrap_data_with_container as wrap_in_container
+from sklearn.utils.validation import _check_feature_names as check_feature_names
 from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
@@ -15,8 +16,10 @@ __all__ = [
     "BaseImputer",
     "HasMethods",
     "Interval",
+    "MissingValues",
     "Options",
     "StrOptions",
+    "check_feature_names",
     "check_feature_names_in",
     "check_sample_weight",
     "clone_parametrized",

@@ -31,10 +31,21 @@ from .inference.posteriors._base import standard_normal_log_prob
 __all__ = ["DecoderPool", "PooledPosterior", "half_sample_mode", "shared_draws"]
 
 _SCORED_DRAWS = 250  # codes of a block scored at a time
+_DECODED_NUMBERS = 2**26  # outputs of decoders that are kept at a time
+_MAX_SOBOL = 21_201  # dimensions for which direction numbers are known
 _EPS = 1e-7  # uniforms stay inside the open interval in single precision
 
 
-def draw_values(member: Any, posterior: Posterior, code_u: Tensor, cell_u: Tensor) -> Tensor:
+Given = tuple[Tensor, Tensor]  # values (N, D) and the observed mask
+
+
+def draw_values(
+    member: Any,
+    posterior: Posterior,
+    code_u: Tensor,
+    cell_u: Tensor,
+    given: Given | None = None,
+) -> Tensor:
     """Return draws of every cell from p(x | z), z ~ q.
 
     Parameters
@@ -47,17 +58,34 @@ def draw_values(member: Any, posterior: Posterior, code_u: Tensor, cell_u: Tenso
         Uniforms that pick the codes.
     cell_u : Tensor of shape (S, N or 1, D, 2)
         Uniforms that pick the values.
+    given : tuple of Tensor of shape (N, D), default=None
+        Values and the observed mask; only a likelihood whose cells depend on each other given the
+        code looks at them.
 
     Returns
     -------
     draws : Tensor of shape (S, N, D)
         In the decoder's standardised units.
     """
+    size = _draws_at_a_time(member, len(posterior))
+    if len(code_u) > size:
+        parts = zip(code_u.split(size), cell_u.split(size), strict=True)
+        return torch.cat([draw_values(member, posterior, *part, given) for part in parts])
     params = posterior.observation(_noise(posterior, code_u), member.decode)
-    return member.likelihood.sample(params, cell_u.to(params.dtype).clamp(_EPS, 1 - _EPS))
+    uniform = cell_u.to(params.dtype).clamp(_EPS, 1 - _EPS)
+    if given is not None and hasattr(member.likelihood, "sample_given"):
+        drawn: Tensor = member.likelihood.sample_given(params, uniform, *given)
+        return drawn
+    return member.likelihood.sample(params, uniform)
 
 
-def shared_draws(member: Any, posterior: Posterior, n_draws: int, n_features: int) -> Tensor:
+def shared_draws(
+    member: Any,
+    posterior: Posterior,
+    n_draws: int,
+    n_features: int,
+    given: Given | None = None,
+) -> Tensor:
     """Return draws (S, N, D) from low-discrepancy noise that all rows share.
 
     Parameters
@@ -70,6 +98,8 @@ def shared_draws(member: Any, posterior: Posterior, n_draws: int, n_features: in
         Number of draws S.
     n_features : int
         Number of columns D.
+    given : tuple of Tensor of shape (N, D), default=None
+        Values and the observed mask, for likelihoods whose cells depend on each other.
 
     Returns
     -------
@@ -77,10 +107,21 @@ def shared_draws(member: Any, posterior: Posterior, n_draws: int, n_features: in
         In the decoder's standardised units.
     """
     n_noise = posterior.family.n_noise
-    u = sobol_uniform(n_draws, n_noise + 2 * n_features, seed=0, antithetic=False)
+    u = _shared_uniform(n_draws, n_noise, 2 * n_features)
     u = u.to(posterior.parameters.device).unsqueeze(1)
     cell_u = u[..., n_noise:].unflatten(-1, (n_features, 2))
-    return draw_values(member, posterior, u[..., :n_noise], cell_u)
+    return draw_values(member, posterior, u[..., :n_noise], cell_u, given)
+
+
+def _shared_uniform(n_draws: int, n_noise: int, n_cells: int) -> Tensor:
+    """Return uniforms (S, n_noise + n_cells); Sobol points as far as there are dimensions."""
+    n_sobol = min(n_noise + n_cells, _MAX_SOBOL)
+    u = sobol_uniform(n_draws, n_sobol, seed=0, antithetic=False)
+    more = n_noise + n_cells - n_sobol
+    if not more:
+        return u
+    rest = np.random.default_rng(0).random((n_draws, more))
+    return torch.cat([u, torch.from_numpy(rest)], dim=1)
 
 
 def half_sample_mode(draws: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -125,11 +166,15 @@ class PooledPosterior:
         What each decoder's inference gave, in the same order.
     n_features : int
         Number of columns D.
+    given : tuple of Tensor of shape (N, D), default=None
+        The rows' values and observed mask, for likelihoods whose cells depend on each other given
+        the code, as channels of a pixel may.
     """
 
     decoders: Sequence[Any] = field(repr=False)
     members: list[InferenceResult] = field(repr=False)
     n_features: int
+    given: Given | None = field(default=None, repr=False)
 
     @property
     def bound(self) -> NDArray[np.float64]:
@@ -175,7 +220,7 @@ class PooledPosterior:
         parts = []
         for decoder, result in self._pairs():
             u = sobol_uniform(n_codes, result.posterior.family.n_noise, seed=1).unsqueeze(1)
-            function = partial(_mean_of_block, decoder, u)
+            function = partial(_mean_of_block, decoder, u, self.given)
             parts.append(self._by_block(result.posterior, function))
         return np.mean(parts, axis=0)
 
@@ -202,7 +247,7 @@ class PooledPosterior:
         parts = [
             self._by_block(
                 result.posterior,
-                partial(_draws_of_block, decoder, per_decoder, self.n_features),
+                partial(_draws_of_block, decoder, per_decoder, self.n_features, self.given),
             )
             for decoder, result in self._pairs()
         ]
@@ -299,7 +344,7 @@ class PooledPosterior:
         with torch.no_grad():
             for rows, n in row_blocks(len(table[0]), table[0].device):
                 block = _ScoredBlock(decoder, result, rows, *(t[rows] for t in table))
-                for part in u.split(_SCORED_DRAWS):
+                for part in u.split(min(_SCORED_DRAWS, _draws_at_a_time(decoder, len(rows)))):
                     block.add(part)
                 parts.append({name: value[:n] for name, value in block.scores(n_draws).items()})
         return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
@@ -323,6 +368,7 @@ class PooledPosterior:
                 result.posterior[rows],
                 mine[..., 1 : 1 + family.n_noise],
                 mine[..., 1 + n_noise :].unflatten(-1, (self.n_features, 2)),
+                _of_rows(self.given, rows),
             )
             out[draw[valid], place.expand_as(draw)[valid]] = values[valid].to(out.dtype)
         return out
@@ -380,10 +426,7 @@ class _ScoredBlock:
         posterior = self.code_posterior
         z = posterior.rsample(_noise(posterior, u[..., : posterior.family.n_noise]))
         params = self.decoder.decode(z)
-        cells = self.decoder.likelihood.log_prob(params, self.prepared)
-        log_missing, log_observed = (
-            torch.where(mask, cells, 0.0).sum(-1) for mask in (self.missing, self.observed)
-        )
+        log_missing, log_observed = self._log_missing_and_observed(params)
         log_ratio = standard_normal_log_prob(z) - posterior.log_prob(z)
         self._accumulate("iwae", log_missing + log_ratio)
         self._accumulate("joint", log_missing + log_observed + log_ratio)
@@ -396,8 +439,7 @@ class _ScoredBlock:
             posterior = self.draws_posterior
             noise = _noise(posterior, u[..., : posterior.family.n_noise])
             params = posterior.observation(noise, self.decoder.decode)
-            cells = self.decoder.likelihood.log_prob(params, self.prepared)
-            log_missing = torch.where(self.missing, cells, 0.0).sum(-1)
+            log_missing, _ = self._log_missing_and_observed(params)
         self._accumulate("predictive", log_missing)
 
     def scores(self, n_draws: int) -> dict[str, Tensor]:
@@ -408,6 +450,19 @@ class _ScoredBlock:
             "conditional": self.sums["joint"] - self.sums["evidence"],
             "minimum_nrmse": self.nrmse,
         }
+
+    def _log_missing_and_observed(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log p(x_M | x_O, z) and log p(x_O | z), (S, B)."""
+        likelihood = self.decoder.likelihood
+        if hasattr(likelihood, "log_prob_observed"):
+            observed = likelihood.log_prob_observed(params, self.prepared, self.observed)
+            both = self.missing | self.observed
+            return likelihood.log_prob_observed(params, self.prepared, both) - observed, observed
+        cells = likelihood.log_prob(params, self.prepared)
+        missing, observed = (
+            torch.where(mask, cells, 0.0).sum(-1) for mask in (self.missing, self.observed)
+        )
+        return missing, observed
 
     def _accumulate(self, name: str, log_values: Tensor) -> None:
         total = torch.logsumexp(log_values.double(), 0)
@@ -481,7 +536,9 @@ class DecoderPool:
                 )
                 result = weigh_codes(target, result, seed=seed, resample=resample)
             results.append(result)
-        return PooledPosterior(self.decoders, results, x.shape[1])
+        dependent = any(hasattr(decoder.likelihood, "sample_given") for decoder in self.decoders)
+        given = (x, observed) if dependent else None
+        return PooledPosterior(self.decoders, results, x.shape[1], given)
 
 
 def _moved(parts: Sequence[Any], device: torch.device) -> list[Any]:
@@ -502,9 +559,28 @@ def _noise(posterior: Posterior, code_u: Tensor) -> Tensor:
     return posterior.family.noise_from_uniform(code_u).to(posterior.parameters)
 
 
-def _mean_of_block(decoder: Any, u: Tensor, posterior: Posterior, rows: Tensor) -> Tensor:
-    params = posterior.observation(_noise(posterior, u), decoder.decode)
-    return decoder.likelihood.mean(params).mean(0)
+def _draws_at_a_time(decoder: Any, n_rows: int) -> int:
+    """Return how many codes of each row may be decoded at a time, for the sake of memory."""
+    n_outputs = getattr(decoder.likelihood, "n_outputs", 1)
+    return max(1, _DECODED_NUMBERS // max(n_rows * n_outputs, 1))
+
+
+def _of_rows(given: Given | None, rows: Tensor) -> Given | None:
+    return None if given is None else (given[0][rows], given[1][rows])
+
+
+def _mean_of_block(
+    decoder: Any, u: Tensor, given: Given | None, posterior: Posterior, rows: Tensor
+) -> Tensor:
+    likelihood, total = decoder.likelihood, torch.zeros(())
+    for part in u.split(_draws_at_a_time(decoder, len(rows))):
+        params = posterior.observation(_noise(posterior, part), decoder.decode)
+        if given is not None and hasattr(likelihood, "mean_given"):
+            mean = likelihood.mean_given(params, given[0][rows], given[1][rows])
+        else:
+            mean = likelihood.mean(params)
+        total = total + mean.mean(0) * (len(part) / len(u))
+    return total
 
 
 def _probabilities_of_block(decoder: Any, u: Tensor, posterior: Posterior, rows: Tensor) -> Tensor:
@@ -513,9 +589,14 @@ def _probabilities_of_block(decoder: Any, u: Tensor, posterior: Posterior, rows:
 
 
 def _draws_of_block(
-    decoder: Any, n_draws: int, n_features: int, posterior: Posterior, rows: Tensor
+    decoder: Any,
+    n_draws: int,
+    n_features: int,
+    given: Given | None,
+    posterior: Posterior,
+    rows: Tensor,
 ) -> Tensor:
-    return shared_draws(decoder, posterior, n_draws, n_features)
+    return shared_draws(decoder, posterior, n_draws, n_features, _of_rows(given, rows))
 
 
 def _density_of_block(

@@ -36,6 +36,7 @@ IGNORED_IN_METHODS = {
 }
 FULLY_DOCUMENTED = {
     "QAVIImputer",
+    "QAVIInpainter",
     "MultipleImputationClassifier",
     "MultipleImputationRegressor",
     "TabularVAE",

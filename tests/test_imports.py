@@ -24,6 +24,7 @@ STAGES = {
     "_completions": {"preprocessing"},
     "pooling": {"_analyses"},
     "_analyses": set(),
+    "_inpainter": {"_base", "_caching", "preprocessing", "generative", "sampling", "inference"},
     "_imputer": {
         "_base",
         "_caching",

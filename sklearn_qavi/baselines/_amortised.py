@@ -27,6 +27,7 @@ from ..inference import (
     InferenceResult,
 )
 from ..inference._methods import encode_completed
+from ..inference._target import log_prob_observed
 from ..inference.posteriors._gaussian import diagonal_normal_log_prob
 from ._fill_zeros import gaussian_result
 
@@ -212,8 +213,8 @@ class RetunedEncoder(_Amortised):
     ) -> Tensor:
         mean, scale = encoded
         params = decoder.decode(mean + scale * noise)
-        by_cell = decoder.likelihood.log_prob(params, decoder.likelihood.prepare(x))
-        fit = torch.where(masks[1], by_cell, 0.0).sum(-1)
+        prepared = decoder.likelihood.prepare(x)
+        fit = log_prob_observed(decoder.likelihood, params, prepared, masks[1])
         kl = (0.5 * (mean.square() + scale.square() - 1.0) - scale.log()).sum(-1)
         return kl - fit
 

@@ -252,5 +252,9 @@ def _gibbs_step(decoder: Any, state: _State, x: Tensor, observed: Tensor, noise:
 
 
 def _complete(decoder: Any, params: Tensor, x: Tensor, observed: Tensor, noise: _Noise) -> Tensor:
-    drawn = decoder.likelihood.sample(params, noise.uniform(x.shape[-1], 2))
+    uniform = noise.uniform(x.shape[-1], 2)
+    if hasattr(decoder.likelihood, "sample_given"):
+        drawn = decoder.likelihood.sample_given(params, uniform, x, observed)
+    else:
+        drawn = decoder.likelihood.sample(params, uniform)
     return torch.where(observed, x, drawn)

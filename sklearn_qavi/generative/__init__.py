@@ -1,7 +1,25 @@
-"""Generative models of tables: what is trained in `fit` and decoded ever after."""
+"""Generative models of tables and images: what is trained in `fit` and decoded ever after."""
 
 from ._base import GenerativeModel
-from ._pretrained import PretrainedDecoder, find_latent_dim
+from ._likelihoods import (
+    IMAGE_LIKELIHOODS,
+    ColumnLikelihood,
+    ImageLikelihood,
+    make_image_likelihood,
+)
+from ._pretrained import PretrainedDecoder, PretrainedImageDecoder, find_latent_dim
 from ._tabular_vae import TabularVAE
+from ._wide_resnet_vae import WideResNetVAE
 
-__all__ = ["GenerativeModel", "PretrainedDecoder", "TabularVAE", "find_latent_dim"]
+__all__ = [
+    "IMAGE_LIKELIHOODS",
+    "ColumnLikelihood",
+    "GenerativeModel",
+    "ImageLikelihood",
+    "PretrainedDecoder",
+    "PretrainedImageDecoder",
+    "TabularVAE",
+    "WideResNetVAE",
+    "find_latent_dim",
+    "make_image_likelihood",
+]

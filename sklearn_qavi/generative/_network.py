@@ -1,5 +1,6 @@
-"""The networks of a VAE for tables: encoder, decoder and the bound they are trained on."""
+"""The bound that VAEs are trained on, and the networks of a VAE for tables."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -10,12 +11,51 @@ from ._inputs import EncoderInputs
 from ._layers import MLP, apply_tiled
 from ._likelihoods import ColumnLikelihoods
 
-__all__ = ["MIN_SCALE", "TabularNetwork"]
+__all__ = ["MIN_SCALE", "TabularNetwork", "VAENetwork"]
 
 MIN_SCALE = 1e-3
 
 
-class TabularNetwork(nn.Module):
+class VAENetwork(nn.Module, ABC):
+    """Encoder, decoder and likelihood, with the bound that they are trained on together."""
+
+    latent_dim: int
+    likelihood: Any
+
+    @abstractmethod
+    def encode(self, x: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and scale of the encoder's posterior, each (..., L)."""
+
+    @abstractmethod
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the likelihood's parameters (..., P) for codes (..., L)."""
+
+    def noise(self, noise: Tensor) -> Tensor:
+        """Return the noise (..., D) that the encoder's input gets, of noise for all cells."""
+        return noise
+
+    def forward(
+        self,
+        x: Tensor,
+        scored: Tensor,
+        visible: Tensor,
+        input_noise: Tensor,
+        code_noise: Tensor,
+        prepared: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """Return reconstruction of the scored cells and KL, both (N,), in nats."""
+        mean, scale = self.encode(x + self.noise(input_noise), visible)
+        params = self.decode(mean + scale * code_noise)
+        if hasattr(self.likelihood, "log_prob_observed"):
+            fit = self.likelihood.log_prob_observed(params, prepared, scored)
+        else:
+            by_cell = self.likelihood.training_log_prob(params, prepared)
+            fit = torch.where(scored, by_cell, 0.0).sum(-1)
+        kl = (0.5 * (mean.square() + scale.square() - 1.0) - scale.log()).sum(-1)
+        return fit, kl
+
+
+class TabularNetwork(VAENetwork):
     """Encoder and decoder of one VAE on standardised columns.
 
     The encoder reads numbers and indicators of levels, filled where a cell is not visible, and the

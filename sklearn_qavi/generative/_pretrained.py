@@ -1,4 +1,4 @@
-"""A decoder that someone else trained, as a generative model."""
+"""A decoder of tables or images that someone else trained, as a generative model."""
 
 import copy
 from typing import Any
@@ -9,42 +9,119 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ._likelihoods import LIKELIHOODS, ColumnLikelihoods
+from ._likelihoods import (
+    LIKELIHOODS,
+    ColumnLikelihoods,
+    ImageLikelihood,
+    make_image_likelihood,
+)
+from ._wide_resnet import in_chunks
 
-__all__ = ["PretrainedDecoder", "find_latent_dim"]
+__all__ = ["PretrainedDecoder", "PretrainedImageDecoder", "find_latent_dim"]
 
 _NEEDS_COLUMNS = ("categorical", "histogram")
 _MIN_SCALE = 1e-3
 
 
 class _Member(nn.Module):
-    def __init__(self, decoder: nn.Module, likelihood: ColumnLikelihoods, latent_dim: int) -> None:
+    def __init__(self, decoder: nn.Module, likelihood: Any, latent_dim: int) -> None:
         super().__init__()
         self.decoder, self.likelihood, self.latent_dim = decoder, likelihood, latent_dim
 
     def decode(self, z: Tensor) -> Tensor:
         # a stranger's module may want (batch, latent) and nothing else
-        return self.decoder(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
+        return self.decode_rows(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
+
+    def decode_rows(self, z: Tensor) -> Tensor:
+        params: Tensor = self.decoder(z)
+        return params
 
 
 class _MemberWithEncoder(_Member):
     def __init__(
-        self,
-        decoder: nn.Module,
-        likelihood: ColumnLikelihoods,
-        latent_dim: int,
-        encoder: nn.Module,
+        self, decoder: nn.Module, likelihood: Any, latent_dim: int, encoder: nn.Module
     ) -> None:
         super().__init__(decoder, likelihood, latent_dim)
         self.encoder = encoder
 
     def encode(self, x: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
-        out = self.encoder(torch.where(visible, x, 0.0).flatten(0, -2)).unflatten(0, x.shape[:-1])
+        shown = torch.where(visible, x, 0.0)
+        out = self.encode_rows(shown.flatten(0, -2)).unflatten(0, x.shape[:-1])
         mean, raw_scale = out.chunk(2, dim=-1)
         return mean, softplus(raw_scale) + _MIN_SCALE
 
+    def encode_rows(self, x: Tensor) -> Tensor:
+        codes: Tensor = self.encoder(x)
+        return codes
 
-class PretrainedDecoder:
+
+class _ImageMember(_Member):
+    def decode_rows(self, z: Tensor) -> Tensor:
+        return in_chunks(self.decoder, z).flatten(1)
+
+
+class _ImageMemberWithEncoder(_ImageMember, _MemberWithEncoder):
+    def encode_rows(self, x: Tensor) -> Tensor:
+        images = x.unflatten(1, self.likelihood.image_shape)
+        return in_chunks(self.encoder, images).flatten(1)
+
+
+class _Pretrained:
+    """What decoders of tables and of images have in common."""
+
+    members_: list[nn.Module]
+    n_features_in_: int
+
+    def _adopt(self, member: nn.Module) -> None:
+        """Keep a member of copies, once it returns what the likelihood takes."""
+        self.members_ = [member.eval().requires_grad_(False)]
+        self._check_decoder(member)
+        if isinstance(member, _MemberWithEncoder):
+            self._check_encoder(member)
+
+    def _check_decoder(self, member: Any) -> None:
+        first = next(member.decoder.parameters(), torch.zeros(1))
+        z = torch.zeros(1, 2, member.latent_dim)
+        z[:, 1] = torch.linspace(-1.0, 1.0, member.latent_dim)
+        try:
+            with torch.no_grad():
+                out = member.decode(z.to(first))
+        except RuntimeError as error:
+            raise ValueError(
+                f"The decoder cannot read codes of shape (n, {member.latent_dim}): {error}. Check "
+                "latent_dim against the decoder's first layer."
+            ) from error
+        expected = member.likelihood.n_outputs
+        if out.shape[-1] != expected:
+            raise ValueError(
+                f"The decoder returns {out.shape[-1]} numbers a row, but "
+                f"{self._described(member.likelihood)} take {expected}. Check {self._size_name} "
+                "and likelihood against the decoder's last layer."
+            )
+        if not torch.isfinite(out).all():
+            raise ValueError(
+                "The decoder returns numbers that are not finite for the codes "
+                f"{z[0, 0, :3].tolist()}... and {z[0, 1, :3].tolist()}...; check its weights."
+            )
+
+    def _check_encoder(self, member: _MemberWithEncoder) -> None:
+        first = next(member.encoder.parameters(), torch.zeros(1))
+        x = torch.zeros(2, self.n_features_in_).to(first)
+        with torch.no_grad():
+            n_out = member.encode_rows(x).shape[-1]
+        if n_out != 2 * member.latent_dim:
+            raise ValueError(
+                f"The encoder returns {n_out} numbers a row, but a code of size "
+                f"{member.latent_dim} takes {2 * member.latent_dim}: means, then raw scales."
+            )
+
+    _size_name = "n_features"
+
+    def _described(self, likelihood: Any) -> str:
+        return f"{self.n_features_in_} columns under {sorted(set(likelihood.families))}"
+
+
+class PretrainedDecoder(_Pretrained):
     """Impute with a decoder trained elsewhere; nothing is trained and its weights stay as they are.
 
     Parameters
@@ -120,9 +197,7 @@ class PretrainedDecoder:
         member = _Member(decoder, columns, size)
         if encoder is not None:
             member = _MemberWithEncoder(decoder, columns, size, copy.deepcopy(encoder))
-        self.members_: list[nn.Module] = [member.eval()]
-        self.members_[0].requires_grad_(False)
-        self._check_outputs()
+        self._adopt(member)
 
     def standardise(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn values in original units into the decoder's units."""
@@ -132,27 +207,104 @@ class PretrainedDecoder:
         """Turn values in the decoder's units into original units."""
         return values * self.scale_ + self.mean_
 
-    def _check_outputs(self) -> None:
-        member: Any = self.members_[0]
-        first = next(member.decoder.parameters(), torch.zeros(1))
-        with torch.no_grad():
-            out = member.decode(torch.zeros(1, 2, member.latent_dim, device=first.device))
-        expected = member.likelihood.n_outputs
-        if out.shape[-1] != expected:
+
+class PretrainedImageDecoder(_Pretrained):
+    """Inpaint with a decoder trained elsewhere, whose weights stay as they are.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Maps codes (n, L) to the likelihood's parameters, as (n, P) or as maps (n, K, H, W). A copy
+        in evaluation mode is used, so the module keeps its mode, weights and gradient flags.
+    likelihood : str or ImageLikelihood
+        Observation model of the pixels: a name that `make_image_likelihood` knows, or an object.
+        The maps of a family with several parameters stand one after the other, each for all
+        channels; a scale is ``softplus(raw)`` plus a floor.
+    image_shape : tuple of int
+        Channels C, height H and width W.
+    latent_dim : int, default=None
+        Size L of the code. None reads ``module.latent_dim``, else the inputs of the first linear
+        layer.
+    encoder : torch.nn.Module, default=None
+        Maps images (n, C, H, W), 0 where missing, to the L means and then the L raw scales of the
+        code (the scale is ``softplus(raw) + 0.001``). Only ``posterior="feature"`` and the methods
+        in `sklearn_qavi.baselines` ask for it.
+    likelihood_options : dict, default=None
+        Options of a likelihood that is given by its name. Of "gaussian" and "discretised_normal"
+        the scale comes from the decoder unless told otherwise.
+
+    Attributes
+    ----------
+    members_ : list of torch.nn.Module
+        The one decoder.
+    image_shape_ : tuple of int
+        Channels C, height H and width W.
+    n_features_in_ : int
+        Number of cells D of an image.
+
+    Raises
+    ------
+    ValueError
+        If the likelihood is unknown or for another image shape, the latent size cannot be read, or
+        the module returns the wrong number of parameters or numbers that are not finite.
+    TypeError
+        If the likelihood is an object that lacks something; the message says what.
+
+    See Also
+    --------
+    ImageLikelihood : To write an observation model of your own.
+    WideResNetVAE : Trains a decoder.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_qavi.generative import PretrainedImageDecoder
+    >>> decoder = torch.nn.Sequential(
+    ...     torch.nn.Linear(2, 8 * 7 * 7),
+    ...     torch.nn.Unflatten(1, (8, 7, 7)),
+    ...     torch.nn.ConvTranspose2d(8, 1, 4, stride=4),
+    ... )
+    >>> model = PretrainedImageDecoder(decoder, "continuous_bernoulli", (1, 28, 28))
+    >>> model.members_[0].decode(torch.zeros(5, 2)).shape
+    torch.Size([5, 784])
+    """
+
+    _size_name = "image_shape"
+
+    def __init__(
+        self,
+        module: nn.Module,
+        likelihood: str | ImageLikelihood,
+        image_shape: tuple[int, int, int],
+        latent_dim: int | None = None,
+        *,
+        encoder: nn.Module | None = None,
+        likelihood_options: dict[str, Any] | None = None,
+    ) -> None:
+        if len(image_shape) != 3 or min(image_shape) < 1:
             raise ValueError(
-                f"The decoder returns {out.shape[-1]} numbers a row, but {self.n_features_in_} "
-                f"columns under {sorted(set(member.likelihood.families))} take {expected}. Check "
-                "n_features and likelihood against the decoder's last layer."
+                f"image_shape must be (channels, height, width), got {tuple(image_shape)}."
             )
-        if isinstance(member, _MemberWithEncoder):
-            x = torch.zeros(2, self.n_features_in_, device=first.device)
-            with torch.no_grad():
-                n_out = member.encoder(x).shape[-1]
-            if n_out != 2 * member.latent_dim:
-                raise ValueError(
-                    f"The encoder returns {n_out} numbers a row, but a code of size "
-                    f"{member.latent_dim} takes {2 * member.latent_dim}: means, then raw scales."
-                )
+        self.image_shape_ = (image_shape[0], image_shape[1], image_shape[2])
+        self.n_features_in_ = image_shape[0] * image_shape[1] * image_shape[2]
+        cells = _image_likelihood(likelihood, self.image_shape_, likelihood_options)
+        size = find_latent_dim(module) if latent_dim is None else latent_dim
+        decoder = copy.deepcopy(module)
+        member: _Member = _ImageMember(decoder, cells, size)
+        if encoder is not None:
+            member = _ImageMemberWithEncoder(decoder, cells, size, copy.deepcopy(encoder))
+        self._adopt(member)
+
+    def standardise(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn pixel values from 0 to 1 into the decoder's unit, which is the same."""
+        return np.asarray(X, dtype=np.float64)
+
+    def unstandardise(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn values in the decoder's unit into pixel values from 0 to 1."""
+        return np.clip(values, 0.0, 1.0)
+
+    def _described(self, likelihood: Any) -> str:
+        return f"images of shape {self.image_shape_} under {likelihood.families[0]!r}"
 
 
 def find_latent_dim(module: nn.Module) -> int:
@@ -180,8 +332,8 @@ def find_latent_dim(module: nn.Module) -> int:
             return layer.in_features
     raise ValueError(
         f"The latent size of {type(module).__name__} cannot be read: it has neither a latent_dim "
-        "attribute nor a linear layer. Wrap it: PretrainedDecoder(module, likelihood, n_features, "
-        "latent_dim=...)."
+        "attribute nor a linear layer. Name it: PretrainedDecoder(..., latent_dim=...), or "
+        "PretrainedImageDecoder for images."
     )
 
 
@@ -196,3 +348,39 @@ def _check_families(families: list[str], n_features: int) -> None:
         raise ValueError(
             f"likelihood names {len(families)} columns, but n_features is {n_features}."
         )
+
+
+_LIKELIHOOD_NEEDS = (
+    "categorical_columns",
+    "families",
+    "log_prob",
+    "mean",
+    "n_levels",
+    "n_outputs",
+    "prepare",
+    "probabilities",
+    "reparameterised",
+    "sample",
+)
+
+
+def _image_likelihood(
+    likelihood: Any, image_shape: tuple[int, int, int], options: dict[str, Any] | None
+) -> Any:
+    """Return the observation model by its name, or a copy of one that was written elsewhere."""
+    if isinstance(likelihood, str):
+        if likelihood in ("discretised_normal", "gaussian"):
+            options = {"scale": "decoder", **(options or {})}
+        return make_image_likelihood(likelihood, image_shape, **(options or {}))
+    lacking = [name for name in _LIKELIHOOD_NEEDS if not hasattr(likelihood, name)]
+    if lacking or not isinstance(likelihood, nn.Module):
+        raise TypeError(
+            "likelihood must be a name or an ImageLikelihood, got a "
+            f"{type(likelihood).__name__}, which lacks {lacking or 'torch.nn.Module as a base'}."
+        )
+    if tuple(getattr(likelihood, "image_shape", image_shape)) != image_shape:
+        raise ValueError(
+            f"The likelihood is for images of shape {likelihood.image_shape}, but image_shape is "
+            f"{image_shape}."
+        )
+    return copy.deepcopy(likelihood)

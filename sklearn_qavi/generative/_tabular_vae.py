@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor, nn
+from torch import nn
 from tqdm.auto import tqdm
 
 from .._device import resolve_device
@@ -24,7 +24,14 @@ from ._layers import ACTIVATIONS
 from ._likelihoods import LIKELIHOODS, ColumnLikelihoods
 from ._linear_start import start_linear
 from ._network import TabularNetwork
-from ._training import AverageWeights, HiddenCells, KeepBest, TableData, VAENet
+from ._training import (
+    HiddenCells,
+    TableData,
+    TrainedNetwork,
+    VAENet,
+    as_tensors,
+    train_network,
+)
 
 __all__ = ["TabularVAE"]
 
@@ -522,7 +529,7 @@ class TabularVAE(BaseEstimator):
             generator,
         )
 
-    def _warn_if_unsettled(self, runs: list["_Run"]) -> None:
+    def _warn_if_unsettled(self, runs: list[TrainedNetwork]) -> None:
         n_unsettled = sum(not run.settled for run in runs)
         if n_unsettled:
             warnings.warn(
@@ -551,17 +558,6 @@ class _Candidate:
 
 
 @dataclass(frozen=True)
-class _Run:
-    """What one training leaves: the network kept, its validation score and history."""
-
-    candidate: _Candidate
-    network: TabularNetwork
-    score: float
-    settled: bool
-    history: list[dict[str, float]]
-
-
-@dataclass(frozen=True)
 class _Rows:
     """What one decoder, or all of them, learns from and is validated on."""
 
@@ -587,30 +583,30 @@ class _Trainer:
         self.device = resolve_device(model.device)
         self.rows = self._rows(0)
 
-    def run_all(self) -> list[_Run]:
+    def run_all(self) -> list[TrainedNetwork]:
         """Train one decoder with each candidate, then more with the best one."""
         candidates, n_decoders = self.model._candidates(self.values), self.model.n_decoders
         open_start = self.model.linear_start == "auto"
         with self._progress(max(n_decoders, len(candidates) + open_start)) as progress:
             runs = [self.run(i, candidate, progress) for i, candidate in enumerate(candidates)]
-            best = min(runs, key=lambda run: run.score)
+            best = min(range(len(runs)), key=lambda i: runs[i].score)
             if open_start:
-                rival = self.run(len(runs), replace(best.candidate, linear=False), progress)
-                runs.append(rival)
+                candidates.append(replace(candidates[best], linear=False))
+                runs.append(self.run(len(runs), candidates[-1], progress))
                 # a start that knows linear relations is left for a clear gain only
-                best = rival if _CLOSE * rival.score < best.score else best
-            kept = [best]
+                if _CLOSE * runs[-1].score < runs[best].score:
+                    best = len(runs) - 1
+            kept = [runs[best]]
             if not self.model.bootstrap:  # of several on the same bootstrap sample one is enough
-                limit = _CLOSE * best.score
-                others = sorted((r for r in runs if r is not best), key=lambda run: run.score)
-                kept += [run for run in others[: n_decoders - 1] if run.score < limit]
+                close = [r for r in runs if r.score < _CLOSE * kept[0].score and r is not kept[0]]
+                kept += sorted(close, key=lambda run: run.score)[: n_decoders - 1]
             for i in range(n_decoders - len(kept)):
                 if self.model.bootstrap:
                     self.rows = self._rows(1 + i)
-                kept.append(self.run(len(runs) + i, best.candidate, progress))
+                kept.append(self.run(len(runs) + i, candidates[best], progress))
         return kept
 
-    def run(self, index: int, candidate: _Candidate, progress: tqdm) -> _Run:
+    def run(self, index: int, candidate: _Candidate, progress: tqdm) -> TrainedNetwork:
         """Train one decoder."""
         model, rows = self.model, self.rows
         seed = derive_seed(self.seed, 2, index)
@@ -618,24 +614,6 @@ class _Trainer:
         likelihood = ColumnLikelihoods(candidate.families, options, model.n_levels_)
         likelihood.fit_columns(self.values)  # a rare column may have no value in the rows
         network = model._network(likelihood, torch_generator(seed))
-        average = AverageWeights(model.average_decay)
-        best = KeepBest(rows.cells, average, model.patience, lambda: progress.update())
-        net = model._net_class(
-            network,
-            input_noise=model.input_noise,
-            mask_rate=model.mask_rate,
-            beta=model.beta,
-            steps_per_epoch=model.steps_per_epoch or int(np.clip(len(rows.data) // 8, 10, 100)),
-            seed=seed,
-            lr=model.learning_rate,
-            batch_size=model.batch_size,
-            max_epochs=model.max_epochs,
-            optimizer=torch.optim.AdamW,
-            optimizer__weight_decay=model.weight_decay,
-            callbacks=[("average", average), ("best", best)],
-            device=self.device,
-            verbose=0,
-        )
         if candidate.linear:
             start_linear(
                 network,
@@ -644,13 +622,24 @@ class _Trainer:
                 rows.data.weight,
                 np.random.default_rng(seed),
             )
-        net.fit(rows.data, None)
-        return _Run(
-            candidate,
-            best.network_,
-            best.best_score_,
-            best.settled_,
-            _plain_history(net.history),
+        return train_network(
+            network,
+            rows.data,
+            rows.cells,
+            average_decay=model.average_decay,
+            patience=model.patience,
+            weight_decay=model.weight_decay,
+            on_epoch=lambda: progress.update(),
+            input_noise=model.input_noise,
+            mask_rate=model.mask_rate,
+            beta=model.beta,
+            steps_per_epoch=model.steps_per_epoch or int(np.clip(len(rows.data) // 8, 10, 100)),
+            seed=seed,
+            lr=model.learning_rate,
+            batch_size=model.batch_size,
+            max_epochs=model.max_epochs,
+            device=self.device,
+            net_class=model._net_class,
         )
 
     def _rows(self, index: int) -> "_Rows":
@@ -671,15 +660,3 @@ class _Trainer:
             unit="epoch",
             disable=not self.model.verbose,
         )
-
-
-def as_tensors(values: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
-    """Return finite values and the observed mask."""
-    observed = ~np.isnan(values)
-    x = torch.from_numpy(np.where(observed, values, 0.0)).to(torch.float32)
-    return x, torch.from_numpy(observed)
-
-
-def _plain_history(history: Any) -> list[dict[str, float]]:
-    keys = ("train_loss", "valid_crps", "dur")
-    return [{k: float(epoch[k]) for k in keys if k in epoch} for epoch in history]

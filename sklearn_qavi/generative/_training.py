@@ -2,11 +2,13 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import skorch
 import torch
+from numpy.typing import NDArray
 from skorch.callbacks import Callback, EpochTimer, PassthroughScoring
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -15,7 +17,7 @@ from .._random import derive_seed, torch_generator
 from ..exceptions import TrainingDivergedError
 from ..inference import DecoderTarget, GaussianPosterior, Schedule, fit_posterior
 from ..sampling import shared_draws
-from ._network import TabularNetwork
+from ._network import VAENetwork
 
 __all__ = [
     "AverageWeights",
@@ -23,9 +25,14 @@ __all__ = [
     "HiddenCells",
     "KeepBest",
     "TableData",
+    "TrainedNetwork",
     "VAENet",
+    "as_tensors",
     "crps_of_hidden_cells",
+    "train_network",
 ]
+
+Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 QUICK = Schedule(max_iter=32, window=8, n_draws=4, learning_rate=0.4, min_learning_rate=0.1)
 _VALIDATION_DRAWS = 64
@@ -107,7 +114,7 @@ class HiddenCells:
         return HiddenCells(*(part.to(device) for part in parts))
 
 
-def crps_of_hidden_cells(network: TabularNetwork, cells: HiddenCells) -> Tensor:
+def crps_of_hidden_cells(network: VAENetwork, cells: HiddenCells) -> Tensor:
     """Return the CRPS of quick QAVI draws on hidden cells, summed and counted by column, (2, D).
 
     In standardised units. The estimator is the fair one: mean distance to the truth minus half
@@ -149,7 +156,7 @@ class VAENet(skorch.NeuralNet):
 
     Parameters
     ----------
-    module : TabularNetwork
+    module : VAENetwork
         The networks, already initialised.
     input_noise : float
         Standard deviation of the noise added to the encoder's input, in standard deviations of
@@ -165,6 +172,8 @@ class VAENet(skorch.NeuralNet):
         Batches between two looks at the validation cells.
     seed : int
         Seed of batches, noise and masks.
+    augment : callable, default=None
+        ``augment(x, observed, generator)`` returns rows and masks changed at random.
     """
 
     def __init__(
@@ -177,8 +186,10 @@ class VAENet(skorch.NeuralNet):
         beta: float = 1.0,
         steps_per_epoch: int = 100,
         seed: int = 0,
+        augment: Augment | None = None,
         **kwargs: Any,
     ) -> None:
+        self.augment = augment
         self.input_noise = input_noise
         self.mask_rate = mask_rate
         self.reconstruct = reconstruct
@@ -204,7 +215,10 @@ class VAENet(skorch.NeuralNet):
         return Batches(dataset, self.batch_size, self.steps_per_epoch, self.order_generator_)
 
     def infer(self, x: dict[str, Tensor], **fit_params: Any) -> tuple[Tensor, Tensor]:
-        values, observed = x["x"].to(self.device), x["observed"].to(self.device)
+        values, observed = x["x"], x["observed"]
+        if self.augment is not None:
+            values, observed = self.augment(values, observed, self.noise_generator_)
+        values, observed = values.to(self.device), observed.to(self.device)
         visible = observed & ~self._hide(observed)
         scored = observed if self.reconstruct == "observed" else visible
         network = self.module_
@@ -255,9 +269,14 @@ class AverageWeights(Callback):
         # a young average must forget the random initial weights
         decay = min(self.decay, (1 + self.n_steps_) / (10 + self.n_steps_))
         with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.network_.parameters()), list(net.module_.parameters()), 1 - decay
-            )
+            torch._foreach_lerp_(_averaged(self.network_), _averaged(net.module_), 1 - decay)
+
+
+def _averaged(network: nn.Module) -> list[Tensor]:
+    """Return what is averaged over steps: weights, and the statistics that batch norms keep."""
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    statistics = [b for norm in norms for b in (norm.running_mean, norm.running_var)]
+    return [*network.parameters(), *(b for b in statistics if b is not None)]
 
 
 class KeepBest(Callback):
@@ -312,3 +331,90 @@ class KeepBest(Callback):
             self.best_score_, self.best_epoch_ = score, epoch
             self.network_ = copy.deepcopy(self.average.network_)
         return score
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """What one training leaves.
+
+    Parameters
+    ----------
+    network : VAENetwork
+        The networks as they were in the best epoch.
+    score : float
+        Its CRPS on hidden validation cells.
+    settled : bool
+        Whether later epochs no longer improved it.
+    history : list of dict
+        By epoch the loss, the score and seconds.
+    """
+
+    network: VAENetwork
+    score: float
+    settled: bool
+    history: list[dict[str, float]]
+
+
+def train_network(
+    network: VAENetwork,
+    data: TableData,
+    cells: HiddenCells,
+    *,
+    average_decay: float,
+    patience: int,
+    weight_decay: float,
+    on_epoch: Callable[[], Any],
+    net_class: type[VAENet] = VAENet,
+    **options: Any,
+) -> TrainedNetwork:
+    """Train one network and keep its best epoch.
+
+    Parameters
+    ----------
+    network : VAENetwork
+        With initial weights.
+    data : TableData
+        Rows to learn from.
+    cells : HiddenCells
+        Validation rows, on the device of training.
+    average_decay, patience : float, int
+        See `AverageWeights` and `KeepBest`.
+    weight_decay : float
+        Decoupled weight decay of AdamW.
+    on_epoch : callable
+        Called after each epoch.
+    net_class : type, default=VAENet
+        The loss that is trained on.
+    **options : object
+        Further arguments of the net.
+
+    Returns
+    -------
+    trained : TrainedNetwork
+        The best epoch.
+    """
+    average = AverageWeights(average_decay)
+    best = KeepBest(cells, average, patience, on_epoch)
+    net = net_class(
+        network,
+        optimizer=torch.optim.AdamW,
+        optimizer__weight_decay=weight_decay,
+        callbacks=[("average", average), ("best", best)],
+        verbose=0,
+        **options,
+    )
+    net.fit(data, None)
+    history = _plain_history(net.history)
+    return TrainedNetwork(best.network_, best.best_score_, best.settled_, history)
+
+
+def as_tensors(values: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+    """Return finite values and the observed mask."""
+    observed = ~np.isnan(values)
+    x = torch.from_numpy(np.where(observed, values, 0.0)).to(torch.float32)
+    return x, torch.from_numpy(observed)
+
+
+def _plain_history(history: Any) -> list[dict[str, float]]:
+    keys = ("train_loss", "valid_crps", "dur")
+    return [{k: float(epoch[k]) for k in keys if k in epoch} for epoch in history]

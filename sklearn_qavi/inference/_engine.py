@@ -8,6 +8,7 @@ business of an `Optimizer`.
 
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
@@ -27,7 +28,11 @@ from ._schedule import SCHEDULES, Schedule
 from .posteriors import GaussianPosterior, Posterior, PosteriorFamily, Start
 from .posteriors._base import normal_from_uniform
 
-__all__ = ["fit_posterior"]
+__all__ = ["Starter", "fit_posterior"]
+
+Starter = Callable[[Tensor, Start], Start]
+"""Turns row indices (B,) and their starts from prior codes into better starts; what it costs may be
+said by its ``n_evaluations``, decoder evaluations a row."""
 
 _WARM_TOL = 0.05  # nats; what a start may leave to gain
 _START_ROWS = 64  # rows whose starts are found at one time
@@ -46,6 +51,7 @@ def fit_posterior(
     objective: Objective = elbo,
     deadline: float | None = None,
     trace: bool = False,
+    starter: Starter | None = None,
 ) -> InferenceResult:
     """Fit one posterior a row by ascent on the bound of its observed features.
 
@@ -74,6 +80,10 @@ def fit_posterior(
         the machine's speed.
     trace : bool, default=False
         Keep the bound after each step in the result's ``trace``. Nothing else changes, to the bit.
+    starter : callable, default=None
+        Improves starts: called with the indices (B,) of rows and their `Start` from prior codes,
+        always as many rows at one time, it returns another `Start`. A row's must not depend on
+        the other rows.
 
     Returns
     -------
@@ -112,6 +122,7 @@ def fit_posterior(
                 objective,
                 deadline,
                 trace,
+                starter,
             )
         except torch.OutOfMemoryError:
             if batch_size <= _SLOT_MULTIPLE:
@@ -136,11 +147,12 @@ def _fit(
     objective: Objective,
     deadline: float | None,
     trace: bool,
+    starter: Starter | None,
 ) -> InferenceResult:
     like = torch.empty(0, dtype=target.dtype, device=target.device)
     warm = None
     if family.warm_start and schedule.warm_start:
-        warm = _fit_gaussian(target, beta, seed, batch_size, deadline, like)
+        warm = _fit_gaussian(target, beta, seed, batch_size, deadline, like, starter)
     noise_seed = derive_seed(seed, 1)
     optimizer: Optimizer
     if schedule.optimizer == "adam":
@@ -153,12 +165,17 @@ def _fit(
             f"{type(family).__name__}; choose a schedule with optimizer='adam'."
         )
     codes = _start_codes(target, schedule, seed).to(like)
-    loop = _Loop(target, family, optimizer, codes, batch_size, deadline, warm)
+    improve = starter if warm is None else warm.as_start
+    loop = _Loop(target, family, optimizer, codes, batch_size, deadline, improve)
     if trace:
         n_runs = -(-schedule.max_iter // optimizer.steps_per_run)
         loop.out_trace = codes.new_full((target.n_rows, n_runs), torch.nan)
     loop.run(progress)
-    return loop.result()
+    result = loop.result()
+    more = getattr(starter, "n_evaluations", 0)
+    if warm is not None:
+        more = more + warm.result().n_evaluations
+    return replace(result, n_evaluations=result.n_evaluations + more)
 
 
 def _start_codes(target: Target, schedule: Schedule, seed: int) -> Tensor:
@@ -173,6 +190,7 @@ def _fit_gaussian(
     batch_size: int,
     deadline: float | None,
     like: Tensor,
+    starter: Starter | None = None,
 ) -> "_Loop":
     """Fit the Gaussians that a richer family starts from, keeping their covariances."""
     family = GaussianPosterior(target.latent_dim)
@@ -182,7 +200,7 @@ def _fit_gaussian(
     codes = _start_codes(target, schedule, seed).to(like)
     if deadline is not None:  # a quarter of the time for the start
         deadline -= 0.75 * max(deadline - time.monotonic(), 0.0)
-    loop = _Loop(target, family, optimizer, codes, batch_size, deadline, None)
+    loop = _Loop(target, family, optimizer, codes, batch_size, deadline, starter)
     loop.out_covariance = (
         torch.eye(target.latent_dim).to(like).repeat(target.n_rows, 1, 1)
         if optimizer.full
@@ -203,9 +221,9 @@ class _Loop:
         codes: Tensor,
         batch_size: int,
         deadline: float | None,
-        warm: "_Loop | None",
+        improve: Starter | None,
     ) -> None:
-        self.target, self.family, self.optimizer, self.warm = target, family, optimizer, warm
+        self.target, self.family, self.optimizer, self.improve = target, family, optimizer, improve
         self.clock = _Clock(deadline, target.n_rows)
         wanted = max(1, min(batch_size, target.n_rows))
         n_slots = -(-wanted // _SLOT_MULTIPLE) * _SLOT_MULTIPLE
@@ -257,8 +275,6 @@ class _Loop:
 
     def result(self) -> InferenceResult:
         evaluations = self.out_steps * self.optimizer.evaluations_per_step
-        if self.warm is not None:
-            evaluations = evaluations + self.warm.result().n_evaluations
         return InferenceResult(
             Posterior(self.family, self.out_parameters),
             self.out_bound,
@@ -299,8 +315,8 @@ class _Loop:
         rows = self.next_row + torch.arange(_START_ROWS, device=self.rows.device)
         rows = rows.clamp(max=last)
         start = prior_start(self.score_codes(rows), self.codes)
-        if self.warm is not None:
-            start = self.warm.as_start(rows, start)
+        if self.improve is not None:
+            start = self.improve(rows, start)
         self.started = self.optimizer.start(start)
         self.started_from = self.next_row
         self.started_until = min(self.next_row + _START_ROWS, self.target.n_rows)

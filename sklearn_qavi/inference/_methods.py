@@ -16,6 +16,7 @@ from torch import Tensor
 from .._random import sobol_uniform
 from .._typing import Progress
 from ._blocks import row_blocks
+from ._encoder_start import EncoderStart
 from ._engine import fit_posterior
 from ._objectives import feature_bound
 from ._result import InferenceResult
@@ -132,6 +133,10 @@ class LatentSpace(InferenceMethod):
         Steps, draws and learning rates.
     beta : float
         Weight of the divergence from the prior.
+    start : {"prior", "encoder", "best"}, default="prior"
+        Where rows start: at prior codes weighted by their likelihood; at the encoder's code of the
+        row with its holes filled; or at the better of the two, row by row, if the decoder has an
+        encoder.
     trace : bool
         Keep the bound after each step.
 
@@ -143,6 +148,7 @@ class LatentSpace(InferenceMethod):
     family: Callable[[int], PosteriorFamily]
     schedule: Schedule
     beta: float = 1.0
+    start: str = "prior"
     trace: bool = False
 
     def with_trace(self) -> "LatentSpace":
@@ -163,6 +169,9 @@ class LatentSpace(InferenceMethod):
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`."""
         target = DecoderTarget(decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim)
+        starter = None
+        if self.start == "encoder" or (self.start == "best" and hasattr(decoder, "encode")):
+            starter = EncoderStart(decoder, x, observed, self.beta, self.start == "encoder")
         return fit_posterior(
             target,
             self.family(decoder.latent_dim),
@@ -172,6 +181,7 @@ class LatentSpace(InferenceMethod):
             batch_size=batch_size,
             progress=progress,
             deadline=deadline,
+            starter=starter,
             trace=self.trace,
         )
 

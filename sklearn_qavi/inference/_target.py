@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["DecoderTarget", "FeatureTarget", "FunctionTarget"]
+__all__ = ["DecoderTarget", "FeatureTarget", "FunctionTarget", "log_prob_observed"]
 
 Decode = Callable[[Tensor], Tensor]
 Encode = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -25,6 +25,35 @@ class Likelihood(Protocol):
         ...
 
 
+def log_prob_observed(likelihood: Any, params: Tensor, prepared: Any, observed: Tensor) -> Tensor:
+    """Return the log density of the observed features together, (..., B), in nats.
+
+    Parameters
+    ----------
+    likelihood : object
+        Whose ``log_prob_observed`` is asked where it has one, as it needs where features are not
+        independent given the code; otherwise ``log_prob`` is summed over what is observed.
+    params : Tensor of shape (..., P)
+        The decoder's output.
+    prepared : object
+        What ``likelihood.prepare`` returned for the B rows.
+    observed : bool Tensor of shape (B, D)
+        True where the feature is observed.
+
+    Returns
+    -------
+    log_prob : Tensor of shape (..., B)
+        The missing features are marginalised.
+    """
+    hook = getattr(likelihood, "log_prob_observed", None)
+    if hook is not None:
+        total: Tensor = hook(params, prepared, observed)
+        return total
+    by_feature = likelihood.log_prob(params, prepared)
+    # where() and not a product: 0 * inf would be NaN on a missing cell
+    return torch.where(observed, by_feature, 0.0).sum(-1)
+
+
 @dataclass(frozen=True)
 class _DecoderBlock:
     decode: Decode
@@ -36,9 +65,7 @@ class _DecoderBlock:
         return self.of_decoded(self.decode(z))
 
     def of_decoded(self, params: Tensor) -> Tensor:
-        by_feature = self.likelihood.log_prob(params, self.prepared)
-        # where() and not a product: 0 * inf would be NaN on a missing cell
-        return torch.where(self.observed, by_feature, 0.0).sum(-1)
+        return log_prob_observed(self.likelihood, params, self.prepared, self.observed)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
-"""From a user's table to numbers with a mask, and back."""
+"""From a user's table or images to numbers with a mask, and back."""
 
 from ._frames import Frame, as_frame, build_container, check_unique_names, is_dataframe
+from ._images import ImageBatch, ImageEncoder, find_image_shape
 from ._rows import select_training_rows
 from ._schema import ColumnSchema
 from ._table import EncodedTable, TableEncoder
@@ -9,10 +10,13 @@ __all__ = [
     "ColumnSchema",
     "EncodedTable",
     "Frame",
+    "ImageBatch",
+    "ImageEncoder",
     "TableEncoder",
     "as_frame",
     "build_container",
     "check_unique_names",
+    "find_image_shape",
     "is_dataframe",
     "select_training_rows",
 ]

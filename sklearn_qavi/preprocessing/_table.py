@@ -20,18 +20,18 @@ _TYPES = ("real", "positive", "integer", "count", "nominal", "ordinal")
 
 @dataclass(frozen=True)
 class EncodedTable:
-    """The modelled columns of a table.
+    """The modelled columns of a table, or the cells of images.
 
     Parameters
     ----------
-    values : float64 ndarray of shape (N, D)
+    values : ndarray of floats of shape (N, D)
         What the model sees before it standardises: numbers (logarithms of "positive" columns),
         codes of levels, counts of units of time; NaN where missing.
     observed : bool ndarray of shape (N, D)
         True where a cell is observed.
     """
 
-    values: NDArray[np.float64]
+    values: NDArray[Any]
     observed: NDArray[np.bool_]
 
     @property

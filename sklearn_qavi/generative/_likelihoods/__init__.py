@@ -11,10 +11,19 @@ from ._base import MAX_SCORE, ColumnLikelihood
 from ._bernoulli import BernoulliLikelihood
 from ._categorical import MAX_WIDTH, CategoricalLikelihood
 from ._columns import LIKELIHOODS, ColumnLikelihoods
+from ._continuous_bernoulli import ContinuousBernoulliLikelihood
 from ._histogram import HistogramLikelihood
-from ._location_scale import GaussianLikelihood, StudentTLikelihood
+from ._image import ImageLikelihood
+from ._image_table import IMAGE_LIKELIHOODS, make_image_likelihood
+from ._location_scale import (
+    DiscretisedNormalLikelihood,
+    GaussianLikelihood,
+    StudentTLikelihood,
+)
+from ._logistic_mixture import LogisticMixtureLikelihood
 
 __all__ = [
+    "IMAGE_LIKELIHOODS",
     "LIKELIHOODS",
     "MAX_SCORE",
     "MAX_WIDTH",
@@ -22,7 +31,12 @@ __all__ = [
     "CategoricalLikelihood",
     "ColumnLikelihood",
     "ColumnLikelihoods",
+    "ContinuousBernoulliLikelihood",
+    "DiscretisedNormalLikelihood",
     "GaussianLikelihood",
     "HistogramLikelihood",
+    "ImageLikelihood",
+    "LogisticMixtureLikelihood",
     "StudentTLikelihood",
+    "make_image_likelihood",
 ]

@@ -1,0 +1,703 @@
+"""QAVIInpainter: images in and out. What it shares with other estimators is in `_base`."""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.utils import Tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from ._base import BaseQAVI, Query, checked_alpha, checked_count, hide_some
+from ._caching import fit_cached
+from ._random import seed_from
+from ._sklearn_compat import (
+    HasMethods,
+    MissingValues,
+    StrOptions,
+    check_feature_names,
+    check_feature_names_in,
+    fit_context,
+    get_output_config,
+    wrap_in_container,
+)
+from .exceptions import InferenceDivergedError
+from .generative import GenerativeModel, PretrainedImageDecoder, WideResNetVAE
+from .inference import InferenceMethod, Schedule
+from .preprocessing import ImageBatch, ImageEncoder, find_image_shape
+from .sampling import PooledPosterior
+
+__all__ = ["QAVIInpainter"]
+
+_MODELS: dict[str, Any] = {"wide_resnet": WideResNetVAE}  # option string -> estimator
+
+
+def _is_flat(inpainter: "QAVIInpainter") -> bool:
+    """Return whether images are flat rows, whose cells have names."""
+    return inpainter.image_shape is not None
+
+
+class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
+    """Complete images with draws from a variational autoencoder's posterior.
+
+    `fit` trains a variational autoencoder on images, or takes a trained one. `transform` and
+    `sample` then fit a posterior over the latent code to each incomplete image, using only the
+    decoder and the image's observed pixels, and fill its hole from the decoder. Holes of any shape
+    work without retraining, single channels of a pixel among them, and where a hole leaves several
+    completions open, draws show them.
+
+    Images come as arrays (n, H, W), (n, C, H, W), with ``data_format="channels_last"`` as
+    (n, H, W, C), or as flat rows with ``image_shape``; as floats from 0 to 1 or as uint8 from 0 to
+    255. They are returned as they came, observed pixels bit for bit. Missing pixels of floats are
+    NaN; a boolean ``mask``, True where a pixel is missing, may go with each call, and is the only
+    way for uint8. It has the shape (H, W) for one hole in all images, (n, H, W) for whole pixels,
+    or that of the images for single channels.
+
+    Parameters
+    ----------
+    generative_model : {"wide_resnet"}, None, estimator, trained model or torch.nn.Module, \
+            default="wide_resnet"
+        "wide_resnet", or None, trains a `WideResNetVAE`. An unfitted model is cloned and trained,
+        so its parameters can be searched as ``generative_model__latent_dim``. A trained model, or
+        a bare decoder module together with ``likelihood``, is used as it is and not trained, in
+        clones as well; `fit` then needs no images.
+    likelihood : str, ImageLikelihood or None, default=None
+        Observation model of the pixels, such as "continuous_bernoulli". None leaves it to the
+        model. For a bare module it says what the module's output means, see
+        `PretrainedImageDecoder`.
+    image_shape : tuple of int, default=None
+        (H, W), or (C, H, W) in the order of ``data_format``. Needed for flat rows of H * W * C
+        features, and for a bare module that is fitted to nothing.
+    data_format : {"channels_first", "channels_last"}, default="channels_first"
+        Where the channels of arrays with four axes stand, and how flat rows are ordered.
+    start : {"best", "prior", "encoder"}, default="best"
+        Where inference starts: at prior codes weighted by how well they explain the observed
+        pixels, at the encoder's code of the image with its hole filled, or at the better of the
+        two for each image. Without an encoder "best" is "prior".
+    posterior : str or InferenceMethod, default="gaussian"
+        What is inferred for an image. "gaussian", "mixture" and "flow" are families of a posterior
+        over the latent code, fitted through the decoder alone; "feature" is a posterior over the
+        missing pixels, fitted through encoder and decoder. Methods to compare with, see
+        `sklearn_qavi.baselines`: "fill_zeros", "pseudo_gibbs", "metropolis_within_gibbs",
+        "retuned_encoder", "posterior_matching", or an instance of one.
+    n_components : int, default=5
+        Components of the mixture.
+    n_flow_layers : int, default=2
+        Layers of the flow.
+    beta : float, default=1.0
+        Weight of the divergence of the posterior from the prior; 1 is Bayes' rule. [1]_ takes 20
+        for images.
+    gamma : float, default=1.0
+        Weight of the entropy of the posterior over missing pixels, for ``posterior="feature"``
+        ([1]_, equation 6).
+    importance_resampling : bool, default=False
+        Weigh 1,024 codes of each image's posterior by p(x_O, z) / q(z), smooth the weights and
+        draw from 256 codes resampled by them. Costs 1,024 decoder evaluations an image.
+    n_mc_samples : int or None, default=None
+        Draws of the latent code a step; None takes the schedule's.
+    max_iter : int or None, default=None
+        Largest number of steps an image; None takes the schedule's.
+    tol : float or None, default=None
+        Nats below which an image has converged, see `Schedule`; None takes the schedule's.
+    schedule : {"default", "paper"} or Schedule, default="default"
+        Steps and step sizes. "paper" is the recipe of [1]_, 300 steps of 100 draws; its image runs
+        are ``QAVIInpainter(schedule="paper", start="prior", beta=20)``.
+    time_budget : float or None, default=None
+        Seconds that the inference of one call may take. Steps are then rationed so that every
+        image gets its share; a warning counts the images that would have taken more. Drawing
+        comes on top. Results then depend on the machine.
+    strategy : {"mean", "median", "mode", "draw"}, default="mean"
+        What `transform` fills in: a summary of the posterior predictive of each cell, or one draw.
+        A mean over several completions is blurred; a draw is not.
+    sample_posterior : bool, default=False
+        With True `transform` fills in one draw, whatever the strategy.
+    missing_values : float, default=np.nan
+        What marks a missing pixel of floats. In uint8 no level is free to mark one.
+    batch_size : int, default=64
+        Images in work at one time. Memory grows with it, results do not depend on it.
+    device : str, default="auto"
+        Where to train and infer: "auto" takes a GPU when there is one.
+    n_jobs : int or None, default=None
+        Threads that share the images, or workers of the backend that `joblib.parallel_config`
+        chooses; results do not depend on it.
+    memory : str, joblib.Memory or None, default=None
+        Where to cache the trained model by its images and parameters, so that a search over
+        inference parameters trains once a fold. Needs an integer ``random_state``.
+    random_state : int, RandomState instance or None, default=None
+        Seed of training, inference and draws.
+    verbose : int, default=0
+        With 1, progress bars in `fit` and inference.
+
+    Attributes
+    ----------
+    generative_model_ : object
+        The model whose decoders are used.
+    history_ : list of list of dict
+        Its training history, empty if it was not trained here.
+    n_iter_ : int
+        Most epochs that one of its decoders was trained for; 0 if unknown.
+    image_shape_ : tuple of int
+        Channels C, height H and width W.
+    encoder_ : ImageEncoder
+        From images to rows of cells and back.
+    n_features_in_ : int
+        Number of cells C * H * W.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if `fit` saw flat rows with names.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If training or the inference of some images ran out of iterations.
+
+    See Also
+    --------
+    QAVIImputer : The same for tables.
+    sklearn_qavi.datasets.make_image_masks : Holes to try it with.
+
+    Notes
+    -----
+    An image's answer depends on the image, the fitted model and ``random_state`` alone: not on the
+    other images, their order, ``batch_size`` or ``n_jobs``. `sample` is keyed by ``random_state``
+    and the image's position in the call. An image without an observed pixel gets draws of the
+    prior.
+
+    References
+    ----------
+    .. [1] Agarwal, Hope, Younis, Sudderth (2023), "A Decoder Suffices for Query-Adaptive
+       Variational Inference", UAI, equation 8.
+
+    Examples
+    --------
+    A decoder from elsewhere, whose two codes are the brightness of the upper and the lower half:
+
+    >>> import numpy as np
+    >>> import torch
+    >>> from sklearn_qavi import QAVIInpainter
+    >>> from sklearn_qavi.generative import PretrainedDecoder
+    >>> linear = torch.nn.Linear(2, 32)  # 16 means and 16 scales
+    >>> with torch.no_grad():
+    ...     half = (torch.arange(16) < 8).float()
+    ...     weight = torch.stack([0.2 * half, 0.2 * (1 - half)], dim=1)
+    ...     _ = linear.weight.copy_(torch.cat([weight, torch.zeros(16, 2)]))
+    ...     _ = linear.bias.copy_(torch.cat([0.5 * torch.ones(16), -3 * torch.ones(16)]))
+    >>> model = PretrainedDecoder(linear, "gaussian", n_features=16)
+    >>> inpainter = QAVIInpainter(generative_model=model, image_shape=(4, 4), random_state=0)
+    >>> image = np.full((1, 4, 4), 0.3)
+    >>> image[:, 2:] = 0.8
+    >>> image[:, :, 2:] = np.nan
+    >>> inpainter.fit().transform(image).round(1)[0]
+    array([[0.3, 0.3, 0.3, 0.3],
+           [0.3, 0.3, 0.3, 0.3],
+           [0.8, 0.8, 0.8, 0.8],
+           [0.8, 0.8, 0.8, 0.8]])
+    >>> inpainter.sample(image, n=5).shape
+    (5, 1, 4, 4)
+    """
+
+    _bring_your_own: ClassVar[str] = "PretrainedImageDecoder"
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BaseQAVI._parameter_constraints,
+        "generative_model": [
+            None,
+            StrOptions(set(_MODELS)),
+            nn.Module,
+            HasMethods(["fit"]),
+            HasMethods(["standardise", "unstandardise"]),
+        ],
+        "likelihood": [None, str, HasMethods(["log_prob"])],
+        "image_shape": [None, tuple, list, np.ndarray],
+        "data_format": [StrOptions({"channels_first", "channels_last"})],
+        "start": [StrOptions({"best", "prior", "encoder"})],
+        "missing_values": [MissingValues(numeric_only=True)],
+    }
+
+    def __init__(
+        self,
+        *,
+        generative_model: Any = "wide_resnet",
+        likelihood: Any = None,
+        image_shape: tuple[int, ...] | None = None,
+        data_format: str = "channels_first",
+        start: str = "best",
+        posterior: str | InferenceMethod = "gaussian",
+        n_components: int = 5,
+        n_flow_layers: int = 2,
+        beta: float = 1.0,
+        gamma: float = 1.0,
+        importance_resampling: bool = False,
+        n_mc_samples: int | None = None,
+        max_iter: int | None = None,
+        tol: float | None = None,
+        schedule: str | Schedule = "default",
+        time_budget: float | None = None,
+        strategy: str = "mean",
+        sample_posterior: bool = False,
+        missing_values: float = np.nan,
+        batch_size: int = 64,
+        device: str = "auto",
+        n_jobs: int | None = None,
+        memory: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.generative_model = generative_model
+        self.likelihood = likelihood
+        self.image_shape = image_shape
+        self.data_format = data_format
+        self.start = start
+        self.posterior = posterior
+        self.n_components = n_components
+        self.n_flow_layers = n_flow_layers
+        self.beta = beta
+        self.gamma = gamma
+        self.importance_resampling = importance_resampling
+        self.n_mc_samples = n_mc_samples
+        self.max_iter = max_iter
+        self.tol = tol
+        self.schedule = schedule
+        self.time_budget = time_budget
+        self.strategy = strategy
+        self.sample_posterior = sample_posterior
+        self.missing_values = missing_values
+        self.batch_size = batch_size
+        self.device = device
+        self.n_jobs = n_jobs
+        self.memory = memory
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any = None, y: Any = None, mask: Any = None) -> Self:
+        """Train the generative model, or take the trained one.
+
+        Parameters
+        ----------
+        X : array-like of images, default=None
+            Complete or with missing pixels. May be left out with a trained model or a bare module,
+            where it only says what the images' size is.
+        y : None
+            Ignored, present for the scikit-learn contract.
+        mask : array-like of bool, default=None
+            True where a pixel is missing.
+
+        Returns
+        -------
+        self : QAVIInpainter
+            The fitted inpainter.
+
+        Raises
+        ------
+        ValueError
+            If images have a type, range or size that cannot be used, the mask does not fit them,
+            or the decoder does not fit its likelihood or returns NaN; the message says what would
+            do.
+        TrainingDivergedError
+            If the training loss is not finite.
+        """
+        model = self.generative_model
+        known = getattr(model, "image_shape_", None) if isinstance(model, GenerativeModel) else None
+        shape = find_image_shape(X, self.image_shape, self.data_format, known)
+        self.encoder_ = ImageEncoder(shape, self.data_format, self.missing_values)
+        self.image_shape_ = shape
+        self.n_features_in_ = self.encoder_.n_cells
+        if X is None and hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        batch = None if X is None else self._encoded(X, mask, reset=True)
+        self._seed = seed_from(self.random_state)
+        self._take_model(self._trained_model(batch), None if batch is None else batch.table)
+        return self
+
+    def transform(self, X: Any, mask: Any = None, *, row_offset: int = 0) -> Any:
+        """Fill each missing pixel with one value.
+
+        Parameters
+        ----------
+        X : array-like of images
+            Of the size seen in `fit`.
+        mask : array-like of bool, default=None
+            True where a pixel is missing.
+        row_offset : int, default=0
+            Position of the first image of X in the set it was cut from, for draws
+            (``strategy="draw"``) that do not depend on how the set was cut.
+
+        Returns
+        -------
+        X_completed : ndarray
+            Of the shape, layout and type of X, whose observed pixels it holds bit for bit.
+
+        Raises
+        ------
+        ValueError
+            If the images have another size, type or range, or the mask does not fit them.
+        InferenceDivergedError
+            If a posterior or a filled pixel is not finite.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If images had not converged when the steps ran out.
+        """
+        check_is_fitted(self)
+        query = self._query(X, mask)
+        return self._finish(query, self._points(query, checked_count("row_offset", row_offset)))
+
+    def fit_transform(self, X: Any, y: Any = None, mask: Any = None) -> Any:
+        """Fit on X and complete it.
+
+        Parameters
+        ----------
+        X : array-like of images
+            With missing pixels.
+        y : None
+            Ignored, present for the scikit-learn contract.
+        mask : array-like of bool, default=None
+            True where a pixel is missing.
+
+        Returns
+        -------
+        X_completed : ndarray
+            What ``fit(X, mask=mask).transform(X, mask)`` returns.
+        """
+        return self.fit(X, y, mask).transform(X, mask)
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def sample(self, X: Any, n: int = 1, mask: Any = None, *, row_offset: int = 0) -> Any:
+        """Complete images n times with independent draws.
+
+        Parameters
+        ----------
+        X : array-like of images
+            Of the size seen in `fit`.
+        n : int, default=1
+            Number of completions of each.
+        mask : array-like of bool, default=None
+            True where a pixel is missing.
+        row_offset : int, default=0
+            Position of the first image of X in the set it was cut from: a part's draws are then
+            those of the whole set.
+
+        Returns
+        -------
+        draws : ndarray of shape (n, \\*X.shape), or list of n dataframes
+            Each is completed as `transform` returns it; dataframes of flat rows if `set_output`
+            says so. The first draws of a larger n are those of a smaller n.
+
+        Raises
+        ------
+        ValueError
+            If n or row_offset is not a whole number of at least 0, or X and mask cannot be used.
+        InferenceDivergedError
+            If a posterior or a draw is not finite.
+        """
+        check_is_fitted(self)
+        n, row_offset = checked_count("n", n), checked_count("row_offset", row_offset)
+        query = self._query(X, mask)
+        completed = self._draws(query, n, row_offset)
+        if self._container != "default":
+            return completed
+        array = query.checked.array
+        return np.stack(completed) if n else np.empty((0, *array.shape), dtype=array.dtype)
+
+    def iter_samples(
+        self, X: Any, n: int = 1, mask: Any = None, *, row_offset: int = 0
+    ) -> Iterator[Any]:
+        """Yield the completions of `sample` one by one, so that they are never held together.
+
+        Parameters
+        ----------
+        X : array-like of images
+            Of the size seen in `fit`.
+        n : int, default=1
+            Number of completions of each.
+        mask : array-like of bool, default=None
+            True where a pixel is missing.
+        row_offset : int, default=0
+            Position of the first image of X in the set it was cut from.
+
+        Yields
+        ------
+        draw : ndarray, or dataframe
+            All images completed once; the m-th is that of `sample`, bit for bit.
+
+        Raises
+        ------
+        ValueError
+            If n or row_offset is not a whole number of at least 0, or X and mask cannot be used.
+        """
+        check_is_fitted(self)
+        n, row_offset = checked_count("n", n), checked_count("row_offset", row_offset)
+        yield from self._iter_draws(self._query(X, mask), n, row_offset)
+
+    def predict_interval(self, X: Any, alpha: float = 0.05, mask: Any = None) -> tuple[Any, Any]:
+        """Return equal-tailed intervals of the posterior predictive of each missing cell.
+
+        Parameters
+        ----------
+        X : array-like of images
+            Of the size seen in `fit`.
+        alpha : float, default=0.05
+            Mass outside of the interval, between 0 and 1; 0.05 gives 95% intervals.
+        mask : array-like of bool, default=None
+            True where a pixel is missing.
+
+        Returns
+        -------
+        lower, upper : ndarrays
+            Of the shape and type of X, from 256 draws; both equal the observed value on observed
+            pixels.
+
+        Raises
+        ------
+        ValueError
+            If alpha is not between 0 and 1, or X and mask cannot be used.
+        """
+        check_is_fitted(self)
+        alpha = checked_alpha(alpha)
+        query = self._query(X, mask)
+        lower, upper = (self._completed(query, limit) for limit in self._limits(query, alpha))
+        return lower, upper
+
+    def infer(self, X: Any, mask: Any = None) -> PooledPosterior:
+        """Return the fitted posteriors of all images and how the inference went.
+
+        Parameters
+        ----------
+        X : array-like of images
+            Of the size seen in `fit`.
+        mask : array-like of bool, default=None
+            True where a pixel is missing.
+
+        Returns
+        -------
+        pooled : PooledPosterior
+            Per image ``bound`` (nats), ``n_iter``, ``n_evaluations``, ``converged``, and from 1,024
+            importance weights ``pareto_k`` and ``effective_sample_size``; per decoder, in
+            ``members``, the posteriors.
+        """
+        check_is_fitted(self)
+        return self._posteriors(self._encoded(X, mask).table)
+
+    def score(self, X: Any, y: Any = None, mask: Any = None) -> float:
+        """Return the mean log predictive density of observed pixels hidden at random.
+
+        Three tenths of the observed pixels, with all channels, are hidden (seeded by
+        ``random_state``), inferred from the others and scored; so `GridSearchCV` works without a
+        ground truth.
+
+        Parameters
+        ----------
+        X : array-like of images
+            With or without missing pixels.
+        y : None
+            Ignored, present for the scikit-learn contract.
+        mask : array-like of bool, default=None
+            True where a pixel is missing.
+
+        Returns
+        -------
+        score : float
+            Nats a hidden cell, in the model's unit; higher is better.
+
+        Raises
+        ------
+        ValueError
+            If no image has two observed pixels.
+        """
+        check_is_fitted(self)
+        return self._score_of_hidden(self._encoded(X, mask).table)
+
+    def score_missing(
+        self, X: Any, missing: Any, *, mask: Any = None, n_draws: int = 10_000
+    ) -> dict[str, NDArray[np.float64]]:
+        """Hide pixels whose values are known, infer them, and score the posteriors image by image.
+
+        Parameters
+        ----------
+        X : array-like of images
+            The hidden pixels must hold their true values.
+        missing : array-like of bool
+            True for the pixels to hide and to score; of the shapes of a mask.
+        mask : array-like of bool, default=None
+            True where a pixel is missing without being scored.
+        n_draws : int, default=10000
+            Codes an image and decoder.
+
+        Returns
+        -------
+        scores : dict of ndarray of shape (n,)
+            "iwae", "predictive" and "conditional" in nats an image and "minimum_nrmse" in the
+            model's unit; NaN for images without a hidden pixel. What they mean is said in
+            `sklearn_qavi.metrics`.
+
+        Raises
+        ------
+        ValueError
+            If a mask does not fit X, or hides nothing, or hides a pixel without a value.
+        """
+        check_is_fitted(self)
+        batch = self._encoded(X, mask)
+        hidden = batch.cells(missing)
+        if (hidden & ~batch.table.observed).any():
+            raise ValueError(
+                "missing marks cells that have no value in X, so they cannot be scored."
+            )
+        return self._scores_of_missing(batch.table, hidden, n_draws)
+
+    @available_if(_is_flat)
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Return the names of the cells, for flat rows with ``image_shape``.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Names of the input columns; None takes those of `fit`, else ``x0``, ``x1``, ...
+
+        Returns
+        -------
+        names : ndarray of str
+            Those of the input.
+        """
+        check_is_fitted(self)
+        return check_feature_names_in(self, input_features)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.three_d_array = True
+        tags.input_tags.positive_only = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    @property
+    def _start(self) -> str:
+        return self.start
+
+    @property
+    def _container(self) -> str:
+        """What `set_output` asks for; arrays if images are not flat rows."""
+        return get_output_config("transform", self)["dense"] if _is_flat(self) else "default"
+
+    def _encoded(self, X: Any, mask: Any = None, *, reset: bool = False) -> ImageBatch:
+        if np.ndim(X) == 2:
+            check_feature_names(self, X, reset=reset)
+        return self.encoder_.encode(X, mask)
+
+    def _query(self, X: Any, mask: Any) -> Query:
+        batch = self._encoded(X, mask)
+        if self._container != "default" and batch.array.ndim != 2:
+            raise ValueError(
+                f"set_output asks for dataframes, which hold flat rows, but X has shape "
+                f"{batch.array.shape}. Pass X.reshape(len(X), -1), or call "
+                "set_output(transform='default')."
+            )
+        return Query(batch.table, batch, X)
+
+    def _method(self) -> InferenceMethod:
+        method, model = super()._method(), self.generative_model_
+        if self.start == "encoder" and not all(hasattr(m, "encode") for m in model.members_):
+            raise ValueError(
+                f"start='encoder' needs the model's encoder, but this {type(model).__name__} has "
+                "none. Pass encoder= to PretrainedImageDecoder, or start='best'."
+            )
+        return method
+
+    def _trained_model(self, batch: ImageBatch | None) -> Any:
+        model = self.generative_model
+        if isinstance(model, nn.Module):
+            if self.likelihood is None:
+                raise ValueError(
+                    "A bare decoder module needs its likelihood named, e.g. QAVIInpainter("
+                    "generative_model=decoder, likelihood='continuous_bernoulli')."
+                )
+            model = PretrainedImageDecoder(model, self.likelihood, self.image_shape_)
+        elif isinstance(model, GenerativeModel) and self.likelihood is not None:
+            raise ValueError(
+                "The generative model is trained and has its likelihood; pass likelihood=None, or "
+                "an unfitted model to be trained with another one."
+            )
+        if isinstance(model, GenerativeModel):
+            if model.n_features_in_ != self.n_features_in_:
+                raise ValueError(
+                    f"The generative model is of {model.n_features_in_} cells, but an image of "
+                    f"shape {self.image_shape_} has {self.n_features_in_}."
+                )
+            for member in model.members_:
+                _check_member(member, self.n_features_in_)
+            return model
+        if batch is None:
+            raise ValueError(
+                "There are no images to train the generative model on: pass X to fit, or a trained "
+                "generative_model."
+            )
+        seen = batch.table.observed.any(axis=1)
+        if not seen.any():
+            raise ValueError("Every pixel of every image is missing: there is nothing to learn.")
+        images = batch.images[seen].astype(np.float32)
+        return fit_cached(self._unfitted_model(), images, self.memory)
+
+    def _unfitted_model(self) -> Any:
+        model = self.generative_model
+        if model is None or isinstance(model, str):
+            model = _MODELS[model or "wide_resnet"]()
+            model.set_params(device=self.device, verbose=self.verbose)
+        else:
+            model = clone(model)
+        if self.likelihood is not None:
+            model.set_params(likelihood=self.likelihood)
+        self._seed_model(model)
+        return model
+
+    def _hide_observed(self, observed: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
+        """Hide whole pixels: the other channels would give a hidden one away."""
+        by_channel = observed.reshape(len(observed), self.image_shape_[0], -1)
+        hidden = hide_some(np.any(by_channel, axis=1), seed)
+        return (by_channel & hidden[:, None]).reshape(observed.shape)
+
+    def _original_units(self, values: NDArray[np.float64], *, whole: bool) -> NDArray[np.float64]:
+        units: NDArray[np.float64] = self.generative_model_.unstandardise(values)
+        return units
+
+    def _finish(self, query: Query, imputed: NDArray[np.float64]) -> NDArray[Any]:
+        """Put values into the holes, and check that all are finite."""
+        bad = ~np.isfinite(imputed) & ~query.table.observed
+        if bad.any():
+            images = np.flatnonzero(bad.any(axis=1))
+            raise InferenceDivergedError(
+                f"Filled pixels of {len(images)} image(s) are not finite, first at positions "
+                f"{images[:5].tolist()}. Check the decoder's output for these images."
+            )
+        return query.checked.completed(imputed)
+
+    def _completed(self, query: Query, imputed: NDArray[np.float64]) -> Any:
+        """Return what `_finish` does in the container of `set_output`."""
+        return wrap_in_container("transform", self._finish(query, imputed), query.original, self)
+
+
+def _check_member(member: Any, n_cells: int) -> None:
+    """Decode two codes, and check that as many finite numbers come as the likelihood takes."""
+    parameter = next(member.parameters(), torch.zeros(1))
+    codes = torch.zeros(1, 2, member.latent_dim, device=parameter.device, dtype=torch.float32)
+    codes[0, 1] = 1.0
+    with torch.no_grad():
+        params = member.decode(codes)
+        expected = getattr(member.likelihood, "n_outputs", params.shape[-1])
+        if params.shape[-1] != expected:
+            raise ValueError(
+                f"The decoder returns {params.shape[-1]} numbers an image, but its likelihood "
+                f"takes {expected} for {n_cells} cells. Check the decoder's last layer."
+            )
+        mean = member.likelihood.mean(params)
+    if mean.shape[-1] != n_cells:
+        raise ValueError(
+            f"The decoder's likelihood is of {mean.shape[-1]} cells, but an image has {n_cells}."
+        )
+    if not torch.isfinite(mean).all():
+        raise ValueError(
+            "The decoder returns NaN or infinity for ordinary codes; check its weights."
+        )

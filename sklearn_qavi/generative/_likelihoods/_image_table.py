@@ -1,0 +1,82 @@
+"""The observation models of images by name."""
+
+from collections.abc import Callable
+from functools import partial
+from math import prod
+from typing import Any
+
+from ._bernoulli import BernoulliLikelihood
+from ._continuous_bernoulli import ContinuousBernoulliLikelihood
+from ._image import ImageLikelihood
+from ._location_scale import DiscretisedNormalLikelihood, GaussianLikelihood
+from ._logistic_mixture import LogisticMixtureLikelihood
+
+__all__ = ["IMAGE_LIKELIHOODS", "make_image_likelihood"]
+
+Shape = tuple[int, int, int]
+
+
+def _of_family(family: Any, name: str, image_shape: Shape) -> ImageLikelihood:
+    return ImageLikelihood(image_shape, family(prod(image_shape)), name)
+
+
+def _with_scale(
+    family: Any, name: str, image_shape: Shape, scale: str = "channel"
+) -> ImageLikelihood:
+    n_scales = {"channel": image_shape[0], "pixel": prod(image_shape), "decoder": None}
+    if scale not in n_scales:
+        raise ValueError(f"scale must be one of {sorted(n_scales)}, got {scale!r}.")
+    return ImageLikelihood(image_shape, family(prod(image_shape), n_scales[scale]), name)
+
+
+IMAGE_LIKELIHOODS: dict[str, Callable[..., ImageLikelihood]] = {
+    "bernoulli": partial(_of_family, BernoulliLikelihood, "bernoulli"),
+    "continuous_bernoulli": partial(
+        _of_family, ContinuousBernoulliLikelihood, "continuous_bernoulli"
+    ),
+    "gaussian": partial(_with_scale, GaussianLikelihood, "gaussian"),
+    "discretised_normal": partial(_with_scale, DiscretisedNormalLikelihood, "discretised_normal"),
+    "logistic_mixture": LogisticMixtureLikelihood,
+}
+"""Option string -> what makes the observation model of an image shape."""
+
+
+def make_image_likelihood(
+    name: str, image_shape: tuple[int, int, int], **options: Any
+) -> ImageLikelihood:
+    """Make an observation model of images by its name.
+
+    Parameters
+    ----------
+    name : {"bernoulli", "continuous_bernoulli", "gaussian", "discretised_normal", \
+            "logistic_mixture"}
+        "bernoulli" takes values above 1/2 for 1 and others for 0; the two next are densities on
+        [0, 1] and on the line; the last two are masses of the levels 0, 1/255, ..., 1.
+    image_shape : tuple of int
+        Channels C, height H and width W.
+    **options : object
+        ``scale`` of "gaussian" and "discretised_normal": "channel" (default) and "pixel" learn one
+        number for each channel or each cell, "decoder" has the decoder give it, as
+        ``softplus(raw)`` plus a floor. ``n_components`` of "logistic_mixture", default 5.
+
+    Returns
+    -------
+    likelihood : ImageLikelihood
+        The observation model.
+
+    Raises
+    ------
+    ValueError
+        If the name or an option is unknown.
+    """
+    if name not in IMAGE_LIKELIHOODS:
+        raise ValueError(
+            f"The likelihood of images must be one of {sorted(IMAGE_LIKELIHOODS)} or an "
+            f"ImageLikelihood, got {name!r}."
+        )
+    try:
+        return IMAGE_LIKELIHOODS[name](image_shape, **options)
+    except TypeError as error:
+        raise ValueError(
+            f"{sorted(options)} are not the options of likelihood={name!r}: {error}"
+        ) from error

@@ -1,0 +1,285 @@
+"""WideResNetVAE: what it learns, how it is saved, what it refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+
+from sklearn_qavi._random import torch_generator
+from sklearn_qavi.exceptions import ModelFormatError
+from sklearn_qavi.generative import GenerativeModel, WideResNetVAE
+from sklearn_qavi.generative._wide_resnet_vae import hidden_halves
+from sklearn_qavi.inference import (
+    DecoderTarget,
+    GaussianPosterior,
+    LatentSpace,
+    Schedule,
+    fit_posterior,
+)
+from sklearn_qavi.sampling import DecoderPool, PooledPosterior
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def quick(**options: Any) -> WideResNetVAE:
+    options = {
+        "latent_dim": 4,
+        "width": 8,
+        "batch_size": 32,
+        "max_epochs": 2,
+        "steps_per_epoch": 20,
+        "random_state": 0,
+        **options,
+    }
+    return WideResNetVAE(**options)
+
+
+@pytest.fixture(scope="module")
+def images() -> NDArray[np.float64]:
+    return load_digits().images[:300] / 16
+
+
+@pytest.fixture(scope="module")
+def model(images: NDArray[np.float64]) -> WideResNetVAE:
+    return quick(latent_dim=8, width=16, max_epochs=4, steps_per_epoch=150).fit(images)
+
+
+def test_a_fitted_model_follows_the_contract(
+    model: WideResNetVAE, images: NDArray[np.float64]
+) -> None:
+    assert isinstance(model, GenerativeModel)
+    assert model.image_shape_ == (1, 8, 8)
+    assert model.n_features_in_ == 64
+    rows = images.reshape(-1, 64)
+    assert model.unstandardise(model.standardise(rows)) == pytest.approx(rows)
+    assert model.unstandardise(np.array([-0.5, 1.5, np.nan])).tolist()[:2] == [0.0, 1.0]
+    member = model.members_[0]
+    assert not member.training
+    assert not any(p.requires_grad for p in member.parameters())
+
+
+def test_training_improves_on_the_first_epoch(model: WideResNetVAE) -> None:
+    history = model.history_[0]
+    assert history[-1]["train_loss"] < history[0]["train_loss"] - 5
+    assert min(e["valid_crps"] for e in history) < 0.95 * history[0]["valid_crps"]
+
+
+def test_the_hidden_half_is_filled_better_than_by_the_mean_image(
+    model: WideResNetVAE, images: NDArray[np.float64]
+) -> None:
+    test = load_digits().images[300:332] / 16
+    x = torch.tensor(test.reshape(-1, 64), dtype=torch.float32)
+    observed = ~hidden_halves((1, 8, 8), len(x), torch_generator(0))
+    member = model.members_[0]
+    target = DecoderTarget(member.decode, member.likelihood, x, observed, member.latent_dim)
+    result = fit_posterior(target, GaussianPosterior(member.latent_dim))
+    filled = PooledPosterior([member], [result], 64).mean(n_codes=32)
+    error = np.square(filled - x.numpy())[~observed.numpy()].mean()
+    plain = np.square(images.mean(0).reshape(-1) - x.numpy())[~observed.numpy()].mean()
+    assert error < 0.9 * plain
+
+
+def test_inference_gives_a_row_the_same_bits_whatever_the_others(
+    model: WideResNetVAE, images: NDArray[np.float64]
+) -> None:
+    x = torch.tensor(images[:70].reshape(-1, 64), dtype=torch.float32)
+    observed = ~hidden_halves((1, 8, 8), len(x), torch_generator(0))
+    member = model.members_[0]
+
+    def parameters(rows: slice) -> Tensor:
+        target = DecoderTarget(
+            member.decode, member.likelihood, x[rows], observed[rows], member.latent_dim
+        )
+        return fit_posterior(target, GaussianPosterior(8)).posterior.parameters
+
+    everything = parameters(slice(0, 70))
+    for rows in (slice(3, 4), slice(30, 69)):
+        assert parameters(rows).equal(everything[rows])
+
+
+def test_missing_pixels_teach_nothing_and_harm_nothing(images: NDArray[np.float64]) -> None:
+    rng = np.random.default_rng(0)
+    holes = np.where(rng.random(images.shape) < 0.4, np.nan, images)
+    fitted = quick(max_epochs=3).fit(holes)
+    losses = [epoch["train_loss"] for epoch in fitted.history_[0]]
+    assert losses[-1] < losses[0] - 5
+    # the masks of channels or none are the same
+    again = quick(max_epochs=1).fit(holes[:, None]).history_[0][0]["train_loss"]
+    assert again == losses[0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"likelihood": "bernoulli"},
+        {"likelihood": "gaussian", "likelihood_options": {"scale": "decoder"}},
+        {"likelihood": "discretised_normal", "batch_norm": True},
+        {"likelihood": "logistic_mixture", "likelihood_options": {"n_components": 2}},
+        {"dense": True, "upsampling": "transposed", "activation": "silu", "n_levels": 1},
+    ],
+)
+def test_colour_images_and_every_likelihood_train(options: dict[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    shade, colour = rng.random((60, 1, 1, 1)), rng.random((60, 3, 1, 1))
+    images = np.clip(shade * colour + np.linspace(0, 0.3, 6), 0, 1) * np.ones((60, 3, 6, 6))
+    images[:5, 1, :2] = np.nan
+    fitted = quick(max_epochs=3, **options).fit(images)
+    assert fitted.image_shape_ == (3, 6, 6)
+    losses = [epoch["train_loss"] for epoch in fitted.history_[0]]
+    assert losses[-1] < losses[0]
+
+
+def test_single_channels_are_drawn_given_the_others_of_their_pixel() -> None:
+    """In each image the channels are alike, whatever the code says."""
+    rng = np.random.default_rng(0)
+    images = np.repeat(rng.random((200, 1, 2, 2)), 2, axis=1)
+    fitted = quick(
+        likelihood="logistic_mixture", latent_dim=1, n_levels=1, patch_size=1, max_epochs=8
+    ).fit(images)
+    x = torch.tensor(images[:10].reshape(10, -1), dtype=torch.float32)
+    observed = torch.ones_like(x).bool()
+    observed[:, 4:] = False  # the second channel
+    observed[:5] = observed[:5].flip(1)  # or the first
+    member = fitted.members_[0]
+    target = DecoderTarget(member.decode, member.likelihood, x, observed, 1)
+    result = fit_posterior(target, GaussianPosterior(1))
+    pooled = PooledPosterior([member], [result], 8, (x, observed))
+    truth, hidden = x.numpy(), ~observed.numpy()
+    draws = pooled.keyed_draws(16, np.arange(10), 0)
+    for values in (pooled.mean(8), pooled.shared_draws(16).mean(0), draws.mean(0)):
+        assert np.corrcoef(values[hidden], truth[hidden])[0, 1] > 0.8
+    blind = PooledPosterior([member], [result], 8).mean(32)
+    assert np.corrcoef(blind[hidden], truth[hidden])[0, 1] < 0.5
+    # and a pool hands on what it inferred from
+    pool = DecoderPool(
+        [member], LatentSpace(GaussianPosterior, Schedule(max_iter=1)), [None], 0, 64
+    )
+    given = pool.infer(x, observed).given
+    assert given is not None
+    assert given[1].equal(observed)
+
+
+def test_augmented_images_keep_their_holes(images: NDArray[np.float64]) -> None:
+    x = torch.tensor(images[:40].reshape(40, -1), dtype=torch.float32)
+    observed = torch.rand(x.shape, generator=torch_generator(0)) < 0.7
+    model = quick(augmentation="flip")
+    model.image_shape_ = (1, 8, 8)
+    values, mask = model._augment(x, observed, torch_generator(1))
+    as_images = [t.view(40, 8, 8) for t in (x, observed, values, mask)]
+    x_image, seen, changed, changed_seen = as_images
+    flipped = (changed_seen == seen.flip(-1)).all(-1).all(-1)
+    same = (changed_seen == seen).all(-1).all(-1)
+    assert bool((flipped ^ same).all())
+    assert 8 < int(flipped.sum()) < 32
+    expected = torch.where(seen, x_image, 0.0).flip(-1)
+    assert changed[flipped].equal(expected[flipped])
+    with pytest.raises(ValueError, match=r"augmentation returned shape \(32, 1, 8, 4\)"):
+        quick(augmentation=lambda images, generator: images[..., :4]).fit(images)
+
+
+def test_halves_hide_whole_pixels_about_one_half() -> None:
+    hidden = hidden_halves((3, 10, 14), 200, torch_generator(0)).view(200, 3, -1)
+    assert hidden[:, 0].equal(hidden[:, 2])
+    share = hidden.float().mean((1, 2))
+    assert float((share - 0.5).abs().max()) < 0.06
+    # in every direction, so that each pixel is hidden about as often
+    by_pixel = hidden[:, 0].float().mean(0)
+    assert 0.3 < float(by_pixel.min()) < float(by_pixel.max()) < 0.7
+
+
+def test_same_seed_same_weights(images: NDArray[np.float64]) -> None:
+    first, again, other = (
+        quick(batch_norm=True, random_state=seed).fit(images[:60]).members_[0] for seed in (0, 0, 1)
+    )
+    weights = [torch.cat([p.flatten() for p in m.parameters()]) for m in (first, again, other)]
+    assert weights[0].equal(weights[1])
+    assert not weights[0].equal(weights[2])
+
+
+def test_averaged_statistics_are_those_of_the_averaged_weights(
+    images: NDArray[np.float64],
+) -> None:
+    """What is kept must fit images about as well as training said with the batch's statistics."""
+    fitted = quick(batch_norm=True, max_epochs=3).fit(images)
+    network, x = fitted.members_[0], torch.tensor(images.reshape(-1, 64), dtype=torch.float32)
+    seen = torch.ones_like(x).bool()
+    noise = torch.randn(len(x), 4, generator=torch_generator(0))
+    fit, kl = network(x, seen, seen, 0.0 * x, noise, network.likelihood.prepare(x))
+    best = min(epoch["train_loss"] for epoch in fitted.history_[0])
+    assert float((kl - fit).mean()) < best + 5
+
+
+def test_weights_count_and_rows_without_are_left_out(images: NDArray[np.float64]) -> None:
+    spoiled = np.concatenate([images[:60], np.ones((20, 8, 8))])
+    weight = np.repeat([1.0, 0.0], [60, 20])
+    with_them = quick(max_epochs=1).fit(spoiled, sample_weight=weight)
+    without = quick(max_epochs=1).fit(images[:60])
+    assert with_them.history_[0][0]["train_loss"] == without.history_[0][0]["train_loss"]
+    with pytest.raises(ValueError, match="2 images have a sample_weight above 0"):
+        quick().fit(images, sample_weight=np.arange(300) < 2)
+
+
+def test_bad_images_are_refused(images: NDArray[np.float64]) -> None:
+    with pytest.raises(ValueError, match=r"must lie from 0 to 1, got 0 to 255\. Divide bytes"):
+        quick().fit(np.arange(600.0).reshape(6, 10, 10) % 256)
+    with pytest.raises(ValueError, match=r"must have shape .*got \(300, 64\)"):
+        quick().fit(images.reshape(300, 64))
+    with pytest.raises(ValueError, match="too small for n_levels=4"):
+        quick(n_levels=4).fit(images)
+    with pytest.raises(ValueError, match="no observed pixel"):
+        quick().fit(np.full((6, 8, 8), np.nan))
+    with pytest.raises(ValueError, match="not the options of likelihood='bernoulli'"):
+        quick(likelihood="bernoulli", likelihood_options={"scale": "pixel"}).fit(images)
+
+
+def test_training_that_still_improves_warns(images: NDArray[np.float64]) -> None:
+    with pytest.warns(ConvergenceWarning, match=r"1 of 1 decoder\(s\) still improved"):
+        quick(max_epochs=1).fit(images)
+
+
+def test_it_clones_and_lists_its_parameters() -> None:
+    model = quick(likelihood_options={"scale": "pixel"})
+    assert clone(model).get_params() == model.get_params()
+
+
+class TestSaving:
+    @pytest.mark.parametrize("batch_norm", [False, True])
+    def test_loaded_models_decode_the_same_bits(
+        self, tmp_path: Path, images: NDArray[np.float64], batch_norm: bool
+    ) -> None:
+        options = {"likelihood": "gaussian", "n_decoders": 2, "augmentation": "flip"}
+        model = quick(batch_norm=batch_norm, max_epochs=1, **options).fit(images)
+        model.save(tmp_path)
+        loaded = WideResNetVAE.load(tmp_path)
+        z = torch.randn(5, 4, generator=torch_generator(0))
+        x = torch.tensor(images[:5].reshape(5, -1), dtype=torch.float32)
+        for mine, other in zip(model.members_, loaded.members_, strict=True):
+            assert mine.decode(z).equal(other.decode(z))
+            prepared = mine.likelihood.prepare(x)
+            log_p = mine.likelihood.log_prob(mine.decode(z), prepared)
+            assert log_p.equal(other.likelihood.log_prob(other.decode(z), prepared))
+        assert loaded.image_shape_ == model.image_shape_
+        assert loaded.history_ == model.history_
+        assert loaded.augmentation == "flip"
+
+    def test_broken_files_are_refused(self, tmp_path: Path, model: WideResNetVAE) -> None:
+        model.save(tmp_path)
+        config = tmp_path / "config.json"
+        text = config.read_text()
+        wrong = json.loads(text)
+        wrong["config"]["parameters"]["width"] = 4
+        config.write_text(json.dumps(wrong))
+        with pytest.raises(ModelFormatError, match="do not fit its config"):
+            WideResNetVAE.load(tmp_path)
+        del wrong["config"]["image_shape"]
+        config.write_text(json.dumps(wrong))
+        with pytest.raises(ModelFormatError, match="lacks or misnames"):
+            WideResNetVAE.load(tmp_path)
