@@ -114,19 +114,24 @@ class HiddenCells:
         return HiddenCells(*(part.to(device) for part in parts))
 
 
-def crps_of_hidden_cells(network: VAENetwork, cells: HiddenCells) -> Tensor:
+def crps_of_hidden_cells(network: VAENetwork, cells: HiddenCells, beta: float = 1.0) -> Tensor:
     """Return the CRPS of quick QAVI draws on hidden cells, summed and counted by column, (2, D).
 
     In standardised units. The estimator is the fair one: mean distance to the truth minus half
     of the mean distance between different draws. Levels of categorical columns are at distance 1
-    from each other, which makes it half of the Brier score.
+    from each other, which makes it half of the Brier score. ``beta`` is the weight of the KL in
+    the bound that the posteriors maximise.
     """
     with torch.no_grad():
         target = DecoderTarget(
             network.decode, network.likelihood, cells.x, cells.visible, network.latent_dim
         )
         posterior = fit_posterior(
-            target, GaussianPosterior(network.latent_dim), schedule=QUICK, batch_size=256
+            target,
+            GaussianPosterior(network.latent_dim),
+            schedule=QUICK,
+            beta=beta,
+            batch_size=256,
         ).posterior
         draws = shared_draws(network, posterior, _VALIDATION_DRAWS, cells.x.shape[1])
         score = _fair_crps(draws, cells.x)
