@@ -297,6 +297,8 @@ class KeepBest(Callback):
         Epochs without a better score after which training stops.
     on_epoch : callable, default=None
         Called after each epoch, for a progress bar.
+    beta : float, default=1.0
+        Weight of the KL when the validation rows are inferred.
     """
 
     def __init__(
@@ -305,7 +307,9 @@ class KeepBest(Callback):
         average: AverageWeights,
         patience: int,
         on_epoch: Callable[[], Any] | None = None,
+        beta: float = 1.0,
     ) -> None:
+        self.beta = beta
         self.cells, self.average, self.patience = cells, average, patience
         self.on_epoch = on_epoch
 
@@ -320,7 +324,7 @@ class KeepBest(Callback):
                 f"The training loss became {loss} in epoch {epoch}. Lower learning_rate (now "
                 f"{net.lr}), or check the columns for values so extreme that they overflow."
             )
-        totals = crps_of_hidden_cells(self.average.network_, self.cells)
+        totals = crps_of_hidden_cells(self.average.network_, self.cells, self.beta)
         score = float(totals[0].sum() / totals[1].sum())
         net.history.record("valid_crps", score)
         if self.on_epoch is not None:
@@ -365,6 +369,7 @@ def train_network(
     patience: int,
     weight_decay: float,
     on_epoch: Callable[[], Any],
+    validation_beta: float = 1.0,
     **options: Any,
 ) -> TrainedNetwork:
     """Train one network and keep its best epoch.
@@ -383,6 +388,8 @@ def train_network(
         Decoupled weight decay of AdamW.
     on_epoch : callable
         Called after each epoch.
+    validation_beta : float, default=1.0
+        Weight of the KL when the validation rows are inferred.
     **options : object
         Further arguments of `VAENet`.
 
@@ -392,7 +399,7 @@ def train_network(
         The best epoch.
     """
     average = AverageWeights(average_decay)
-    best = KeepBest(cells, average, patience, on_epoch)
+    best = KeepBest(cells, average, patience, on_epoch, validation_beta)
     net = VAENet(
         network,
         optimizer=torch.optim.AdamW,
