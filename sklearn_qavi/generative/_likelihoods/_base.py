@@ -87,7 +87,6 @@ class ColumnLikelihood(nn.Module, ABC):
         """
         return np.clip(x, -MAX_SCORE, MAX_SCORE)
 
-    @abstractmethod
     def linear_head(
         self, x: NDArray[np.float64], model: FactorAnalyser, residuals: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -108,4 +107,10 @@ class ColumnLikelihood(nn.Module, ABC):
             Slopes.
         bias : ndarray of shape (n_outputs,)
             Outputs of the code 0.
+
+        Raises
+        ------
+        NotImplementedError
+            If the family has no such function; training then starts at random weights.
         """
+        raise NotImplementedError(f"{type(self).__name__} has no linear start.")
