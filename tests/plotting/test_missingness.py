@@ -37,7 +37,7 @@ def test_patterns_are_counted_and_shown_in_order(incomplete, holes):
 
 
 def test_equally_frequent_patterns_come_by_their_number_of_holes():
-    X = [[1, None, None], [1, 2, 3], [1, 2, None], [None, None, None]]
+    X = [[1, None, None], [1, 2, 3], [None, 2, 3], [None, None, None]]
     display = MissingnessDisplay.from_table(X)
     assert display.patterns.sum(axis=1).tolist() == [0, 1, 2, 3]
 
