@@ -272,7 +272,7 @@ def parse_params(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator:
-            raise SystemExit(f"--qavi-param expects key=value, got {pair!r}")
+            raise SystemExit(f"a parameter is key=value, got {pair!r}")
         try:
             params[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):

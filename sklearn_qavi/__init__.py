@@ -2,7 +2,14 @@
 
 from ._imputer import QAVIImputer
 from ._inpainter import QAVIInpainter
+from ._multiple_imputation import MultipleImputationClassifier, MultipleImputationRegressor
 
 __version__ = "0.1.0"
 
-__all__ = ["QAVIImputer", "QAVIInpainter", "__version__"]
+__all__ = [
+    "MultipleImputationClassifier",
+    "MultipleImputationRegressor",
+    "QAVIImputer",
+    "QAVIInpainter",
+    "__version__",
+]

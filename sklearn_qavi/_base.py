@@ -7,7 +7,7 @@ lies between is here. Wiring only; the mathematics is elsewhere.
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
@@ -248,10 +248,13 @@ class BaseQAVI:
             query.table, partial(_quantiles, [alpha / 2, 1 - alpha / 2]), n_values=2
         )
 
-    def _posteriors(self, table: EncodedTable) -> PooledPosterior:
+    def _posteriors(self, table: EncodedTable, *, trace: bool = False) -> PooledPosterior:
         """Return the posteriors of all rows, with the diagnostics of their weights."""
+        pool = self._pool_here()
+        if trace:
+            pool = replace(pool, method=pool.method.with_trace())
         with self._progress(len(table.values)) as progress:
-            pooled = self._pool_here().infer(
+            pooled = pool.infer(
                 *self._tensors(table),
                 progress.update,
                 weigh=True,

@@ -549,13 +549,15 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             )
         return out
 
-    def infer(self, X: Any = None) -> PooledPosterior:
+    def infer(self, X: Any = None, *, trace: bool = False) -> PooledPosterior:
         """Return the fitted posteriors of all rows and how the inference went.
 
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features), default=None
             Table with missing cells, in original units; None takes the table of `fit`.
+        trace : bool, default=False
+            Keep the bound after each step in ``trace`` of the members; nothing else changes.
 
         Returns
         -------
@@ -563,9 +565,14 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             Per row ``bound`` (nats, on standardised columns), ``n_iter``, ``n_evaluations``,
             ``converged``, and from 1,024 importance weights ``pareto_k`` and
             ``effective_sample_size``; per decoder, in ``members``, the posteriors.
+
+        Raises
+        ------
+        ValueError
+            If a trace is asked for but the inference method climbs no bound.
         """
         check_is_fitted(self)
-        return self._posteriors(self._query_or_fitted(X).table)
+        return self._posteriors(self._query_or_fitted(X).table, trace=trace)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean log predictive density of observed cells hidden at random.
@@ -659,7 +666,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
 
     def _check_input(self, X: Any, *, in_fit: bool) -> NDArray[Any] | Frame:
         check_unique_names(X)
-        frame = as_frame(X)
+        frame = as_frame(X, always=not in_fit and not self.encoder_.gives_numbers)
         if frame is not None:
             validate_data(self, X, reset=in_fit, skip_check_array=True)
             if len(frame) == 0:

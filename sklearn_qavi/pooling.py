@@ -1,9 +1,9 @@
 """Rubin's rules: one answer, with its uncertainty, from the analyses of several completed tables.
 
-A leaf: it works on numbers and fitted models, and imports nothing else of this package.
+It works on numbers and fitted models, whatever imputed the tables.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,32 +11,34 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
-from sklearn.base import clone
-from sklearn.linear_model import LinearRegression
 
-__all__ = ["PooledEstimate", "fit_pooled", "pool"]
+from ._analyses import Subject, fit_model, predict_moments, read_coefficients
+
+__all__ = ["PooledEstimate", "fit_pooled", "pool", "pool_predictions", "predict_pooled"]
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class PooledEstimate:
-    """Estimates pooled over completed tables.
+    """Estimates or predictions pooled over completed tables.
 
     Parameters
     ----------
     estimate : ndarray of shape (p,)
-        Mean over the tables, in the unit of the quantity, as everything below.
+        Mean over the tables, in the unit of the quantity, as everything below. Probabilities of
+        classes have shape (rows, classes), and so has everything below.
     within : ndarray of shape (p,)
-        Mean of the variances of the single analyses.
+        Mean of the variances of the single analyses; NaN where they state none, and then so are
+        standard errors and intervals.
     between : ndarray of shape (p,)
-        Variance of the estimates between tables.
+        Variance of the estimates between tables; NaN for a single table.
     n_imputations : int
         Number of tables m.
     df_complete : float
         Degrees of freedom that the analysis of a complete table has; infinite if unknown.
     names : tuple of str
-        Names of the quantities.
+        Names of the quantities: of coefficients, rows, or classes.
 
     Examples
     --------
@@ -67,14 +69,14 @@ class PooledEstimate:
     def share_due_to_missing(self) -> Array:
         """Share lambda of the total variance that is due to the missing cells, (p,)."""
         spread = (1 + 1 / self.n_imputations) * self.between
-        return np.divide(spread, self.variance, out=np.zeros_like(spread), where=self.variance > 0)
+        return np.divide(spread, self.variance, out=np.zeros_like(spread), where=self.variance != 0)
 
     @property
     def relative_increase(self) -> Array:
         """Relative increase r of the variance that is due to the missing cells, (p,)."""
         spread = (1 + 1 / self.n_imputations) * self.between
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(spread > 0, spread / self.within, 0.0)
+            return np.where(spread != 0, spread / self.within, 0.0)
 
     @property
     def df(self) -> Array:
@@ -85,7 +87,7 @@ class PooledEstimate:
         """
         share = self.share_due_to_missing
         with np.errstate(divide="ignore"):
-            old = np.where(share > 0, (self.n_imputations - 1) / np.square(share), np.inf)
+            old = np.where(share != 0, (self.n_imputations - 1) / np.square(share), np.inf)
         if np.isinf(self.df_complete):
             return old
         complete = self.df_complete
@@ -135,7 +137,16 @@ class PooledEstimate:
         -------
         table : DataFrame of shape (p, 8)
             The p value is that of a two-sided test against 0.
+
+        Raises
+        ------
+        ValueError
+            If the estimates are probabilities of classes, which are no list of quantities.
         """
+        if self.estimate.ndim != 1:
+            raise ValueError(
+                f"Estimates of shape {self.estimate.shape} make no list; look at estimate itself."
+            )
         lower, upper = self.interval(alpha)
         with np.errstate(divide="ignore", invalid="ignore"):
             t = self.estimate / self.standard_error
@@ -243,7 +254,9 @@ def fit_pooled(
         A function ``model(table)`` (``model(table, y)`` if y is given) that returns a fitted
         model: results of statsmodels (anything with ``params``, ``bse`` and ``df_resid``), or
         what ``extract`` understands. Or a scikit-learn estimator, which is cloned and fitted to
-        each table: `LinearRegression` is understood, others need ``extract``.
+        each table: `LinearRegression`, and without penalty `PoissonRegressor` and
+        `LogisticRegression` of two classes, are understood, also as the last step of a pipeline.
+        Others need ``extract``.
     tables : iterable
         Completed tables, e.g. ``imputer.sample(X, n=20)`` or ``imputer.iter_samples(X, n=20)``;
         read one by one.
@@ -255,18 +268,19 @@ def fit_pooled(
     Returns
     -------
     pooled : PooledEstimate
-        The coefficients; of `LinearRegression` the intercept comes first.
+        The coefficients; of models of scikit-learn the intercept comes first.
 
     Raises
     ------
     ValueError
-        If there are fewer than two tables.
+        If there are fewer than two tables, or coefficients are not determined.
     TypeError
         If the standard errors of the fitted model are unknown, so that ``extract`` is needed.
 
     See Also
     --------
     pool : Pools numbers that you computed yourself.
+    predict_pooled : Pools predictions.
 
     Examples
     --------
@@ -282,50 +296,202 @@ def fit_pooled(
     """
     estimates, variances, df, names = [], [], None, None
     for table in tables:
-        if hasattr(model, "get_params"):
-            fitted = clone(model).fit(table, y)
-        else:
-            fitted = model(table) if y is None else model(table, y)
+        fitted = fit_model(model, table, y)
         if extract is not None:
             estimate, variance = extract(fitted, table, y)
-        elif hasattr(fitted, "params") and hasattr(fitted, "bse"):
-            estimate, variance = fitted.params, np.square(fitted.bse)
-            names = list(fitted.params.index) if hasattr(fitted.params, "index") else None
-            df = getattr(fitted, "df_resid", None)
-        elif type(fitted) is LinearRegression:
-            estimate, variance, df = _least_squares(fitted, table, y)
-            columns = getattr(fitted, "feature_names_in_", None)
-            if columns is None:
-                columns = [f"x{j}" for j in range(len(fitted.coef_))]
-            names = [*(["intercept"] if fitted.fit_intercept else []), *columns]
         else:
-            raise TypeError(
-                f"The standard errors of {type(fitted).__name__} are unknown. Pass "
-                "extract=lambda fitted, table, y: (estimates, variances), or a model of "
-                "statsmodels, whose results have params and bse."
-            )
+            try:
+                found = read_coefficients(fitted, table, y)
+            except TypeError as error:
+                raise TypeError(
+                    f"{error} Pass extract=lambda fitted, table, y: (estimates, variances), or a "
+                    "model of statsmodels, whose results have params and bse."
+                ) from error
+            estimate, variance, df, names = found.estimate, found.variance, found.df, found.names
         estimates.append(np.asarray(estimate, dtype=np.float64))
         variances.append(np.asarray(variance, dtype=np.float64))
     if not estimates:
         raise ValueError("tables is empty: there is nothing to pool.")
+    if len({estimate.shape for estimate in estimates}) > 1:
+        raise ValueError(
+            "The model has other numbers of coefficients on some tables: did a level of a category "
+            "occur in some only? Name all, e.g. OneHotEncoder(categories=...)."
+        )
     return pool(np.stack(estimates), np.stack(variances), df_complete=df, names=names)
 
 
-def _least_squares(fitted: LinearRegression, table: Any, y: Any) -> tuple[Array, Array, float]:
-    """Return coefficients, their classical variances, and the residuals' degrees of freedom."""
-    X = np.asarray(table, dtype=np.float64)
-    residual = np.asarray(y, dtype=np.float64) - fitted.predict(table)
-    if residual.ndim != 1:
-        raise ValueError("fit_pooled takes one target at a time; got y of more than one dimension.")
-    coefficients = np.atleast_1d(fitted.coef_)
-    if fitted.fit_intercept:
-        X = np.column_stack([np.ones(len(X)), X])
-        coefficients = np.append(fitted.intercept_, coefficients)
-    df = len(X) - X.shape[1]
-    if df <= 0:
-        raise ValueError(f"{len(X)} rows leave no degree of freedom for {X.shape[1]} coefficients.")
-    noise = residual @ residual / df
-    return coefficients, noise * np.diag(np.linalg.pinv(X.T @ X)), float(df)
+def pool_predictions(
+    predictions: Iterable[ArrayLike],
+    variances: Iterable[ArrayLike] | None = None,
+    *,
+    df_complete: float | None = None,
+    names: Iterable[str] | None = None,
+) -> PooledEstimate:
+    """Pool the predictions for the same rows over completed tables.
+
+    Parameters
+    ----------
+    predictions : iterable of array-like of shape (rows,) or (rows, classes)
+        Predicted numbers, or probabilities of classes; one array a completed table.
+    variances : iterable of array-like of the same shape, default=None
+        Squared standard errors of the predictions; None, and NaN, if they are unknown.
+    df_complete : float, default=None
+        Degrees of freedom of the analysis of a complete table; None means many.
+    names : iterable of str, default=None
+        Names of rows, or of classes; None takes ``x0``, ``x1``, ...
+
+    Returns
+    -------
+    pooled : PooledEstimate
+        ``estimate`` is the mean over the tables. With variances, intervals follow Rubin's rules;
+        without, ``between`` says how far the tables disagree. A single table is its own mean.
+
+    Raises
+    ------
+    ValueError
+        If there is no table, shapes differ, or a prediction is not finite.
+
+    Examples
+    --------
+    >>> from sklearn_qavi.pooling import pool_predictions
+    >>> pooled = pool_predictions([[[0.9, 0.1]], [[0.5, 0.5]]], names=["no", "yes"])
+    >>> pooled.estimate
+    array([[0.7, 0.3]])
+    """
+    stacked = _stacked(predictions, "predictions")
+    if not np.isfinite(stacked).all():
+        raise ValueError("A prediction is not finite: did a model fail on a table?")
+    m, n_names = len(stacked), stacked.shape[-1]
+    within = np.full(stacked.shape[1:], np.nan)
+    if variances is not None:
+        spread = _stacked(variances, "variances")
+        if spread.shape != stacked.shape:
+            raise ValueError(f"predictions have shape {stacked.shape}, variances {spread.shape}.")
+        within = spread.mean(axis=0)
+    return PooledEstimate(
+        stacked.mean(axis=0),
+        within,
+        stacked.var(axis=0, ddof=1) if m > 1 else np.full_like(within, np.nan),
+        m,
+        np.inf if df_complete is None else float(df_complete),
+        tuple(names) if names is not None else tuple(f"x{i}" for i in range(n_names)),
+    )
+
+
+def predict_pooled(
+    model: Any,
+    tables: Iterable[Any],
+    y: Any = None,
+    *,
+    new_tables: Iterable[Any] | None = None,
+    predict: Callable[[Any, Any], Any] | None = None,
+    of: Subject = "mean",
+) -> PooledEstimate:
+    """Fit a model to each completed table, predict rows by each, and pool the predictions.
+
+    Parameters
+    ----------
+    model : callable or estimator
+        As `fit_pooled` takes it. Any estimator will do: probabilities of a classifier are
+        averaged, and so are the predictions of a regressor.
+    tables : iterable
+        Completed tables to fit to, read one by one.
+    y : array-like of shape (n_rows,), default=None
+        Target, the same for each table.
+    new_tables : iterable, default=None
+        Completed tables of the rows to predict, one for each of ``tables``, e.g.
+        ``imputer.iter_samples(X_new, n=20)``; None predicts the rows that were fitted to.
+    predict : callable, default=None
+        ``predict(fitted, new_table)`` returns predictions, or a pair of predictions and their
+        variances. None asks the model: `LinearRegression`, regressors with ``return_std`` and
+        results of statsmodels state variances.
+    of : {"mean", "outcome"}, default="mean"
+        Whether the variances, and so the intervals, are those of the expected outcome of a row or
+        of the outcome itself, which adds the noise. Models with ``return_std`` other than
+        Bayesian linear ones state one variance only, which is taken for both.
+
+    Returns
+    -------
+    pooled : PooledEstimate
+        One quantity a row; of a classifier the mean probabilities, (rows, classes), with the
+        classes as names. ``within`` is NaN where the model states no variance.
+
+    Raises
+    ------
+    ValueError
+        If there is no table, or there are not as many new ones.
+
+    See Also
+    --------
+    fit_pooled : Pools coefficients.
+    sklearn_qavi.MultipleImputationRegressor : Imputes, fits and pools in one estimator.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from sklearn_qavi.pooling import predict_pooled
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(100, 2))
+    >>> y = X @ [1.0, 2.0] + rng.normal(size=100)
+    >>> tables = [X + 0.1 * rng.normal(size=X.shape) for _ in range(5)]
+    >>> pooled = predict_pooled(LinearRegression(), tables, y, new_tables=[[[1.0, 1.0]]] * 5)
+    >>> pooled.estimate.round(1), pooled.standard_error.round(1)
+    (array([2.9]), array([0.2]))
+    """
+    if of not in ("mean", "outcome"):
+        raise ValueError(f"of must be 'mean' or 'outcome', got {of!r}.")
+    predictions, variances, df, names = [], [], None, None
+    for table, new in _pairs(tables, new_tables):
+        fitted = fit_model(model, table, y)
+        coefficients = None
+        if predict is not None:
+            answer = predict(fitted, new)
+            mean, variance = answer if isinstance(answer, tuple) else (answer, None)
+        else:
+            try:
+                coefficients = read_coefficients(fitted, table, y)
+            except (TypeError, ValueError):  # then the predictions have no variances
+                coefficients = None
+            mean, variance = predict_moments(fitted, new, of, coefficients)
+        mean = np.asarray(mean, dtype=np.float64)
+        predictions.append(mean)
+        variances.append(np.full_like(mean, np.nan) if variance is None else variance)
+        df = None if coefficients is None else coefficients.df
+        classes = getattr(fitted, "classes_", None)
+        names = [str(c) for c in classes] if mean.ndim == 2 and classes is not None else None
+    return pool_predictions(predictions, variances, df_complete=df, names=names)
+
+
+def _pairs(tables: Iterable[Any], new_tables: Iterable[Any] | None) -> Iterator[tuple[Any, Any]]:
+    """Yield tables to fit to with tables to predict, one by one."""
+    if new_tables is None:
+        yield from ((table, table) for table in tables)
+        return
+    end = object()
+    new = iter(new_tables)
+    count = 0
+    for table in tables:
+        following = next(new, end)
+        if following is end:
+            raise ValueError(f"new_tables has only {count} table(s); pass one for each of tables.")
+        yield table, following
+        count += 1
+    if next(new, end) is not end:
+        raise ValueError(f"tables has only {count} table(s), and new_tables has more.")
+
+
+def _stacked(arrays: Iterable[ArrayLike], name: str) -> Array:
+    """Return arrays of one shape as one array with a further axis in front."""
+    listed = [np.asarray(array, dtype=np.float64) for array in arrays]
+    if not listed:
+        raise ValueError(f"{name} is empty: there is nothing to pool.")
+    if len({array.shape for array in listed}) > 1 or listed[0].ndim not in (1, 2):
+        shapes = sorted({array.shape for array in listed})
+        raise ValueError(
+            f"Each of {name} must have the same shape, (rows,) or (rows, classes), got {shapes}."
+        )
+    return np.stack(listed)
 
 
 def _as_columns(values: ArrayLike) -> Array:

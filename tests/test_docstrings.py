@@ -34,7 +34,14 @@ IGNORED_IN_METHODS = {
     "PR01": "shapes of the arguments stand in the summary",
     "RT01": "shape and units of what is returned stand in the summary",
 }
-FULLY_DOCUMENTED = {"QAVIImputer", "QAVIInpainter", "TabularVAE", "DrawsDisplay"}
+FULLY_DOCUMENTED = {
+    "QAVIImputer",
+    "QAVIInpainter",
+    "MultipleImputationClassifier",
+    "MultipleImputationRegressor",
+    "TabularVAE",
+    "DrawsDisplay",
+} | {f"{name}Display" for name in ("BoundTrace", "Cell", "Coverage", "Distribution", "Missingness")}
 
 
 def public_modules() -> list[ModuleType]:

@@ -20,6 +20,10 @@ ROOT = Path(sklearn_qavi.__file__).parent
 # Stage -> the stages it may import. A stage is the first name below the package.
 STAGES = {
     "partitions": {"_imputer"},
+    "_multiple_imputation": {"_imputer", "_completions", "_analyses", "pooling", "preprocessing"},
+    "_completions": {"preprocessing"},
+    "pooling": {"_analyses"},
+    "_analyses": set(),
     "_inpainter": {"_base", "_caching", "preprocessing", "generative", "sampling", "inference"},
     "_imputer": {
         "_base",
@@ -49,12 +53,8 @@ STAGES = {
     "inference": set(),
 }
 SHARED = {"_device", "_random", "_sklearn_compat", "_typing", "exceptions"}
-LEAVES = {
-    "metrics",
-    "plotting",
-    "datasets",
-    "pooling",
-}  # they import nothing of ours but the exceptions
+# they import nothing of ours but the exceptions and themselves
+LEAVES = {"metrics", "plotting", "datasets"}
 
 # What has to stay away until it is used
 HEAVY = {"matplotlib", "polars", "sphinx", "scoringrules", "dask"}

@@ -228,6 +228,32 @@ def test_infer_reports_each_row(fitted: dict[str, QAVIImputer], holes: Array) ->
         quick().infer(holes)
 
 
+@UNRELIABLE
+@pytest.mark.parametrize("name", ["gaussian", "mixture", "feature"])
+def test_infer_keeps_a_trace_of_each_decoder_if_asked(
+    fitted: dict[str, QAVIImputer], holes: Array, name: str
+) -> None:
+    model = fitted["gaussian"].generative_model_
+    imputer = quick(generative_model=model, posterior=name).fit(holes)
+    plain, traced = (imputer.infer(holes[:20], trace=trace) for trace in (False, True))
+    np.testing.assert_array_equal(plain.bound, traced.bound)
+    for without, member in zip(plain.members, traced.members, strict=True):
+        assert without.trace is None
+        kept = (~member.trace.isnan()).sum(1)
+        assert member.trace[torch.arange(20), kept - 1].equal(member.bound)
+        # it rises: what a row starts with is worse than what it ends with, but for the noise
+        assert (member.bound - member.trace[:, 0]).mean() > 0
+
+
+def test_a_method_that_climbs_nothing_has_no_trace(
+    fitted: dict[str, QAVIImputer], holes: Array
+) -> None:
+    model = fitted["gaussian"].generative_model_
+    imputer = quick(generative_model=model, posterior="fill_zeros").fit(holes)
+    with pytest.raises(ValueError, match="FillZeros climbs no bound"):
+        imputer.infer(holes, trace=True)
+
+
 def test_a_row_without_observed_cells_gets_draws_from_the_prior_predictive(
     fitted: dict[str, QAVIImputer], X: Array, holes: Array
 ) -> None:

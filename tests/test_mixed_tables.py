@@ -303,6 +303,43 @@ def test_a_trained_model_of_other_levels_is_refused(holes: pd.DataFrame) -> None
         QAVIImputer(generative_model=model, random_state=0).fit(holes[["age", "city"]])
 
 
+def text_and_more(n: int = 60) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "number": rng.normal(size=n),
+            "text": rng.choice(["yes", "no"], n),
+            "kind": pd.Categorical(rng.choice(["u", "v"], n)),
+            "time": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 99, n), "D"),
+        }
+    )
+
+
+@pytest.mark.parametrize("output", ["default", "pandas", "polars"])
+def test_rows_that_show_numbers_alone_are_completed_as_in_the_table(output: str) -> None:
+    frame = text_and_more()
+    frame.loc[:4, ["text", "kind", "time"]] = None
+    imputer = quick().fit(frame).set_output(transform=output)
+    expected = imputer.transform(frame)[:5]
+    # without a type of their own the columns look like numbers
+    shown = {"number": frame["number"][:5]} | {c: np.full(5, np.nan) for c in frame.columns[1:]}
+    for some in (pd.DataFrame(shown), pl.DataFrame(shown)):
+        completed = imputer.transform(some)
+        if output == "polars":
+            assert completed.rows() == expected.rows()
+        else:
+            np.testing.assert_array_equal(completed, np.asarray(expected, dtype=object))
+
+
+@pytest.mark.parametrize("container", [np.array, list])
+def test_arrays_that_show_numbers_alone_are_completed_as_in_the_table(container: Any) -> None:
+    table = text_and_more()[["number", "text"]].astype(object).to_numpy()
+    table[:5, 1] = None
+    imputer = quick().fit(table)
+    completed = imputer.transform(container(table[:5].tolist()))
+    np.testing.assert_array_equal(completed, imputer.transform(table)[:5])
+
+
 def test_missing_values_may_be_marked_by_text() -> None:
     frame = people(60)[["income", "city"]]
     frame.loc[::5, "city"] = "?"

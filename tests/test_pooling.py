@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy import stats
-from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
-from sklearn_qavi.pooling import fit_pooled, pool
+from sklearn_qavi.pooling import fit_pooled, pool, pool_predictions, predict_pooled
 
 
 def test_rules_worked_by_hand() -> None:
@@ -141,3 +143,104 @@ def test_bad_numbers_are_refused(arguments: tuple, message: str) -> None:
         pool([1.0, 2.0], [0.1, 0.1]).interval(1.5)
     with pytest.raises(ValueError, match="nothing to pool"):
         fit_pooled(LinearRegression(), [])
+
+
+def test_predictions_of_a_linear_regression_follow_rubin() -> None:
+    tables, y = _tables()
+    new = [table[:5] + 1 for table in tables]
+    pooled = predict_pooled(LinearRegression(), iter(tables), y, new_tables=iter(new))
+    fits = [sm.OLS(y, sm.add_constant(table)).fit() for table in tables]
+    answers = [
+        fit.get_prediction(sm.add_constant(table, has_constant="add"))
+        for fit, table in zip(fits, new, strict=True)
+    ]
+    means = np.array([answer.predicted_mean for answer in answers])
+    within = np.mean([answer.se_mean**2 for answer in answers], axis=0)
+    np.testing.assert_allclose(pooled.estimate, means.mean(0))
+    np.testing.assert_allclose(pooled.variance, within + (1 + 1 / 4) * means.var(0, ddof=1))
+    assert pooled.df_complete == 56
+    by_hand = pool(means, [answer.se_mean**2 for answer in answers], df_complete=56)
+    np.testing.assert_allclose(pooled.interval(), by_hand.interval())
+    of_outcome = predict_pooled(LinearRegression(), tables, y, new_tables=new, of="outcome")
+    noise = np.mean([fit.scale for fit in fits])
+    np.testing.assert_allclose(of_outcome.variance - pooled.variance, noise)
+
+
+def test_probabilities_are_averaged_over_tables() -> None:
+    tables, y = _tables()
+    labels = np.where(y > y.mean(), "high", "low")
+    pooled = predict_pooled(LogisticRegression(), tables, labels)
+    by_hand = [LogisticRegression().fit(t, labels).predict_proba(t) for t in tables]
+    np.testing.assert_allclose(pooled.estimate, np.mean(by_hand, axis=0))
+    np.testing.assert_allclose(pooled.between, np.var(by_hand, axis=0, ddof=1))
+    assert pooled.names == ("high", "low")
+    assert np.isnan(pooled.standard_error).all()
+    with pytest.raises(ValueError, match=r"shape \(60, 2\) make no list"):
+        pooled.summary()
+
+
+def test_predictions_of_formulas_and_of_functions() -> None:
+    tables, y = _tables()
+    frames = [pd.DataFrame(t, columns=["a", "b", "c"]).assign(y=y) for t in tables]
+
+    def fit(frame: pd.DataFrame):
+        return sm.OLS.from_formula("y ~ a + b + c", frame).fit()
+
+    stated = predict_pooled(fit, frames, new_tables=[f.head(3) for f in frames])
+    ours = predict_pooled(LinearRegression(), tables, y, new_tables=[t[:3] for t in tables])
+    np.testing.assert_allclose(stated.interval(), ours.interval())
+    squared = predict_pooled(
+        LinearRegression(), tables, y, predict=lambda f, t: (f.predict(t) ** 2, np.ones(len(t)))
+    )
+    by_hand = [LinearRegression().fit(t, y).predict(t) ** 2 for t in tables]
+    np.testing.assert_allclose(squared.estimate, np.mean(by_hand, axis=0))
+    np.testing.assert_allclose(squared.within, 1.0)
+    plain = predict_pooled(LinearRegression(), tables, y, predict=lambda f, t: f.predict(t))
+    assert np.isnan(plain.within).all()
+
+
+def test_tables_are_read_one_by_one() -> None:
+    tables, y = _tables(4)
+    alive = []
+
+    def one_by_one(name: str):
+        for table in tables:
+            alive.append(name)
+            yield table
+
+    predict_pooled(LinearRegression(), one_by_one("old"), y, new_tables=one_by_one("new"))
+    assert alive == ["old", "new"] * 4
+
+
+def test_a_single_table_is_its_own_mean_without_a_spread() -> None:
+    pooled = pool_predictions([[1.0, 2.0]], [[0.1, 0.2]])
+    assert pooled.estimate.tolist() == [1.0, 2.0]
+    assert np.isnan(pooled.between).all()
+    assert np.isnan(pooled.interval()).all()
+    assert np.isnan(pooled.fraction_of_missing_information).all()
+
+
+def test_predictions_that_do_not_fit_together_are_refused() -> None:
+    tables, y = _tables()
+    with pytest.raises(ValueError, match="new_tables has only 2"):
+        predict_pooled(LinearRegression(), tables, y, new_tables=tables[:2])
+    with pytest.raises(ValueError, match="tables has only 2"):
+        predict_pooled(LinearRegression(), tables[:2], y, new_tables=tables)
+    with pytest.raises(ValueError, match="predictions is empty"):
+        predict_pooled(LinearRegression(), [], y)
+    with pytest.raises(ValueError, match=r"same shape.*\(1,\), \(2,\)"):
+        pool_predictions([[1.0], [1.0, 2.0]])
+    with pytest.raises(ValueError, match=r"predictions have shape \(2, 1\), variances \(2, 2\)"):
+        pool_predictions([[1.0], [1.0]], [[1.0, 2.0]] * 2)
+    with pytest.raises(ValueError, match="not finite"):
+        pool_predictions([[1.0], [np.nan]])
+    with pytest.raises(ValueError, match="'mean' or 'outcome'"):
+        predict_pooled(LinearRegression(), tables, y, of="row")
+
+
+def test_levels_that_some_tables_lack_are_named() -> None:
+    y = np.arange(8.0)
+    tables = [pd.DataFrame({"a": list("xyzxyzxy")}), pd.DataFrame({"a": list("xyxyxyxy")})]
+    model = make_pipeline(OneHotEncoder(drop="first"), LinearRegression())
+    with pytest.raises(ValueError, match=r"other numbers of coefficients.*categories"):
+        fit_pooled(model, tables, y)

@@ -1,21 +1,22 @@
 """What the estimators need of a generative model, whoever trained it."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ._likelihoods import ColumnLikelihoods
-
 __all__ = ["DecoderMember", "GenerativeModel"]
 
 
 class DecoderMember(Protocol):
-    """One decoder: from a code to the parameters of a likelihood over the columns."""
+    """One decoder: from a code to the parameters of a likelihood over columns or pixels.
+
+    The likelihood is a `ColumnLikelihoods` or an `ImageLikelihood`, or offers the same.
+    """
 
     latent_dim: int
-    likelihood: ColumnLikelihoods
+    likelihood: Any
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the likelihood's parameters (..., P) for codes (..., L)."""
@@ -25,6 +26,9 @@ class DecoderMember(Protocol):
 @runtime_checkable
 class GenerativeModel(Protocol):
     """A trained model: one or more decoders that work on the same standardised columns.
+
+    Models of images have flat rows of D = C * H * W cells in the order channel, row, column as
+    columns, pixel values from 0 to 1 as original units, and ``image_shape_``.
 
     Attributes
     ----------

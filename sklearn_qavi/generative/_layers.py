@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear as apply_linear
 from torch.nn.functional import pad
 
-__all__ = ["ACTIVATIONS", "MLP", "linear"]
+__all__ = ["ACTIVATIONS", "MLP", "apply_tiled", "linear"]
 
 _TILE = 16
 
@@ -61,23 +61,43 @@ class MLP(nn.Module):
             layers += [linear(n_in, n_out, generator), ACTIVATIONS[activation]()]
         self.layers = nn.Sequential(*layers[:-1])
 
-    def forward(self, x: Tensor) -> Tensor:
-        out = x
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Return the output; ``noise`` is added to the input, but not to that of the linear map."""
+        out = x if noise is None else x + noise
         for layer in self.layers:
-            out = _in_whole_tiles(layer, out) if isinstance(layer, nn.Linear) else layer(out)
-        return out if self.skip is None else out + _in_whole_tiles(self.skip, x)
+            if isinstance(layer, nn.Linear):
+                out = apply_tiled(out, layer.weight, layer.bias)
+            else:
+                out = layer(out)
+        if self.skip is None:
+            return out
+        return out + apply_tiled(x, self.skip.weight, self.skip.bias)
 
 
-def _in_whole_tiles(layer: nn.Linear, x: Tensor) -> Tensor:
-    """Apply a layer with narrow sizes padded by zeros.
+def apply_tiled(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Apply a linear map with narrow sizes padded by zeros.
 
     With some sizes below 16 (10 to 4 forwards, 128 to 10 backwards) BLAS treats odd and even rows
     differently, so that a row's last bit would depend on its place in the block.
+
+    Parameters
+    ----------
+    x : Tensor of shape (..., n_in)
+        Inputs.
+    weight : Tensor of shape (n_out, n_in)
+        Slopes.
+    bias : Tensor of shape (n_out,), default=None
+        Constants; None for zeros.
+
+    Returns
+    -------
+    out : Tensor of shape (..., n_out)
+        ``x weight' + bias``.
     """
-    n_out, n_in = layer.weight.shape
+    n_out, n_in = weight.shape
     more_out, more_in = max(_TILE - n_out, 0), max(_TILE - n_in, 0)
     if more_out == more_in == 0:
-        out: Tensor = layer(x)
-        return out
-    weight = pad(layer.weight, (0, more_in, 0, more_out))
-    return apply_linear(pad(x, (0, more_in)), weight, pad(layer.bias, (0, more_out)))[..., :n_out]
+        return apply_linear(x, weight, bias)
+    wide = pad(weight, (0, more_in, 0, more_out))
+    constants = None if bias is None else pad(bias, (0, more_out))
+    return apply_linear(pad(x, (0, more_in)), wide, constants)[..., :n_out]

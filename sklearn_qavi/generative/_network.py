@@ -8,10 +8,12 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ._inputs import EncoderInputs
-from ._layers import MLP
+from ._layers import MLP, apply_tiled
 from ._likelihoods import ColumnLikelihoods
 
-__all__ = ["TabularNetwork", "VAENetwork"]
+__all__ = ["MIN_SCALE", "TabularNetwork", "VAENetwork"]
+
+MIN_SCALE = 1e-3
 
 
 class VAENetwork(nn.Module, ABC):
@@ -56,8 +58,11 @@ class VAENetwork(nn.Module, ABC):
 class TabularNetwork(VAENetwork):
     """Encoder and decoder of one VAE on standardised columns.
 
-    The encoder reads the values with zeros where a cell is not visible, and the mask; levels of
-    categorical columns one by one. The decoder gives the parameters of the columns' likelihoods.
+    The encoder reads numbers and indicators of levels, filled where a cell is not visible, and the
+    mask. Its posterior has the covariance ``D V D``: D is diagonal and depends on the row,
+    ``V^-1 = I + sum over visible columns of u_f u_f'`` on the mask alone. So codes may depend on
+    each other where cells are missing, as they do in a linear model, whose posterior is the case
+    D = I. The decoder gives the parameters of the columns' likelihoods.
 
     Parameters
     ----------
@@ -73,6 +78,8 @@ class TabularNetwork(VAENetwork):
         Source of the initial weights; None leaves them to be loaded.
     """
 
+    score_column: Tensor
+
     def __init__(
         self,
         likelihood: ColumnLikelihoods,
@@ -86,7 +93,10 @@ class TabularNetwork(VAENetwork):
         hidden = list(hidden_layer_sizes)
         self.latent_dim = latent_dim
         self.likelihood = likelihood
-        self.inputs = EncoderInputs(likelihood.n_levels)
+        self.inputs = EncoderInputs(likelihood.n_levels, latent_dim)
+        column = torch.tensor(likelihood.score_columns)
+        self.register_buffer("score_column", column, persistent=False)
+        self.information = nn.Parameter(torch.zeros(len(column), latent_dim))
         self.encoder = MLP(
             [self.inputs.n_inputs, *hidden[::-1], 2 * latent_dim], activation, generator, skip=skip
         )
@@ -95,15 +105,45 @@ class TabularNetwork(VAENetwork):
         )
 
     def encode(self, x: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and scale of the encoder's posterior, each (N, L)."""
-        out = self.encoder(self.inputs(x, visible))
-        mean, raw_scale = out.chunk(2, dim=-1)
-        return mean, softplus(raw_scale) + 1e-3
+        """Return mean and scale of each latent dimension of the encoder's posterior, (..., L)."""
+        mean, scale, root = self._posterior(x, visible)
+        return mean, scale * root.square().sum(-1).sqrt()
+
+    def _posterior(
+        self, x: Tensor, visible: Tensor, noise: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean and D, (..., L), and an upper triangular root of V, (..., L, L)."""
+        inputs = self.inputs(x, visible)
+        shift = None if noise is None else self.inputs.noise_of(noise)
+        mean, raw_scale = self.encoder(inputs, shift).chunk(2, dim=-1)
+        products = (self.information.unsqueeze(2) * self.information.unsqueeze(1)).flatten(1)
+        # of complete rows, which all have the same V, one is enough
+        mask = visible.flatten(0, -2)[:1] if visible.all() else visible
+        seen = mask[..., self.score_column].to(x.dtype)
+        eye = torch.eye(self.latent_dim, dtype=x.dtype, device=x.device)
+        precision = eye + apply_tiled(seen, products.T).unflatten(-1, eye.shape)
+        inverse = torch.linalg.solve_triangular(torch.linalg.cholesky(precision), eye, upper=False)
+        return mean, softplus(raw_scale) + MIN_SCALE, inverse.mT
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the likelihood's parameters (..., P) for codes (..., L)."""
         return self.decoder(z)
 
-    def noise(self, noise: Tensor) -> Tensor:
-        """Return the noise without the columns of levels, whose codes it would change."""
-        return self.inputs.noise(noise)
+    def forward(
+        self,
+        x: Tensor,
+        scored: Tensor,
+        visible: Tensor,
+        input_noise: Tensor,
+        code_noise: Tensor,
+        prepared: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """Return reconstruction of the scored cells and KL, both (N,), in nats."""
+        mean, scale, root = self._posterior(x, visible, input_noise)
+        z = mean + scale * (root @ code_noise.unsqueeze(-1)).squeeze(-1)
+        by_cell = self.likelihood.training_log_prob(self.decode(z), prepared)
+        fit = torch.where(scored, by_cell, 0.0).sum(-1)
+        variance = scale.square() * root.square().sum(-1)
+        log_root = root.diagonal(dim1=-2, dim2=-1).log()
+        kl = (0.5 * (mean.square() + variance - 1.0) - scale.log() - log_root).sum(-1)
+        return fit, kl

@@ -1,7 +1,7 @@
 """TabularVAE: a variational autoencoder for numeric tables, trained with imputation in mind."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -22,8 +22,16 @@ from ..exceptions import ModelFormatError
 from ._checkpoint import load_strictly, read_folder, write_folder
 from ._layers import ACTIVATIONS
 from ._likelihoods import LIKELIHOODS, ColumnLikelihoods
+from ._linear_start import start_linear
 from ._network import TabularNetwork
-from ._training import HiddenCells, TableData, TrainedNetwork, as_tensors, train_network
+from ._training import (
+    HiddenCells,
+    TableData,
+    TrainedNetwork,
+    VAENet,
+    as_tensors,
+    train_network,
+)
 
 __all__ = ["TabularVAE"]
 
@@ -74,8 +82,9 @@ class TabularVAE(BaseEstimator):
         so that the decoders differ as much as the rows leave open. Of the candidates for the
         likelihood only the best then stays.
     input_noise : float, default=0.2
-        Standard deviation of the noise added to the encoder's input in training, in standard
-        deviations of the columns.
+        Standard deviation of the noise added to the input of the encoder's hidden layers in
+        training, in standard deviations of the columns. Its linear path sees the values as they
+        are, since noise there would weaken every relation that the decoder learns.
     mask_rate : float, default=0.0
         In training each row hides a share of its observed cells from the encoder that is uniform
         on [0, mask_rate].
@@ -99,6 +108,12 @@ class TabularVAE(BaseEstimator):
         Decoupled weight decay of the optimiser.
     average_decay : float, default=0.99
         Share of the averaged weights that stays at each step.
+    linear_start : bool or "auto", default="auto"
+        Start training from a factor analyser, fitted to the observed cells by expectation and
+        maximisation: linear relations, which incomplete rows hide from an encoder, need then not
+        be learned by gradient steps. The start's own score on hidden validation cells counts like
+        that of an epoch. "auto" trains one more decoder from random weights and goes on with
+        those if it is more than 3% better.
     device : str, default="auto"
         Where to train: "auto" takes a GPU when there is one.
     random_state : int, RandomState instance or None, default=None
@@ -183,10 +198,13 @@ class TabularVAE(BaseEstimator):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "average_decay": [Interval(Real, 0, 1, closed="left")],
+        "linear_start": ["boolean", StrOptions({"auto"})],
         "device": [str],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+
+    _net_class: ClassVar[type[VAENet]] = VAENet  # how it learns
 
     def __init__(
         self,
@@ -210,6 +228,7 @@ class TabularVAE(BaseEstimator):
         validation_fraction: float = 0.15,
         weight_decay: float = 0.0,
         average_decay: float = 0.99,
+        linear_start: bool | str = "auto",
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -233,6 +252,7 @@ class TabularVAE(BaseEstimator):
         self.validation_fraction = validation_fraction
         self.weight_decay = weight_decay
         self.average_decay = average_decay
+        self.linear_start = linear_start
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
@@ -480,7 +500,8 @@ class TabularVAE(BaseEstimator):
             )
             given = self.histogram_smoothing
             smoothings = ([given] if given is not None else _SMOOTHINGS) if smooth else [0.0]
-            candidates += [_Candidate(families, smoothing) for smoothing in smoothings]
+            linear = self.linear_start is not False
+            candidates += [_Candidate(families, smoothing, linear) for smoothing in smoothings]
         return candidates
 
     def _split(self, n_rows: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -529,10 +550,11 @@ def _family_of_few_values(n_values: int, auto: bool) -> str | None:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """One choice of observation models."""
+    """One choice of observation models and start."""
 
     families: list[str]
     smoothing: float
+    linear: bool
 
 
 @dataclass(frozen=True)
@@ -564,18 +586,24 @@ class _Trainer:
     def run_all(self) -> list[TrainedNetwork]:
         """Train one decoder with each candidate, then more with the best one."""
         candidates, n_decoders = self.model._candidates(self.values), self.model.n_decoders
-        with self._progress(max(n_decoders, len(candidates))) as progress:
-            pilots = [self.run(i, candidate, progress) for i, candidate in enumerate(candidates)]
-            order = sorted(range(len(pilots)), key=lambda i: pilots[i].score)
-            best = pilots[order[0]]
-            kept = [best]
+        open_start = self.model.linear_start == "auto"
+        with self._progress(max(n_decoders, len(candidates) + open_start)) as progress:
+            runs = [self.run(i, candidate, progress) for i, candidate in enumerate(candidates)]
+            best = min(range(len(runs)), key=lambda i: runs[i].score)
+            if open_start:
+                candidates.append(replace(candidates[best], linear=False))
+                runs.append(self.run(len(runs), candidates[-1], progress))
+                # a start that knows linear relations is left for a clear gain only
+                if _CLOSE * runs[-1].score < runs[best].score:
+                    best = len(runs) - 1
+            kept = [runs[best]]
             if not self.model.bootstrap:  # of several on the same bootstrap sample one is enough
-                limit = _CLOSE * best.score
-                kept += [pilots[i] for i in order[1:n_decoders] if pilots[i].score < limit]
+                close = [r for r in runs if r.score < _CLOSE * kept[0].score and r is not kept[0]]
+                kept += sorted(close, key=lambda run: run.score)[: n_decoders - 1]
             for i in range(n_decoders - len(kept)):
                 if self.model.bootstrap:
                     self.rows = self._rows(1 + i)
-                kept.append(self.run(len(pilots) + i, candidates[order[0]], progress))
+                kept.append(self.run(len(runs) + i, candidates[best], progress))
         return kept
 
     def run(self, index: int, candidate: _Candidate, progress: tqdm) -> TrainedNetwork:
@@ -586,6 +614,14 @@ class _Trainer:
         likelihood = ColumnLikelihoods(candidate.families, options, model.n_levels_)
         likelihood.fit_columns(self.values)  # a rare column may have no value in the rows
         network = model._network(likelihood, torch_generator(seed))
+        if candidate.linear:
+            start_linear(
+                network,
+                rows.data.x,
+                rows.data.observed,
+                rows.data.weight,
+                np.random.default_rng(seed),
+            )
         return train_network(
             network,
             rows.data,
@@ -603,6 +639,7 @@ class _Trainer:
             batch_size=model.batch_size,
             max_epochs=model.max_epochs,
             device=self.device,
+            net_class=model._net_class,
         )
 
     def _rows(self, index: int) -> "_Rows":

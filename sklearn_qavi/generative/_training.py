@@ -114,19 +114,24 @@ class HiddenCells:
         return HiddenCells(*(part.to(device) for part in parts))
 
 
-def crps_of_hidden_cells(network: VAENetwork, cells: HiddenCells) -> Tensor:
+def crps_of_hidden_cells(network: VAENetwork, cells: HiddenCells, beta: float = 1.0) -> Tensor:
     """Return the CRPS of quick QAVI draws on hidden cells, summed and counted by column, (2, D).
 
     In standardised units. The estimator is the fair one: mean distance to the truth minus half
     of the mean distance between different draws. Levels of categorical columns are at distance 1
-    from each other, which makes it half of the Brier score.
+    from each other, which makes it half of the Brier score. ``beta`` is the weight of the KL in
+    the bound that the posteriors maximise.
     """
     with torch.no_grad():
         target = DecoderTarget(
             network.decode, network.likelihood, cells.x, cells.visible, network.latent_dim
         )
         posterior = fit_posterior(
-            target, GaussianPosterior(network.latent_dim), schedule=QUICK, batch_size=256
+            target,
+            GaussianPosterior(network.latent_dim),
+            schedule=QUICK,
+            beta=beta,
+            batch_size=256,
         ).posterior
         draws = shared_draws(network, posterior, _VALIDATION_DRAWS, cells.x.shape[1])
         score = _fair_crps(draws, cells.x)
@@ -292,6 +297,8 @@ class KeepBest(Callback):
         Epochs without a better score after which training stops.
     on_epoch : callable, default=None
         Called after each epoch, for a progress bar.
+    beta : float, default=1.0
+        Weight of the KL when the validation rows are inferred.
     """
 
     def __init__(
@@ -300,12 +307,15 @@ class KeepBest(Callback):
         average: AverageWeights,
         patience: int,
         on_epoch: Callable[[], Any] | None = None,
+        beta: float = 1.0,
     ) -> None:
+        self.beta = beta
         self.cells, self.average, self.patience = cells, average, patience
         self.on_epoch = on_epoch
 
     def on_train_begin(self, net: VAENet, **kwargs: Any) -> None:
         self.best_score_, self.best_epoch_, self.settled_ = np.inf, 0, False
+        self._look(0)  # a good start may be the best there is
 
     def on_epoch_end(self, net: VAENet, **kwargs: Any) -> None:
         epoch = len(net.history)
@@ -315,18 +325,21 @@ class KeepBest(Callback):
                 f"The training loss became {loss} in epoch {epoch}. Lower learning_rate (now "
                 f"{net.lr}), or check the columns for values so extreme that they overflow."
             )
-        totals = crps_of_hidden_cells(self.average.network_, self.cells)
-        score = float(totals[0].sum() / totals[1].sum())
-        net.history.record("valid_crps", score)
+        net.history.record("valid_crps", self._look(epoch))
         if self.on_epoch is not None:
             self.on_epoch()
-        if score < self.best_score_:
-            self.best_score_, self.best_epoch_ = score, epoch
-            self.by_column_ = totals
-            self.network_ = copy.deepcopy(self.average.network_)
-        elif epoch - self.best_epoch_ >= self.patience:
+        if epoch - self.best_epoch_ >= self.patience:
             self.settled_ = True
             raise KeyboardInterrupt  # how skorch's own EarlyStopping ends a fit
+
+    def _look(self, epoch: int) -> float:
+        """Score the averaged weights, and keep them if they are the best so far."""
+        totals = crps_of_hidden_cells(self.average.network_, self.cells, self.beta)
+        score = float(totals[0].sum() / totals[1].sum())
+        if score < self.best_score_:
+            self.best_score_, self.best_epoch_ = score, epoch
+            self.network_ = copy.deepcopy(self.average.network_)
+        return score
 
 
 @dataclass(frozen=True)
@@ -360,6 +373,8 @@ def train_network(
     patience: int,
     weight_decay: float,
     on_epoch: Callable[[], Any],
+    validation_beta: float = 1.0,
+    net_class: type[VAENet] = VAENet,
     **options: Any,
 ) -> TrainedNetwork:
     """Train one network and keep its best epoch.
@@ -378,8 +393,12 @@ def train_network(
         Decoupled weight decay of AdamW.
     on_epoch : callable
         Called after each epoch.
+    validation_beta : float, default=1.0
+        Weight of the KL when the validation rows are inferred.
+    net_class : type, default=VAENet
+        The loss that is trained on.
     **options : object
-        Further arguments of `VAENet`.
+        Further arguments of the net.
 
     Returns
     -------
@@ -387,8 +406,8 @@ def train_network(
         The best epoch.
     """
     average = AverageWeights(average_decay)
-    best = KeepBest(cells, average, patience, on_epoch)
-    net = VAENet(
+    best = KeepBest(cells, average, patience, on_epoch, validation_beta)
+    net = net_class(
         network,
         optimizer=torch.optim.AdamW,
         optimizer__weight_decay=weight_decay,

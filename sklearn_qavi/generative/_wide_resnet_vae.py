@@ -91,6 +91,10 @@ class WideResNetVAE(BaseEstimator):
     validation_fraction : float, default=0.1
         Share of the images that are used for validation, but no more than 64 of them. With fewer
         than 20 images training images are used for both.
+    validation_beta : float, default=20.0
+        Weight of the KL when validation images are inferred. A decoder of many pixels is far too
+        sure of them: with 1 its score is ruled by the few images whose posteriors sit in the wrong
+        place, and stays flat while the decoder improves.
     weight_decay : float, default=0.0
         Decoupled weight decay of the optimiser.
     average_decay : float, default=0.99
@@ -189,6 +193,7 @@ class WideResNetVAE(BaseEstimator):
         "steps_per_epoch": [None, Interval(Integral, 1, None, closed="left")],
         "patience": [Interval(Integral, 1, None, closed="left")],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "validation_beta": [Interval(Real, 0, None, closed="left")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "average_decay": [Interval(Real, 0, 1, closed="left")],
         "augmentation": [None, StrOptions({"flip"}), callable],
@@ -221,6 +226,7 @@ class WideResNetVAE(BaseEstimator):
         steps_per_epoch: int | None = None,
         patience: int = 10,
         validation_fraction: float = 0.1,
+        validation_beta: float = 20.0,
         weight_decay: float = 0.0,
         average_decay: float = 0.99,
         augmentation: str | Callable[[Tensor, torch.Generator], Tensor] | None = None,
@@ -249,6 +255,7 @@ class WideResNetVAE(BaseEstimator):
         self.steps_per_epoch = steps_per_epoch
         self.patience = patience
         self.validation_fraction = validation_fraction
+        self.validation_beta = validation_beta
         self.weight_decay = weight_decay
         self.average_decay = average_decay
         self.augmentation = augmentation
@@ -446,6 +453,7 @@ class WideResNetVAE(BaseEstimator):
             average_decay=self.average_decay,
             patience=self.patience,
             weight_decay=self.weight_decay,
+            validation_beta=self.validation_beta,
             on_epoch=lambda: progress.update(),
             input_noise=self.input_noise,
             mask_rate=self.mask_rate,

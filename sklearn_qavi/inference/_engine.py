@@ -50,6 +50,7 @@ def fit_posterior(
     progress: Progress | None = None,
     objective: Objective = elbo,
     deadline: float | None = None,
+    trace: bool = False,
     starter: Starter | None = None,
 ) -> InferenceResult:
     """Fit one posterior a row by ascent on the bound of its observed features.
@@ -77,6 +78,8 @@ def fit_posterior(
         Reading of `time.monotonic` by which to be done. Steps are then rationed so that every row
         gets its share; rows that would have taken more are not converged, and results depend on
         the machine's speed.
+    trace : bool, default=False
+        Keep the bound after each step in the result's ``trace``. Nothing else changes, to the bit.
     starter : callable, default=None
         Improves starts: called with the indices (B,) of rows and their `Start` from prior codes,
         always as many rows at one time, it returns another `Start`. A row's must not depend on
@@ -118,6 +121,7 @@ def fit_posterior(
                 progress,
                 objective,
                 deadline,
+                trace,
                 starter,
             )
         except torch.OutOfMemoryError:
@@ -142,6 +146,7 @@ def _fit(
     progress: Progress | None,
     objective: Objective,
     deadline: float | None,
+    trace: bool,
     starter: Starter | None,
 ) -> InferenceResult:
     like = torch.empty(0, dtype=target.dtype, device=target.device)
@@ -162,6 +167,9 @@ def _fit(
     codes = _start_codes(target, schedule, seed).to(like)
     improve = starter if warm is None else warm.as_start
     loop = _Loop(target, family, optimizer, codes, batch_size, deadline, improve)
+    if trace:
+        n_runs = -(-schedule.max_iter // optimizer.steps_per_run)
+        loop.out_trace = codes.new_full((target.n_rows, n_runs), torch.nan)
     loop.run(progress)
     result = loop.result()
     more = getattr(starter, "n_evaluations", 0)
@@ -226,6 +234,7 @@ class _Loop:
         self.out_steps = torch.zeros(n, dtype=torch.long, device=device)
         self.out_converged = torch.zeros(n, dtype=torch.bool, device=device)
         self.out_covariance: Tensor | None = None
+        self.out_trace: Tensor | None = None
         self.rows = torch.zeros(n_slots, dtype=torch.long, device=device)
         self.live = torch.zeros(n_slots, dtype=torch.bool, device=device)
         self.next_row = self.started_until = 0
@@ -250,6 +259,7 @@ class _Loop:
         """Take steps with every slot, store the rows that are done, refill; return how many."""
         self.optimizer.run(self.block, self.state)
         self._check_finite()
+        self._record()
         n_live = int(self.live.sum())
         self.clock.tick(self.optimizer.steps_per_run * n_live)
         if self.clock.is_late:
@@ -271,6 +281,7 @@ class _Loop:
             self.out_steps,
             evaluations,
             self.out_converged,
+            trace=None if self.out_trace is None else _without_empty_end(self.out_trace),
         )
 
     def as_start(self, rows: Tensor, start: Start) -> Start:
@@ -348,6 +359,14 @@ class _Loop:
                 "lower the learning rate of the schedule."
             )
 
+    def _record(self) -> None:
+        """Note the bound that each row in work has come to, if a trace is kept."""
+        if self.out_trace is None:
+            return
+        _, bound = self.optimizer.answer(self.state)
+        run = self.state["step"] // self.optimizer.steps_per_run - 1
+        self.out_trace[self.rows[self.live], run[self.live]] = bound[self.live]
+
     def _store(self, done: Tensor) -> None:
         rows = self.rows[done]
         parameters, bound = self.optimizer.answer(self.state)
@@ -359,6 +378,12 @@ class _Loop:
             covariance = self.optimizer.covariance(self.state)
             assert covariance is not None
             self.out_covariance[rows] = covariance[done]
+
+
+def _without_empty_end(trace: Tensor) -> Tensor:
+    """Return a trace (N, T) without the last columns that no row reached."""
+    reached = (~trace.isnan()).any(0).nonzero()
+    return trace[:, : int(reached.max()) + 1 if len(reached) else 0]
 
 
 class _Clock:

@@ -67,6 +67,19 @@ class InferenceMethod(ABC):
         """
         return None
 
+    def with_trace(self) -> "InferenceMethod":
+        """Return this method with the bound kept after each step, see `InferenceResult`.
+
+        Raises
+        ------
+        ValueError
+            If the method climbs no bound step by step.
+        """
+        raise ValueError(
+            f"{type(self).__name__} climbs no bound row by row, so there is no trace to keep. "
+            "posterior='gaussian', 'mixture', 'flow' and 'feature' do."
+        )
+
     @abstractmethod
     def infer(
         self,
@@ -124,6 +137,8 @@ class LatentSpace(InferenceMethod):
         Where rows start: at prior codes weighted by their likelihood; at the encoder's code of the
         row with its holes filled; or at the better of the two, row by row, if the decoder has an
         encoder.
+    trace : bool
+        Keep the bound after each step.
 
     References
     ----------
@@ -134,6 +149,11 @@ class LatentSpace(InferenceMethod):
     schedule: Schedule
     beta: float = 1.0
     start: str = "prior"
+    trace: bool = False
+
+    def with_trace(self) -> "LatentSpace":
+        """Return this method with the bound kept after each step."""
+        return replace(self, trace=True)
 
     def infer(
         self,
@@ -162,6 +182,7 @@ class LatentSpace(InferenceMethod):
             progress=progress,
             deadline=deadline,
             starter=starter,
+            trace=self.trace,
         )
 
 
@@ -177,6 +198,8 @@ class FeatureSpace(InferenceMethod):
         Weight of the divergence of the encoder's posterior from the prior.
     gamma : float
         Weight of the entropy of the features' posterior.
+    trace : bool
+        Keep the bound after each step.
 
     References
     ----------
@@ -186,7 +209,12 @@ class FeatureSpace(InferenceMethod):
     schedule: Schedule
     beta: float = 1.0
     gamma: float = 1.0
+    trace: bool = False
     needs_encoder: ClassVar[bool] = True
+
+    def with_trace(self) -> "FeatureSpace":
+        """Return this method with the bound kept after each step."""
+        return replace(self, trace=True)
 
     def infer(
         self,
@@ -215,6 +243,7 @@ class FeatureSpace(InferenceMethod):
             progress=progress,
             deadline=deadline,
             objective=partial(feature_bound, gamma=self.gamma),
+            trace=self.trace,
         )
         return replace(result, codes=self._codes(decoder, result.posterior, x, observed))
 

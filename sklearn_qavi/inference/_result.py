@@ -33,6 +33,9 @@ class InferenceResult:
         Share of the Metropolis proposals that were accepted.
     pareto_k, effective_sample_size : Tensor of shape (N,), default=None
         Reliability of the importance weights of draws from the code's posterior, if asked for.
+    trace : Tensor of shape (N, T), default=None
+        If asked for, the bound of the answer that a row would have given after each step, in nats;
+        of Adam after each window of steps. NaN after a row's last step.
     """
 
     posterior: Posterior
@@ -44,6 +47,7 @@ class InferenceResult:
     acceptance_rate: Tensor | None = None
     pareto_k: Tensor | None = None
     effective_sample_size: Tensor | None = None
+    trace: Tensor | None = None
 
     @property
     def code_posterior(self) -> Posterior:

@@ -70,7 +70,7 @@ def check_unique_names(X: Any) -> None:
         )
 
 
-def as_frame(X: Any) -> Frame | None:
+def as_frame(X: Any, *, always: bool = False) -> Frame | None:
     """Return the columns of a table that is not all numbers, None for one that is.
 
     Parameters
@@ -78,13 +78,16 @@ def as_frame(X: Any) -> Frame | None:
     X : object
         Dataframes with a column that is not a plain number, and arrays or lists that hold text,
         become a `Frame`; anything else is left to scikit-learn's checks.
+    always : bool, default=False
+        Whether numbers become a `Frame` as well: a few rows of a table with text may show none.
     """
     if _is_pandas(X):
         plain = X.shape[1] == 0 or all(_is_plain_number(dtype) for dtype in X.dtypes)
-        return None if plain else Frame.of(X)
+        return None if plain and not always else Frame.of(X)
     if _is_polars(X):
-        return None if all(dtype.is_numeric() for dtype in X.dtypes) else Frame.of(X)
-    return _from_array(X)
+        plain = all(dtype.is_numeric() for dtype in X.dtypes)
+        return None if plain and not always else Frame.of(X)
+    return _from_array(X, always)
 
 
 def build_container(kind: str, columns: list[Any], names: list[Any], original: Any) -> Any:
@@ -123,6 +126,9 @@ def build_container(kind: str, columns: list[Any], names: list[Any], original: A
         if dtype is not None and dtype.is_integer() and not _all_whole(values):
             dtype = None  # a mean of whole numbers is not whole
         completed = pl.Series(name, values, strict=False)
+        holds_numbers = completed.dtype.is_numeric() or completed.dtype == pl.Boolean
+        if dtype is not None and dtype.is_numeric() and not holds_numbers:
+            dtype = None  # the rows showed no text or time, and so had no type for it
         series.append(completed if dtype is None else completed.cast(dtype, strict=False))
     return pl.DataFrame(series)
 
@@ -166,17 +172,19 @@ def _from_polars(series: Any) -> Any:
     return pd.Series(series.to_list(), dtype=object, name=series.name)
 
 
-def _from_array(X: Any) -> Frame | None:
+def _from_array(X: Any, always: bool) -> Frame | None:
     if isinstance(X, list | tuple):
         try:
             X = np.array(X, dtype=object)
         except ValueError:  # ragged: scikit-learn says so
             return None
-    if not isinstance(X, np.ndarray) or X.ndim != 2 or X.dtype.kind not in "OUS":
+    if not isinstance(X, np.ndarray) or X.ndim != 2 or X.dtype.kind not in "OUSbiuf":
+        return None
+    if X.dtype.kind in "biuf" and not always:
         return None
     if X.dtype.kind == "S":
         X = X.astype("U")
-    if not any(_holds_levels(X[:, j]) for j in range(X.shape[1])):
+    if not always and not any(_holds_levels(X[:, j]) for j in range(X.shape[1])):
         return None
     return Frame.of_array(X.astype(object))
 

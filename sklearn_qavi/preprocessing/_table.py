@@ -427,6 +427,10 @@ def _completed(
     kind = getattr(column.dtype, "kind", "O")
     if schema.kind in NUMBERS:
         return _completed_numbers(column, imputed, observed)
+    if kind in "iuf" and not observed.any():  # nothing was shown that could have a type
+        column = pd.Series(
+            [None] * len(column), index=column.index, name=column.name, dtype=schema.dtype or object
+        )
     values = schema.decode(imputed[holes])
     if isinstance(column.dtype, pd.CategoricalDtype):
         filled = column.astype(object).to_numpy(copy=True)

@@ -1,5 +1,6 @@
 """Observation models of images: quadrature, sums over levels, draws, extremes, missing channels."""
 
+import math
 from itertools import product
 
 import numpy as np
@@ -45,7 +46,8 @@ def _quadrature() -> tuple[Tensor, Tensor]:
 
 class TestContinuousBernoulli:
     def test_density_integrates_to_one_and_gives_mean_and_entropy(self) -> None:
-        likelihood, params = _likelihood("continuous_bernoulli"), LOGITS.unsqueeze(0)
+        likelihood = _likelihood("continuous_bernoulli", max_logit=500.0)
+        params = LOGITS.unsqueeze(0)
         x, weight = _quadrature()
         log_p = likelihood.log_prob(params, likelihood.prepare(x.unsqueeze(1).expand(-1, 9)))
         weight = weight.unsqueeze(1)
@@ -58,7 +60,7 @@ class TestContinuousBernoulli:
         torch.testing.assert_close(entropy, likelihood.entropy(params)[0], atol=1e-8, rtol=0)
 
     def test_draws_invert_the_distribution_function(self) -> None:
-        likelihood = _likelihood("continuous_bernoulli")
+        likelihood = _likelihood("continuous_bernoulli", max_logit=500.0)
         u = torch.linspace(0.001, 0.999, 50, dtype=torch.float64)
         uniform = u.view(-1, 1, 1).expand(-1, 9, 2)
         x = likelihood.sample(LOGITS.expand(50, -1), uniform)
@@ -78,6 +80,18 @@ class TestContinuousBernoulli:
             (by_draws,) = torch.autograd.grad(drawn, a)
             (exact,) = torch.autograd.grad(likelihood.mean(a).sum(), a)
             assert float(by_draws) == pytest.approx(float(exact), abs=1e-5)
+
+    def test_large_logits_grow_as_logarithms_and_keep_a_gradient(self) -> None:
+        likelihood = ContinuousBernoulliLikelihood(1, max_logit=50.0)
+        free = ContinuousBernoulliLikelihood(1, max_logit=1e9)
+        logit = torch.tensor([[-70.0], [49.0], [51.0]], dtype=torch.float64, requires_grad=True)
+        x = torch.full((3, 1), 0.2, dtype=torch.float64)
+        limited = torch.tensor([[-50 - math.log(21.0)], [49.0], [50 + math.log(2.0)]]).double()
+        value = likelihood.log_prob(logit, likelihood.prepare(x))
+        expected = free.log_prob(limited, free.prepare(x))
+        torch.testing.assert_close(value, expected, atol=1e-5, rtol=0)
+        (gradient,) = torch.autograd.grad(value.sum(), logit)
+        assert bool((gradient.abs() > 1e-4).all())
 
     def test_single_precision_is_smooth_around_even_odds(self) -> None:
         likelihood = ContinuousBernoulliLikelihood(1)

@@ -13,9 +13,10 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from sklearn_qavi._random import torch_generator
+from sklearn_qavi._random import derive_seed, seed_from, torch_generator
 from sklearn_qavi.exceptions import ModelFormatError
 from sklearn_qavi.generative import GenerativeModel, WideResNetVAE
+from sklearn_qavi.generative._training import HiddenCells, crps_of_hidden_cells
 from sklearn_qavi.generative._wide_resnet_vae import hidden_halves
 from sklearn_qavi.inference import (
     DecoderTarget,
@@ -142,7 +143,12 @@ def test_single_channels_are_drawn_given_the_others_of_their_pixel() -> None:
     rng = np.random.default_rng(0)
     images = np.repeat(rng.random((200, 1, 2, 2)), 2, axis=1)
     fitted = quick(
-        likelihood="logistic_mixture", latent_dim=1, n_levels=1, patch_size=1, max_epochs=8
+        likelihood="logistic_mixture",
+        latent_dim=1,
+        n_levels=1,
+        patch_size=1,
+        learning_rate=0.01,
+        max_epochs=10,
     ).fit(images)
     x = torch.tensor(images[:10].reshape(10, -1), dtype=torch.float32)
     observed = torch.ones_like(x).bool()
@@ -283,3 +289,20 @@ class TestSaving:
         config.write_text(json.dumps(wrong))
         with pytest.raises(ModelFormatError, match="lacks or misnames"):
             WideResNetVAE.load(tmp_path)
+
+
+def test_the_kept_epoch_has_the_best_score_under_the_tempered_posterior(
+    images: NDArray[np.float64],
+) -> None:
+    scores = []
+    for beta in (1.0, 20.0):
+        fitted = quick(validation_beta=beta, max_epochs=3, patience=3).fit(images[:60])
+        scores.append([epoch["valid_crps"] for epoch in fitted.history_[0]])
+    assert scores[0] != scores[1]
+    network, rows = fitted.members_[0], fitted.standardise(images[:60].reshape(60, -1))
+    seed = seed_from(0)
+    _, validation = fitted._split(60, derive_seed(seed, 0))
+    x = torch.tensor(rows[validation], dtype=torch.float32)
+    hidden = hidden_halves((1, 8, 8), len(x), torch_generator(derive_seed(seed, 1)))
+    total, count = crps_of_hidden_cells(network, HiddenCells(x, ~hidden, hidden), beta=20.0)
+    assert float(total.sum() / count.sum()) == pytest.approx(min(scores[1]), abs=1e-5)

@@ -124,6 +124,36 @@ def _fresh_bound(target: FunctionTarget, parameters: Tensor) -> Tensor:
     )
 
 
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: type(f).__name__)
+def test_a_trace_changes_nothing_and_ends_at_the_bound(family: PosteriorFamily) -> None:
+    target = _target(_rows(90))
+    plain, traced = (fit_posterior(target, family, trace=trace) for trace in (False, True))
+    assert plain.trace is None
+    assert traced.posterior.parameters.equal(plain.posterior.parameters)
+    assert traced.bound.equal(plain.bound)
+    assert traced.n_iter.equal(plain.n_iter)
+    assert traced.trace is not None
+    schedule = SCHEDULES["default"].with_options(**family.schedule_options)
+    steps_per_run = 1 if schedule.optimizer == "newton" else schedule.window
+    n_kept = (~traced.trace.isnan()).sum(1)
+    assert n_kept.equal(traced.n_iter // steps_per_run)
+    assert n_kept.max() == traced.trace.shape[1]
+    last = traced.trace[torch.arange(90), n_kept - 1]
+    assert last.equal(traced.bound)
+
+
+def test_a_trace_is_what_fewer_steps_would_have_given() -> None:
+    target, family = _target(_rows(40)), GaussianPosterior(3)
+    schedule = SCHEDULES["default"].with_options(**family.schedule_options)
+    trace = fit_posterior(target, family, schedule=schedule, trace=True).trace
+    assert trace is not None
+    for n in (1, 3, 7):
+        short = fit_posterior(target, family, schedule=schedule.with_options(max_iter=n))
+        took_all = short.n_iter == n
+        assert took_all.any()
+        assert trace[took_all, n - 1].equal(short.bound[took_all])
+
+
 def test_beta_weighs_the_divergence_from_the_prior() -> None:
     target = _target(3.0 * _rows(20))
     spread = [

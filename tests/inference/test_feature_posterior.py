@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from _linear_gaussian import LinearGaussian
 from sklearn_qavi import QAVIImputer
-from sklearn_qavi.generative import PretrainedDecoder, TabularVAE
+from sklearn_qavi.generative import PretrainedDecoder, TabularVAE, make_image_likelihood
 from sklearn_qavi.generative._likelihoods import ColumnLikelihoods
 from sklearn_qavi.inference import FeaturePosterior, FeatureSpace, InferenceResult, Schedule
 
@@ -173,3 +173,13 @@ def test_more_entropy_means_wider_intervals(mixed_model) -> None:
         lower, upper = imputer.predict_interval(holed)
         widths.append((upper - lower)[:, 1].mean())
     assert widths[1] > 1.2 * widths[0]
+
+
+def test_an_observation_model_without_an_entropy_is_told() -> None:
+    likelihood = make_image_likelihood("discretised_normal", (1, 1, 3), scale="decoder")
+    family = FeaturePosterior(2, 3, torch.zeros_like, likelihood)
+    missing = torch.ones(4, 3, dtype=torch.bool)
+    with pytest.raises(
+        ValueError, match=r"entropy .* has no closed form\. Choose a posterior over"
+    ):
+        family.entropy(torch.zeros(4, 6), missing)

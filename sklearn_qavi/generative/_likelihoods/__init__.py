@@ -7,7 +7,7 @@ A likelihood serves a group of columns. It learns constants of its columns from 
 Shapes: decoder output (..., P), values (N, D); `...` ends in N or broadcasts with it.
 """
 
-from ._base import ColumnLikelihood
+from ._base import MAX_SCORE, ColumnLikelihood
 from ._bernoulli import BernoulliLikelihood
 from ._categorical import MAX_WIDTH, CategoricalLikelihood
 from ._columns import LIKELIHOODS, ColumnLikelihoods
@@ -25,6 +25,7 @@ from ._logistic_mixture import LogisticMixtureLikelihood
 __all__ = [
     "IMAGE_LIKELIHOODS",
     "LIKELIHOODS",
+    "MAX_SCORE",
     "MAX_WIDTH",
     "BernoulliLikelihood",
     "CategoricalLikelihood",

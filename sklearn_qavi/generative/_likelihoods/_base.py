@@ -8,7 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["ColumnLikelihood"]
+from .._factor_analyser import FactorAnalyser
+
+__all__ = ["MAX_SCORE", "ColumnLikelihood"]
+
+MAX_SCORE = 4.0  # standard deviations beyond which a value counts as this far
 
 
 class ColumnLikelihood(nn.Module, ABC):
@@ -62,3 +66,51 @@ class ColumnLikelihood(nn.Module, ABC):
     @abstractmethod
     def entropy(self, params: Tensor) -> Tensor:
         """Return the entropy of each column in nats, (..., d), in closed form."""
+
+    @property
+    def n_scores(self) -> list[int]:
+        """Number of scores of each column, see `linear_scores`."""
+        return [1] * self.n_columns
+
+    def linear_scores(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what a linear-Gaussian model of the columns works on.
+
+        Parameters
+        ----------
+        x : ndarray of shape (N, d)
+            Training values, NaN where missing.
+
+        Returns
+        -------
+        scores : ndarray of shape (N, F)
+            One or more numbers a column, NaN where it is missing.
+        """
+        return np.clip(x, -MAX_SCORE, MAX_SCORE)
+
+    def linear_head(
+        self, x: NDArray[np.float64], model: FactorAnalyser, residuals: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the outputs as a linear function of the code that agrees with a linear model.
+
+        Parameters
+        ----------
+        x : ndarray of shape (N, d)
+            Training values, NaN where missing.
+        model : FactorAnalyser
+            Fitted to the scores (N, F).
+        residuals : ndarray of shape (N, F)
+            Its standardised residuals, NaN where missing.
+
+        Returns
+        -------
+        weight : ndarray of shape (n_outputs, L)
+            Slopes.
+        bias : ndarray of shape (n_outputs,)
+            Outputs of the code 0.
+
+        Raises
+        ------
+        NotImplementedError
+            If the family has no such function; training then starts at random weights.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no linear start.")

@@ -6,9 +6,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
+from .._factor_analyser import FactorAnalyser
 from ._base import ColumnLikelihood
+from ._marginals import marginal_offsets
 
 __all__ = ["BernoulliLikelihood"]
+
+Array = NDArray[np.float64]
 
 
 class BernoulliLikelihood(ColumnLikelihood):
@@ -47,3 +51,12 @@ class BernoulliLikelihood(ColumnLikelihood):
 
     def entropy(self, params: Tensor) -> Tensor:
         return softplus(params) - params * torch.sigmoid(params)
+
+    def linear_head(self, x: Array, model: FactorAnalyser, residuals: Array) -> tuple[Array, Array]:
+        lower, upper = self.levels.double().numpy().T
+        slope = ((upper - lower) / model.noise)[:, None] * model.loadings
+        is_upper = np.where(np.isnan(x), np.nan, x > 0.5 * (lower + upper))
+        share = (np.nansum(is_upper, axis=0) + 0.5) / ((~np.isnan(x)).sum(axis=0) + 1.0)
+        both = np.stack([np.zeros_like(slope), slope], axis=1)
+        offset = marginal_offsets(both, np.stack([1.0 - share, share], axis=1))
+        return slope, offset[:, 1] - offset[:, 0]

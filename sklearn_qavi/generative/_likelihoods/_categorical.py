@@ -8,11 +8,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .._factor_analyser import FactorAnalyser
 from ._base import ColumnLikelihood
 from ._log_softmax import log_softmax_at
+from ._marginals import marginal_offsets
 
 __all__ = ["MAX_WIDTH", "CategoricalLikelihood"]
 
+Array = NDArray[np.float64]
+
+_MIN_NOISE = 0.25  # of an indicator's variance, so that no level starts out certain
 MAX_WIDTH = 50  # outputs of the decoder for one column
 
 
@@ -120,6 +125,34 @@ class CategoricalLikelihood(ColumnLikelihood):
         last = torch.tensor(self.widths, device=params.device) - 1
         shared = probability.gather(-1, last.expand(probability.shape[:-1]).unsqueeze(-1))
         return torch.special.entr(probability).sum(-1) + shared.squeeze(-1) * within
+
+    @property
+    def n_scores(self) -> list[int]:
+        return list(self.widths)
+
+    def linear_scores(self, x: Array) -> Array:
+        parts = [self._indicators(x[:, j], width) for j, width in enumerate(self.widths)]
+        return np.concatenate(parts, axis=1)
+
+    def linear_head(self, x: Array, model: FactorAnalyser, residuals: Array) -> tuple[Array, Array]:
+        slope = np.zeros((self.n_columns, self.width, model.loadings.shape[1]))
+        share = np.zeros((self.n_columns, self.width))
+        first = 0
+        for j, width in enumerate(self.widths):
+            mine = slice(first, first + width)
+            total = np.nansum(self._indicators(x[:, j], width), axis=0) + 0.5
+            share[j, :width] = total / total.sum()
+            least = _MIN_NOISE * share[j, :width] * (1.0 - share[j, :width])
+            noise = np.maximum(model.noise[mine], least)
+            slope[j, :width] = model.loadings[mine] / noise[:, None]
+            first += width
+        return slope.reshape(self.n_outputs, -1), marginal_offsets(slope, share).ravel()
+
+    @staticmethod
+    def _indicators(codes: Array, width: int) -> Array:
+        """Return which logit each code belongs to, (N, width), NaN where missing."""
+        hit = np.minimum(codes, width - 1)[:, None] == np.arange(width)
+        return np.where(np.isnan(codes)[:, None], np.nan, hit)
 
     def _set_shares(self, column: int, count: NDArray[Any]) -> None:
         first = self.widths[column] - 1

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .._factor_analyser import FactorAnalyser
 from ._base import ColumnLikelihood
 from ._bernoulli import BernoulliLikelihood
 from ._categorical import MAX_WIDTH, CategoricalLikelihood
@@ -88,6 +89,40 @@ class ColumnLikelihoods(nn.Module):
             if column in columns:
                 return group.atoms(columns.index(column))
         raise IndexError(column)
+
+    @property
+    def score_columns(self) -> list[int]:
+        """For each score of `linear_scores` its column, (F,)."""
+        return [
+            columns[i]
+            for group, columns in zip(self.groups, self.columns, strict=True)
+            for i, n in enumerate(group.n_scores)
+            for _ in range(n)
+        ]
+
+    def linear_scores(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what a linear-Gaussian model of the columns works on, (N, F), group by group."""
+        return np.concatenate([part for _, part in self._scores_by_group(x)], axis=1)
+
+    def linear_head(
+        self, x: NDArray[np.float64], model: FactorAnalyser
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return slopes (P, L) and outputs of the code 0 that agree with a linear model."""
+        heads, first = [], 0
+        residuals = model.residuals(self.linear_scores(x))
+        for (group, scores), columns in zip(self._scores_by_group(x), self.columns, strict=True):
+            last = first + scores.shape[1]
+            heads.append(
+                group.linear_head(x[:, columns], model.part(first, last), residuals[:, first:last])
+            )
+            first = last
+        return np.concatenate([w for w, _ in heads]), np.concatenate([b for _, b in heads])
+
+    def _scores_by_group(
+        self, x: NDArray[np.float64]
+    ) -> list[tuple[ColumnLikelihood, NDArray[np.float64]]]:
+        pairs = zip(self.groups, self.columns, strict=True)
+        return [(group, group.linear_scores(x[:, columns])) for group, columns in pairs]
 
     def prepare(self, x: Tensor) -> Prepared:
         """Return what `log_prob` needs of the values (B, D)."""

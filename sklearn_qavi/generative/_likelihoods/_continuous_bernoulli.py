@@ -1,5 +1,7 @@
 """Numbers from 0 to 1: the continuous Bernoulli distribution."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,15 @@ class ContinuousBernoulliLikelihood(ColumnLikelihood):
     The logit is that of the parameter lambda, ``log(lambda / (1 - lambda))``, which is not the
     mean. Logits of 0 give the uniform distribution.
 
+    Parameters
+    ----------
+    n_columns : int
+        Number of columns d in the group.
+    max_logit : float, default=50.0
+        From here on logits grow as logarithms. The density of a value that is exactly 0 or 1 has no
+        limit, so a decoder would spend its capacity on the sharpness of a black background, and
+        inference would meet likelihoods that forgive nothing.
+
     References
     ----------
     .. [1] Loaiza-Ganem, Cunningham (2019), "The continuous Bernoulli: fixing a pervasive error in
@@ -24,6 +35,13 @@ class ContinuousBernoulliLikelihood(ColumnLikelihood):
     """
 
     reparameterised = True
+
+    def __init__(self, n_columns: int, max_logit: float = 50.0) -> None:
+        super().__init__(n_columns)
+        self.max_logit = max_logit
+
+    def options(self) -> dict[str, Any]:
+        return {"n_columns": self.n_columns, "max_logit": self.max_logit}
 
     @property
     def n_outputs(self) -> int:  # type: ignore[override]
@@ -34,13 +52,14 @@ class ContinuousBernoulliLikelihood(ColumnLikelihood):
 
     def log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
         # the density around 1/2, so that nothing large cancels at either end
-        return params * prepared[0] - _log_sinhc(0.5 * params.abs())
+        logit = self._limited(params)
+        return logit * prepared[0] - _log_sinhc(0.5 * logit.abs())
 
     def mean(self, params: Tensor) -> Tensor:
-        return 0.5 + 0.5 * _langevin(0.5 * params)
+        return 0.5 + 0.5 * _langevin(0.5 * self._limited(params))
 
     def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
-        u = uniform[..., 0]
+        u, params = uniform[..., 0], self._limited(params)
         # the inverse distribution function of the falling density; rising ones are its mirror
         rising = params > 0
         size = params.abs().clamp_min(_FLAT)
@@ -51,8 +70,14 @@ class ContinuousBernoulliLikelihood(ColumnLikelihood):
         return torch.where(params.abs() < _FLAT, flat, curved)
 
     def entropy(self, params: Tensor) -> Tensor:
-        half = 0.5 * params
+        half = 0.5 * self._limited(params)
         return _log_sinhc(half.abs()) - half * _langevin(half)
+
+    def _limited(self, logit: Tensor) -> Tensor:
+        """Let large logits grow slowly, but never without a gradient back."""
+        excess = (logit.abs() - self.max_logit).clamp_min(0.0)
+        inner = logit.clamp(-self.max_logit, self.max_logit)
+        return inner + torch.copysign(torch.log1p(excess), logit)
 
 
 def _log_sinhc(y: Tensor) -> Tensor:

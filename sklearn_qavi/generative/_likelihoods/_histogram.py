@@ -5,12 +5,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import ndtri
 from torch import Tensor
 
+from .._factor_analyser import FactorAnalyser
 from ._base import ColumnLikelihood
 from ._log_softmax import log_softmax_at
+from ._marginals import marginal_offsets
 
 __all__ = ["HistogramLikelihood"]
+
+Array = NDArray[np.float64]
 
 
 class HistogramLikelihood(ColumnLikelihood):
@@ -137,6 +142,31 @@ class HistogramLikelihood(ColumnLikelihood):
         log_p = torch.log_softmax(self._logits(params), dim=-1).clamp_min(-1e4)
         log_width = torch.where(self.width > 0, self.width.clamp_min(1e-12).log(), 0.0)
         return (log_p.exp() * (log_width - log_p)).sum(-1)
+
+    def linear_scores(self, x: Array) -> Array:
+        return self._scores_and_shares(x)[0]
+
+    def linear_head(self, x: Array, model: FactorAnalyser, residuals: Array) -> tuple[Array, Array]:
+        # ln N(c_k; w z + m, noise) is linear in z up to what all bins share
+        _, score, share = self._scores_and_shares(x)
+        slope = (score / model.noise[:, None])[..., None] * model.loadings[:, None, :]
+        return slope.reshape(self.n_outputs, -1), marginal_offsets(slope, share).ravel()
+
+    def _scores_and_shares(self, x: Array) -> tuple[Array, Array, Array]:
+        """Return normal scores (N, d), and those of the bins and their shares, each (d, K)."""
+        observed = ~np.isnan(x)
+        index = self.prepare(torch.from_numpy(np.where(observed, x, 0.0)).float())[0].numpy()
+        score, share = np.zeros((2, self.n_columns, self.n_bins))
+        for j in range(self.n_columns):
+            count = np.bincount(index[observed[:, j], j], minlength=self.n_bins).astype(float)
+            used = self.is_used[j].numpy()
+            share[j, used] = (count[used] + 0.5) / (count[used] + 0.5).sum()
+            order = np.argsort(self.centre[j].numpy()[used], kind="stable")
+            middle = np.empty(len(order))
+            middle[order] = np.cumsum(share[j, used][order]) - 0.5 * share[j, used][order]
+            score[j, used] = ndtri(middle)
+        scores = np.take_along_axis(score.T, index, axis=0)
+        return np.where(observed, scores, np.nan), score, share
 
     def _logits(self, params: Tensor) -> Tensor:
         logits = params.unflatten(-1, (self.n_columns, self.n_bins))

@@ -16,8 +16,8 @@ __all__ = ["IMAGE_LIKELIHOODS", "make_image_likelihood"]
 Shape = tuple[int, int, int]
 
 
-def _of_family(family: Any, name: str, image_shape: Shape) -> ImageLikelihood:
-    return ImageLikelihood(image_shape, family(prod(image_shape)), name)
+def _of_family(family: Any, name: str, image_shape: Shape, **options: Any) -> ImageLikelihood:
+    return ImageLikelihood(image_shape, family(prod(image_shape), **options), name)
 
 
 def _with_scale(
@@ -57,7 +57,8 @@ def make_image_likelihood(
     **options : object
         ``scale`` of "gaussian" and "discretised_normal": "channel" (default) and "pixel" learn one
         number for each channel or each cell, "decoder" has the decoder give it, as
-        ``softplus(raw)`` plus a floor. ``n_components`` of "logistic_mixture", default 5.
+        ``softplus(raw)`` plus a floor. ``max_logit`` of "continuous_bernoulli", default 50, where
+        logits begin to grow as logarithms only. ``n_components`` of "logistic_mixture", default 5.
 
     Returns
     -------

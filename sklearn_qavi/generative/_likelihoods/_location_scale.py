@@ -3,15 +3,22 @@
 import math
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from .._factor_analyser import FactorAnalyser
 from ._base import ColumnLikelihood
 
 __all__ = ["DiscretisedNormalLikelihood", "GaussianLikelihood", "StudentTLikelihood"]
 
+Array = NDArray[np.float64]
+
 _LOG_2PI = math.log(2 * math.pi)
+_DF_GRID = np.array([2.5, 3.0, 4.0, 6.0, 10.0, 20.0, 50.0])  # where training may start
 _FIRST_SCALE = 0.1
 _LAST_LEVEL = 255
 _FAR_UP = 4.5  # standard deviations above which the distribution function is near one
@@ -54,6 +61,16 @@ class _LocationScale(ColumnLikelihood):
     def mean(self, params: Tensor) -> Tensor:
         return self._location_and_scale(params)[0]
 
+    def linear_head(self, x: Array, model: FactorAnalyser, residuals: Array) -> tuple[Array, Array]:
+        scale = np.sqrt(model.noise * self._squared_scale()) - self.min_scale
+        raw_scale = np.log(np.expm1(np.maximum(scale, self.min_scale)))
+        weight = np.concatenate([model.loadings, np.zeros_like(model.loadings)])
+        return weight, np.concatenate([model.mean, raw_scale])
+
+    def _squared_scale(self) -> Array:
+        """Return the squared scale of a column with variance 1, (d,)."""
+        return np.ones(self.n_columns)
+
     def _location_and_scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
         if self.n_scales is None:
             location, raw_scale = params.split(self.n_columns, dim=-1)
@@ -87,12 +104,12 @@ class StudentTLikelihood(_LocationScale):
 
     def __init__(self, n_columns: int, n_scales: int | None = None) -> None:
         super().__init__(n_columns, n_scales)
-        self.raw_df = nn.Parameter(torch.full((n_columns,), 2.0))
+        self.log_excess_df = nn.Parameter(torch.full((n_columns,), 0.75))
 
     @property
     def df(self) -> Tensor:
         """Degrees of freedom of each column, (d,)."""
-        return 2.0 + softplus(self.raw_df)
+        return 2.0 + self.log_excess_df.exp()
 
     def log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
         location, scale = self._location_and_scale(params)
@@ -107,6 +124,18 @@ class StudentTLikelihood(_LocationScale):
         df = self.df.to(uniform)
         radius = (df * torch.expm1(-2.0 / df * uniform[..., 0].log())).sqrt()
         return location + scale * radius * torch.cos(2 * math.pi * uniform[..., 1])
+
+    def linear_head(self, x: Array, model: FactorAnalyser, residuals: Array) -> tuple[Array, Array]:
+        scale = np.sqrt((_DF_GRID - 2.0) / _DF_GRID)
+        density = stats.t.logpdf(residuals[..., None], _DF_GRID, scale=scale)
+        df = _DF_GRID[np.nansum(density, axis=0).argmax(axis=-1)]
+        with torch.no_grad():
+            self.log_excess_df.copy_(torch.from_numpy(np.log(df - 2.0)))
+        return super().linear_head(x, model, residuals)
+
+    def _squared_scale(self) -> Array:
+        df = self.df.detach().double().cpu().numpy()
+        return (df - 2.0) / df
 
     def entropy(self, params: Tensor) -> Tensor:
         df = self.df

@@ -92,7 +92,14 @@ class FeaturePosterior(PosteriorFamily):
 
     def entropy(self, parameters: Tensor, missing: Tensor) -> Tensor:
         """Return the entropy of the missing features in nats, (B,), in closed form."""
-        return torch.where(missing, self.likelihood.entropy(parameters), 0.0).sum(-1)
+        try:
+            by_feature = self.likelihood.entropy(parameters)
+        except NotImplementedError as error:
+            raise ValueError(
+                "A posterior over features needs the entropy of the observation model in closed "
+                f"form. {error} Choose a posterior over the code, or another likelihood."
+            ) from error
+        return torch.where(missing, by_feature, 0.0).sum(-1)
 
     def draw_weight(self, parameters: Tensor, values: Tensor, missing: Tensor) -> Tensor:
         """Return weights (S, B or 1) whose gradients stand in where draws carry none.

@@ -1,7 +1,4 @@
-"""Pictures of draws, in the style of scikit-learn's Display classes.
-
-Matplotlib is imported when something is plotted, not before.
-"""
+"""Draws of many hidden cells against the truth."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -9,6 +6,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
+
+from ._axes import hide_frame, new_axes
+from ._tables import as_mask, checked_draws, read_columns, read_completed
 
 __all__ = ["DrawsDisplay"]
 
@@ -38,7 +38,7 @@ class DrawsDisplay:
 
     See Also
     --------
-    sklearn_qavi.metrics.interval_coverage : Coverage of such intervals over all hidden cells.
+    CoverageDisplay : Whether such intervals hold what they promise, over all hidden cells.
 
     Examples
     --------
@@ -80,12 +80,11 @@ class DrawsDisplay:
 
         Parameters
         ----------
-        X_true : array-like of shape (n_rows, n_features)
+        X_true : array-like or dataframe of shape (n_rows, n_features)
             True values in original units. Mean and standard deviation of its columns, over the
-            values that are not NaN, make the standardised units of the picture.
-        draws : array-like of shape (n, n_rows, n_features)
-            Completed tables in original units, such as `QAVIImputer.sample` returns; a list of
-            dataframes will do.
+            values that are known, make the standardised units of the picture. Levels are not shown.
+        draws : array-like of shape (n, n_rows, n_features) or iterable of tables
+            Completed tables in original units, such as `QAVIImputer.sample` returns.
         missing : array-like of bool of shape (n_rows, n_features)
             True for a hidden cell.
         feature_names : sequence of str, default=None
@@ -113,19 +112,23 @@ class DrawsDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        truth = np.asarray(X_true, dtype=np.float64)
-        tables = np.asarray([np.asarray(draw, dtype=np.float64) for draw in draws])
-        mask = np.asarray(missing)
-        _check_shapes(truth, tables, mask)
-        names = _column_names(X_true, feature_names, truth.shape[1])
+        columns = read_columns(X_true, feature_names=feature_names, name="X_true")
+        mask = as_mask(missing, (len(columns[0].values), len(columns)))
+        truth = np.stack([column.values for column in columns], axis=1)
+        shown = np.array([column.kind != "levels" for column in columns]) & np.isfinite(truth)
+        draws = checked_draws(draws, columns)
         if cells is None:
-            cells = _choose_cells(mask, n_cells, random_state)
-        rows, columns = _check_cells(cells, truth, mask).T
-        center, scale = _column_units(truth)
+            cells = _choose_cells(mask & shown, n_cells, random_state)
+        rows, places = _check_cells(cells, mask, shown).T
+        chosen, which = np.unique(places, return_inverse=True)
+        hidden = [column.without(mask[:, j]) for j, column in enumerate(columns)]
+        completed = read_completed(hidden, draws, chosen=chosen.tolist(), check_observed=False)
+        values = np.stack([one.draws for one in completed])[which, :, rows].T
+        center, scale = _column_units(truth[:, places])
         return cls(
-            draws=(tables[:, rows, columns] - center[columns]) / scale[columns],
-            truth=(truth[rows, columns] - center[columns]) / scale[columns],
-            labels=[f"{names[j]}, row {i}" for i, j in zip(rows, columns, strict=True)],
+            draws=(values - center) / scale,
+            truth=(truth[rows, places] - center) / scale,
+            labels=[f"{columns[j].name}, row {i}" for i, j in zip(rows, places, strict=True)],
         ).plot(ax=ax)
 
     def plot(self, ax: Any = None, *, level: float = 0.9) -> Self:
@@ -152,7 +155,8 @@ class DrawsDisplay:
         """
         if not 0.0 < level < 1.0:
             raise ValueError(f"level must be between 0 and 1, got {level!r}; 0.9 means 90%.")
-        self.ax_ = _new_axes(len(self.truth)) if ax is None else ax
+        size = (8.0, 1.5 + 0.4 * len(self.truth))
+        self.ax_ = new_axes(type(self).__name__, size) if ax is None else ax
         self.figure_ = self.ax_.figure
         places = np.arange(len(self.truth))
         self._plot_draws(places)
@@ -186,49 +190,9 @@ class DrawsDisplay:
     def _label(self, places: NDArray[np.intp]) -> None:
         self.ax_.set_yticks(places, list(self.labels))
         self.ax_.invert_yaxis()  # the first cell on top
+        hide_frame(self.ax_)
         self.ax_.set_xlabel("value in standard deviations from the column's mean")
         self.ax_.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
-
-
-def _new_axes(n_cells: int) -> Any:
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            "DrawsDisplay needs matplotlib, which is not installed; "
-            "pip install 'sklearn-qavi[plot]' brings it."
-        ) from error
-    _, ax = plt.subplots(figsize=(8, 1.5 + 0.4 * n_cells), layout="constrained")
-    return ax
-
-
-def _check_shapes(
-    truth: NDArray[np.float64], tables: NDArray[np.float64], mask: NDArray[Any]
-) -> None:
-    if truth.ndim != 2:
-        raise ValueError(
-            f"X_true must have two dimensions (n_rows, n_features), got shape {truth.shape}."
-        )
-    if tables.ndim != 3 or len(tables) == 0 or tables.shape[1:] != truth.shape:
-        raise ValueError(
-            f"draws must have shape (n, {truth.shape[0]}, {truth.shape[1]}), n completed versions "
-            f"of X_true, got shape {tables.shape}; pass e.g. imputer.sample(X, n=100)."
-        )
-    if mask.dtype != bool or mask.shape != truth.shape:
-        raise ValueError(
-            f"missing must be a boolean mask of shape {truth.shape}, True for a hidden cell, got "
-            f"dtype {mask.dtype} and shape {mask.shape}."
-        )
-
-
-def _column_names(X_true: Any, names: Sequence[str] | None, n_features: int) -> list[str]:
-    if names is None:
-        names = getattr(X_true, "columns", [f"x{j}" for j in range(n_features)])
-    if len(names) != n_features:
-        raise ValueError(
-            f"feature_names has {len(names)} names, but X_true has {n_features} columns."
-        )
-    return [str(name) for name in names]
 
 
 def _choose_cells(
@@ -238,7 +202,7 @@ def _choose_cells(
     if len(hidden) == 0 or n_cells < 1:
         raise ValueError(
             f"Expected at least one hidden cell to show, got {len(hidden)} cells marked by missing "
-            f"and n_cells={n_cells}."
+            f"whose truth is a known number or time, and n_cells={n_cells}."
         )
     n = min(n_cells, len(hidden))
     chosen = check_random_state(random_state).choice(len(hidden), n, replace=False)
@@ -246,21 +210,22 @@ def _choose_cells(
 
 
 def _check_cells(
-    cells: ArrayLike, truth: NDArray[np.float64], mask: NDArray[np.bool_]
+    cells: ArrayLike, mask: NDArray[np.bool_], shown: NDArray[np.bool_]
 ) -> NDArray[np.intp]:
+    """Return positions (n_cells, 2) of cells that are hidden and have a true number."""
     positions = np.asarray(cells)
     if positions.ndim != 2 or positions.shape[1] != 2 or positions.dtype.kind not in "iu":
         raise ValueError(
             f"cells must be (row, column) pairs of whole numbers, got shape {positions.shape} and "
             f"dtype {positions.dtype}."
         )
-    if (positions < 0).any() or (positions >= truth.shape).any():
-        raise ValueError(f"cells must lie inside the table of shape {truth.shape}, got {cells!r}.")
+    if (positions < 0).any() or (positions >= mask.shape).any():
+        raise ValueError(f"cells must lie inside the table of shape {mask.shape}, got {cells!r}.")
     rows, columns = positions.T
-    if not (mask[rows, columns] & np.isfinite(truth[rows, columns])).all():
+    if not (mask & shown)[rows, columns].all():
         raise ValueError(
-            "cells must be hidden cells with a known truth: True in missing and finite in X_true; "
-            "np.argwhere(missing) lists the hidden ones."
+            "cells must be hidden cells with a known truth that is no level: True in missing and a "
+            "number or time in X_true; np.argwhere(missing) lists the hidden ones."
         )
     return positions.astype(np.intp)
 

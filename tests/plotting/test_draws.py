@@ -2,9 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -13,16 +11,6 @@ import pytest
 from sklearn_qavi.plotting import DrawsDisplay
 
 CELLS = [(3, 1), (0, 0), (7, 2)]
-
-
-@pytest.fixture(autouse=True)
-def agg() -> Iterator[None]:
-    """Plot into memory, and close every figure."""
-    before = mpl.get_backend()
-    mpl.use("Agg")
-    yield
-    plt.close("all")
-    mpl.use(before)
 
 
 @pytest.fixture
@@ -168,6 +156,23 @@ def test_bad_level(table):
     display = DrawsDisplay.from_draws(*table, cells=CELLS)
     with pytest.raises(ValueError, match="level must be between 0 and 1, got 90"):
         display.plot(level=90)
+
+
+def test_levels_are_left_out_and_times_are_shown(table):
+    X, _, missing = table
+    frame = pd.DataFrame(X, columns=list("abc")).assign(
+        kind=["u", "v"] * 20, when=pd.date_range("2020-01-01", periods=40)
+    )
+    mask = np.column_stack([missing, missing[:, :2]])
+    display = DrawsDisplay.from_draws(frame, [frame] * 3, mask, n_cells=1000, random_state=0)
+    expected = [f"{frame.columns[j]}, row {i}" for i, j in np.argwhere(mask) if j != 3]
+    assert names(display) == expected
+    np.testing.assert_allclose(
+        line(display, "truth").get_xdata(), line(display, "mean").get_xdata()
+    )
+    cell = np.argwhere(mask[:, 3])[0][0]
+    with pytest.raises(ValueError, match="known truth that is no level"):
+        DrawsDisplay.from_draws(frame, [frame] * 3, mask, cells=[(cell, 3)])
 
 
 def test_missing_matplotlib_is_named(table, monkeypatch):

@@ -1,0 +1,290 @@
+"""Completed tables from any imputer that draws, with the target as a column while it learns."""
+
+import copy
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.utils import get_tags
+
+from ._random import derive_seed, seed_from
+from ._sklearn_compat import is_scalar_nan
+from .preprocessing import is_dataframe
+
+__all__ = ["Completions", "TargetColumns", "seeded_clone"]
+
+Completed = tuple[Any, Any]
+"""An imputer fitted for this one table, or None, and the completed table."""
+
+
+@dataclass(frozen=True)
+class TargetColumns:
+    """How a target y is appended to a table, and taken out again.
+
+    Parameters
+    ----------
+    names : list of str or int
+        Names of the appended columns; empty if the target stays out of the table.
+    names_out : list of str
+        Names under which an imputer returns them.
+    classes : ndarray or None
+        Classes of a classifier's target; None for numbers.
+    as_levels : bool
+        Whether classes become one column of text, or 0 and 1 in a column a class but the first.
+    missing_values : object
+        What marks a missing number for the imputer.
+    """
+
+    names: list[Any]
+    names_out: list[str]
+    classes: NDArray[Any] | None
+    as_levels: bool
+    missing_values: Any
+
+    @classmethod
+    def plan(cls, imputer: Any, X: Any, y: Any, classes: NDArray[Any] | None, name: Any) -> Self:
+        """Choose columns that the imputer can learn from, with names that X does not have."""
+        as_levels = classes is not None and get_tags(imputer).input_tags.categorical
+        count = 1 if classes is None or as_levels else len(classes) - 1
+        names = _free_names(X, count, name)
+        # columns without names of their own come back as x0, x1, ...
+        names_out = names if isinstance(names[0], str) else [f"x{j}" for j in names]
+        marker = getattr(imputer, "missing_values", np.nan)
+        columns = cls(names, names_out, classes, as_levels, marker)
+        if not as_levels and not is_scalar_nan(marker) and (columns.numbers(y) == marker).any():
+            raise ValueError(
+                f"The target holds {marker!r}, which marks missing cells for the imputer. Use "
+                "another marker, or use_target=False."
+            )
+        return columns
+
+    def numbers(self, y: Any) -> NDArray[np.float64]:
+        """Return the target as numbers, (rows, columns)."""
+        if self.classes is None:
+            return np.asarray(y, dtype=np.float64)[:, None]
+        return (np.asarray(y)[:, None] == self.classes[None, 1:]).astype(np.float64)
+
+    def append(self, X: Any, y: Any) -> Any:
+        """Return X with the target in columns of its own; missing if y is None."""
+        if not self.names:
+            return X
+        if not is_dataframe(X):
+            if not self.as_levels and X.dtype.kind in "iuf":
+                dtype = X.dtype if X.dtype.kind == "f" else np.float64
+                return np.column_stack([X, self._values(len(X), y).astype(dtype)])
+            X = _as_dataframe(X)
+        if hasattr(X, "iloc"):
+            return self._append_to_pandas(X.copy(), y)
+        import polars as pl
+
+        if self.as_levels:
+            levels = pl.Enum([self._level(k) for k in range(len(self._levels))])
+            return X.with_columns(pl.Series(self.names[0], self._texts(len(X), y), dtype=levels))
+        columns = self._values(len(X), y).T
+        return X.with_columns(
+            [pl.Series(n, column) for n, column in zip(self.names, columns, strict=True)]
+        )
+
+    def remove(self, table: Any, names_out: list[str] | None, like: Any) -> Any:
+        """Return a completed table without the columns of the target, of the type of ``like``."""
+        if self.names and is_dataframe(table):
+            table = table[[column for column in table.columns if not self._is_ours(column)]]
+        elif self.names:
+            # an imputer that tells no names is taken to keep the columns in order
+            names = names_out or [*[""] * (table.shape[1] - len(self.names)), *self.names_out]
+            table = table[:, [not self._is_ours(name) for name in names]]
+        if is_dataframe(table) and not is_dataframe(like):
+            dtype = like.dtype if like.dtype.kind == "f" else None
+            return table.to_numpy(dtype=np.float64 if like.dtype.kind in "iu" else dtype)
+        return table
+
+    @property
+    def _levels(self) -> NDArray[Any]:
+        return np.empty(0) if self.classes is None else self.classes
+
+    @staticmethod
+    def _level(k: int) -> str:
+        return f"class {k}"  # text that is no number is a level for every imputer of levels
+
+    def _texts(self, n_rows: int, y: Any) -> list[str | None]:
+        if y is None:
+            return [None] * n_rows
+        return [self._level(k) for k in np.searchsorted(self._levels, np.asarray(y))]
+
+    def _values(self, n_rows: int, y: Any) -> NDArray[np.float64]:
+        if y is None:
+            return np.full((n_rows, len(self.names)), self.missing_values, dtype=np.float64)
+        return self.numbers(y)
+
+    def _append_to_pandas(self, X: Any, y: Any) -> Any:
+        import pandas as pd
+
+        if self.as_levels:
+            levels = [self._level(k) for k in range(len(self._levels))]
+            X[self.names[0]] = pd.Categorical(self._texts(len(X), y), categories=levels)
+        else:
+            X[self.names] = self._values(len(X), y)
+        return X
+
+    def _is_ours(self, column: Hashable) -> bool:
+        return any(_is_called(column, name) for name in self.names_out)
+
+
+class Completions:
+    """Draws of completed tables from an imputer.
+
+    Imputers with ``iter_samples`` or ``sample`` are fitted once. Others that draw with
+    ``sample_posterior=True`` are fitted once a table, with a seed for each, so that tables also
+    differ by what the rows leave open about the regressions.
+
+    Parameters
+    ----------
+    imputer : estimator
+        Is cloned.
+    n : int
+        Number of tables.
+    seed : int
+        Takes the place of a ``random_state`` of None.
+
+    Attributes
+    ----------
+    imputer_ : estimator or list of estimator
+        The fitted imputer, or one a table.
+    target_ : TargetColumns
+        How the target was appended in `fit_tasks`.
+    """
+
+    def __init__(self, imputer: Any, n: int, seed: int) -> None:
+        self.imputer, self.n, self.seed = imputer, n, seed
+        self._once = hasattr(imputer, "iter_samples") or hasattr(imputer, "sample")
+        if not self._once and not _draws_on_transform(imputer):
+            raise ValueError(
+                f"{type(imputer).__name__} fills in the same values each time, and multiple "
+                "imputation needs draws. Pass an imputer with iter_samples or sample, such as "
+                "QAVIImputer, or with sample_posterior=True, such as "
+                "IterativeImputer(sample_posterior=True)."
+            )
+
+    def fit_tasks(
+        self, X: Any, y: Any, target: TargetColumns, fit_params: dict[str, Any]
+    ) -> Iterator[Callable[[], Completed]]:
+        """Yield n functions that return a completed table, of a table that is learned from."""
+        self.target_ = target
+        joint = target.append(X, y)
+        if self._once:
+            self.imputer_ = self._prepared(0, joint, X).fit(joint, **fit_params)
+            yield from self._draw_tasks(joint, X)
+        else:
+            self.imputer_ = []
+            for m in range(self.n):
+                imputer = self._prepared(m, joint, X)
+                yield partial(_fit_one, imputer, joint, target, X, fit_params)
+
+    def tasks(self, X: Any) -> Iterator[Callable[[], Completed]]:
+        """Yield n functions that return a completed table, of rows whose target is unknown."""
+        joint = self.target_.append(X, None)
+        if self._once:
+            yield from self._draw_tasks(joint, X)
+        else:
+            for imputer in self.imputer_:
+                yield partial(_complete_one, imputer, joint, self.target_, X)
+
+    def _draw_tasks(self, joint: Any, X: Any) -> Iterator[Callable[[], Completed]]:
+        names = _names_out(self.imputer_)
+        draw = getattr(self.imputer_, "iter_samples", None) or self.imputer_.sample
+        for table in draw(joint, self.n):
+            yield partial(_given, self.target_.remove(table, names, X))
+
+    def _prepared(self, m: int, joint: Any, X: Any) -> Any:
+        imputer = seeded_clone(self.imputer, derive_seed(self.seed, m), vary=not self._once)
+        if hasattr(imputer, "set_output"):
+            kind = "default"
+            if is_dataframe(joint):
+                kind = "pandas" if hasattr(joint, "iloc") else "polars"
+            imputer.set_output(transform=kind)
+        return imputer
+
+
+def seeded_clone(estimator: Any, seed: int, *, vary: bool = False) -> Any:
+    """Return a clone whose ``random_state`` is an integer made from the seed.
+
+    One that was set stays as it is, unless ``vary`` asks for another one made from it and the
+    seed. Where the estimator has none, its parts' are set, apart from parts that clones share.
+    """
+    cloned = clone(estimator)
+    before, after = estimator.get_params(), cloned.get_params()
+    if "random_state" in after:
+        keys = ["random_state"]
+    else:
+        keys = sorted(key for key in after if key.endswith("__random_state"))
+    new = {}
+    for i, key in enumerate(keys):
+        owner = key.removesuffix("random_state").removesuffix("__")
+        if owner and after[owner] is before[owner]:
+            continue
+        if after[key] is None:
+            new[key] = derive_seed(seed, i) % 2**31
+        elif vary:
+            new[key] = derive_seed(seed_from(after[key]), seed, i) % 2**31
+    return cloned.set_params(**new)
+
+
+def _fit_one(
+    imputer: Any, joint: Any, target: TargetColumns, X: Any, fit_params: dict[str, Any]
+) -> Completed:
+    table = imputer.fit_transform(joint, **fit_params)
+    return imputer, target.remove(table, _names_out(imputer), X)
+
+
+def _complete_one(imputer: Any, joint: Any, target: TargetColumns, X: Any) -> Completed:
+    # drawing moves the generator of a fitted IterativeImputer on: a copy gives the same every time
+    table = copy.deepcopy(imputer).transform(joint)
+    return None, target.remove(table, _names_out(imputer), X)
+
+
+def _given(table: Any) -> Completed:
+    return None, table
+
+
+def _draws_on_transform(imputer: Any) -> bool:
+    params = imputer.get_params()
+    return hasattr(imputer, "transform") and any(
+        value is True
+        for key, value in params.items()
+        if key == "sample_posterior" or key.endswith("__sample_posterior")
+    )
+
+
+def _names_out(imputer: Any) -> list[str] | None:
+    if not hasattr(imputer, "get_feature_names_out"):
+        return None
+    return [str(name) for name in imputer.get_feature_names_out()]
+
+
+def _as_dataframe(X: NDArray[Any]) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame(dict(enumerate(X.T)))
+
+
+def _is_called(column: Hashable, name: str) -> bool:
+    """Return whether a column has a name, also behind the prefix of a `ColumnTransformer`."""
+    return column == name or str(column).endswith(f"__{name}")
+
+
+def _free_names(X: Any, count: int, name: Any) -> list[Any]:
+    """Return names that no column of X has; positions where the columns have no names."""
+    columns = list(X.columns) if is_dataframe(X) else []
+    if not any(isinstance(column, str) for column in columns):
+        return [X.shape[1] + k for k in range(count)]
+    base, names = name if isinstance(name, str) and name else "target", []
+    for k in range(count):
+        new = base if count == 1 else f"{base}_{k + 1}"
+        while any(_is_called(column, new) for column in columns):
+            new += "_"
+        names.append(new)
+    return names

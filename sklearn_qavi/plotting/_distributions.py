@@ -1,0 +1,298 @@
+"""What was observed in a column beside what was put into its holes."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from ._axes import (
+    IMPUTED,
+    OBSERVED,
+    edges_of_bins,
+    hide_frame,
+    most_common,
+    panel_axes,
+    set_value_axis,
+    shorten,
+)
+from ._tables import (
+    Column,
+    CompletedColumn,
+    column_position,
+    completed_tables,
+    missing_values_of,
+    read_columns,
+    read_completed,
+)
+
+__all__ = ["DistributionDisplay"]
+
+_MOST_PANELS = 12
+_MOST_LEVELS = 10
+_PANEL = (3.2, 2.4)  # inches
+
+
+class DistributionDisplay:
+    """Observed and imputed values of columns.
+
+    One panel a column: of numbers and times two histograms of equal area, of levels two bars a
+    level. The distributions need not agree: where large values are missing more often, imputed
+    ones are larger. A peak that the observed values do not have is a reason to look again. Build
+    one with `from_estimator` or `from_draws`.
+
+    Parameters
+    ----------
+    columns : list of CompletedColumn
+        Columns with holes, as numbers, and their completed versions.
+
+    Attributes
+    ----------
+    axes_ : list of matplotlib.axes.Axes
+        One a column, after `plot`.
+    ax_ : matplotlib.axes.Axes
+        The first of them.
+    figure_ : matplotlib.figure.Figure
+        Figure with the axes, after `plot`.
+
+    See Also
+    --------
+    CellDisplay : What may be in a single cell.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.impute import SimpleImputer
+    >>> from sklearn_qavi.plotting import DistributionDisplay
+    >>> X = np.random.default_rng(0).normal(size=(50, 2))
+    >>> X[:10, 1] = np.nan
+    >>> display = DistributionDisplay.from_estimator(SimpleImputer().fit(X), X)
+    >>> display.ax_.get_title()
+    'x1 (10 of 50 missing)'
+    """
+
+    def __init__(self, *, columns: list[CompletedColumn]) -> None:
+        self.columns = columns
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        *,
+        columns: Sequence[Any] | None = None,
+        n_draws: int = 20,
+        feature_names: Sequence[str] | None = None,
+        ax: Any = None,
+    ) -> Self:
+        """Complete a table and plot what was observed and what was imputed.
+
+        Parameters
+        ----------
+        estimator : fitted imputer
+            Its draws are shown if it has ``sample``, otherwise its ``transform``.
+        X : array-like or dataframe of shape (n_rows, n_features)
+            Table with missing cells.
+        columns : list of str or int, default=None
+            Columns to show, by name or position. None takes those with missing cells, of more than
+            twelve the ones that miss most.
+        n_draws : int, default=20
+            Completed tables to draw.
+        feature_names : sequence of str, default=None
+            Names of the columns. None takes those of ``X`` if it is a dataframe, otherwise
+            x0, x1, ...
+        ax : matplotlib.axes.Axes or array of them, default=None
+            Axes to divide, or one for each column; None makes a figure.
+
+        Returns
+        -------
+        display : DistributionDisplay
+            The display, plotted.
+
+        Raises
+        ------
+        ValueError
+            If no cell is missing, or a column is unknown or cannot be plotted.
+        ImportError
+            If matplotlib is not installed.
+        """
+        read = read_columns(
+            X,
+            missing_values=missing_values_of(estimator),
+            feature_names=feature_names,
+            estimator=estimator,
+        )
+        draws, positions = completed_tables(estimator, X, n_draws)
+        kept = [j for j, place in enumerate(positions) if place is not None]
+        chosen = _chosen(read, columns, kept)
+        return cls(columns=read_completed(read, draws, positions=positions, chosen=chosen)).plot(ax)
+
+    @classmethod
+    def from_draws(
+        cls,
+        X: Any,
+        draws: Iterable[Any],
+        *,
+        columns: Sequence[Any] | None = None,
+        missing_values: Any = np.nan,
+        feature_names: Sequence[str] | None = None,
+        ax: Any = None,
+    ) -> Self:
+        """Plot what was observed and what completed tables have in its place.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n_rows, n_features)
+            Table with missing cells.
+        draws : array-like of shape (n, n_rows, n_features) or iterable of tables
+            Completed versions of it, from any imputer.
+        columns : list of str or int, default=None
+            Columns to show, by name or position. None takes those with missing cells, of more than
+            twelve the ones that miss most.
+        missing_values : int, float, str or np.nan, default=np.nan
+            What marks a missing cell besides NaN and None.
+        feature_names : sequence of str, default=None
+            Names of the columns. None takes those of ``X`` if it is a dataframe, otherwise
+            x0, x1, ...
+        ax : matplotlib.axes.Axes or array of them, default=None
+            Axes to divide, or one for each column; None makes a figure.
+
+        Returns
+        -------
+        display : DistributionDisplay
+            The display, plotted.
+
+        Raises
+        ------
+        ValueError
+            If no cell is missing, shapes differ, or a column is unknown or cannot be plotted.
+        ImportError
+            If matplotlib is not installed.
+        """
+        read = read_columns(X, missing_values=missing_values, feature_names=feature_names)
+        chosen = _chosen(read, columns, list(range(len(read))))
+        return cls(columns=read_completed(read, draws, chosen=chosen)).plot(ax)
+
+    def plot(self, ax: Any = None, *, n_cols: int = 3) -> Self:
+        """Draw the picture.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes or array of them, default=None
+            Axes to divide, or one for each column; None makes a figure.
+        n_cols : int, default=3
+            Panels side by side.
+
+        Returns
+        -------
+        display : DistributionDisplay
+            Itself, with ``axes_``, ``ax_`` and ``figure_``.
+
+        Raises
+        ------
+        ValueError
+            If the axes cannot be divided, or are not one a column.
+        ImportError
+            If matplotlib is not installed.
+        """
+        self.axes_ = panel_axes(type(self).__name__, ax, len(self.columns), n_cols, _PANEL)
+        self.ax_, self.figure_ = self.axes_[0], self.axes_[0].figure
+        for axes, completed in zip(self.axes_, self.columns, strict=True):
+            if completed.column.kind == "levels":
+                _plot_levels(axes, completed)
+            else:
+                _plot_numbers(axes, completed)
+            missing = completed.column.missing
+            name = shorten(completed.column.name)
+            axes.set_title(f"{name} ({missing.sum()} of {len(missing)} missing)", fontsize="medium")
+            hide_frame(axes)
+        self._legend()
+        return self
+
+    def _legend(self) -> None:
+        handles: dict[str, Any] = {}
+        for axes in self.axes_:
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+                handles.setdefault(label, handle)
+        place = {"loc": "outside upper center", "ncols": 2, "frameon": False}
+        engine = self.figure_.get_layout_engine()
+        if engine is None or type(engine).__name__ != "ConstrainedLayoutEngine":
+            self.ax_.legend(handles.values(), handles.keys(), frameon=False, fontsize="small")
+        else:
+            self.figure_.legend(handles.values(), handles.keys(), **place)
+
+
+def _chosen(columns: list[Column], wanted: Sequence[Any] | None, kept: list[int]) -> list[int]:
+    """Return the positions of the columns to show."""
+    n_missing = np.array([column.missing.sum() for column in columns])
+    if wanted is None:
+        holes = [j for j in kept if n_missing[j]]
+        if not holes:
+            raise ValueError("No cell of the table is missing, so nothing was imputed.")
+        most = sorted(holes, key=lambda j: -n_missing[j])[:_MOST_PANELS]
+        return sorted(most)
+    names = [column.name for column in columns]
+    chosen = [column_position(one, names) for one in wanted]
+    if not chosen:
+        raise ValueError("columns names no column to show.")
+    for j in chosen:
+        if not n_missing[j]:
+            raise ValueError(f"Column {names[j]!r} has no missing cell, so nothing was imputed.")
+    return chosen
+
+
+def _plot_numbers(ax: Any, completed: CompletedColumn) -> None:
+    column = completed.column
+    observed = column.values[~column.missing]
+    imputed = completed.draws[:, column.missing].ravel()
+    edges = edges_of_bins(np.concatenate([observed, imputed]), column.is_whole)
+    if len(observed):
+        ax.hist(
+            observed, edges, density=True, color=OBSERVED, alpha=0.45, label="observed", zorder=1
+        )
+    ax.hist(
+        imputed,
+        edges,
+        density=True,
+        histtype="step",
+        color=IMPUTED,
+        linewidth=2,
+        label="imputed",
+        zorder=2,
+    )
+    ax.set_yticks([])
+    ax.set_ylabel("density")
+    set_value_axis(ax, column.kind, whole=column.is_whole, n_ticks=4)
+    if column.kind == "durations":
+        ax.set_xlabel("days")
+
+
+def _plot_levels(ax: Any, completed: CompletedColumn) -> None:
+    column, n_levels = completed.column, len(completed.column.levels)
+    observed = _shares(column.values[~column.missing], n_levels)
+    imputed = _shares(completed.draws[:, column.missing].ravel(), n_levels)
+    shown = most_common(observed + imputed, _MOST_LEVELS)
+    labels = [shorten(column.levels[k]) for k in shown]
+    bars = [observed[shown], imputed[shown]]
+    if len(shown) < n_levels:
+        labels.append(f"{n_levels - len(shown)} others")
+        bars = [np.append(s[shown], s.sum() - s[shown].sum()) for s in (observed, imputed)]
+    places = np.arange(len(labels))
+    if (~column.missing).any():
+        ax.bar(places - 0.2, bars[0], 0.4, color=OBSERVED, alpha=0.45, label="observed")
+    ax.bar(
+        places + 0.2,
+        bars[1],
+        0.4,
+        facecolor="none",
+        edgecolor=IMPUTED,
+        linewidth=2,
+        label="imputed",
+    )
+    crowded = sum(len(label) + 2 for label in labels) > 28
+    ax.set_xticks(places, labels, rotation=90 if crowded else 0)
+    ax.set_ylabel("share")
+
+
+def _shares(codes: Any, n_levels: int) -> Any:
+    counts = np.bincount(codes.astype(int), minlength=n_levels)
+    return counts / max(counts.sum(), 1)

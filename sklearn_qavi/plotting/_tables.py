@@ -1,0 +1,436 @@
+"""Tables as columns of numbers that can be plotted: numbers, codes of levels, days of times."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from pandas.api import types
+
+__all__ = [
+    "Column",
+    "CompletedColumn",
+    "as_mask",
+    "checked_draws",
+    "column_position",
+    "completed_tables",
+    "missing_values_of",
+    "n_columns",
+    "read_columns",
+    "read_completed",
+]
+
+Array = NDArray[np.float64]
+
+_US_PER_DAY = 24 * 3600 * 10**6
+_KIND_OF_OBJECTS = {
+    "boolean": "levels",
+    "string": "levels",
+    "datetime": "dates",
+    "datetime64": "dates",
+    "date": "dates",
+    "timedelta": "durations",
+    "timedelta64": "durations",
+    "integer": "numbers",
+    "floating": "numbers",
+    "mixed-integer-float": "numbers",
+    "decimal": "numbers",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as numbers.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    kind : {"numbers", "levels", "dates", "durations", "empty"}
+        What it holds.
+    values : ndarray of shape (N,)
+        Numbers, codes of levels, days since 1970, or days; NaN where missing.
+    levels : tuple, default=()
+        The level of each code.
+    ordered : bool, default=False
+        Whether the order of the levels was given and not only made up.
+    """
+
+    name: str
+    kind: str
+    values: Array
+    levels: tuple[Any, ...] = ()
+    ordered: bool = False
+
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """Which cells are missing, (N,)."""
+        return np.isnan(self.values)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the column holds whole numbers only."""
+        shown = self.values[~self.missing]
+        return self.kind == "numbers" and len(shown) > 0 and bool((shown == np.round(shown)).all())
+
+    def without(self, hidden: NDArray[np.bool_]) -> "Column":
+        """Return this column with cells made missing."""
+        return replace(self, values=np.where(hidden, np.nan, self.values))
+
+
+@dataclass(frozen=True)
+class CompletedColumn:
+    """A column with holes and its completed versions.
+
+    Parameters
+    ----------
+    column : Column
+        With NaN where missing.
+    draws : ndarray of shape (n, N)
+        Its n completed versions, in the same numbers and codes.
+    """
+
+    column: Column
+    draws: Array
+
+
+def n_columns(X: Any) -> int:
+    """Return the number of columns of a table."""
+    return int(_as_table(X).shape[1])
+
+
+def missing_values_of(estimator: Any) -> Any:
+    """Return what marks a missing cell for an imputer."""
+    return getattr(estimator, "missing_values", np.nan)
+
+
+def column_position(column: Any, names: Sequence[str], what: str = "column") -> int:
+    """Return the position of a column that is named or numbered."""
+    if isinstance(column, int | np.integer) and not isinstance(column, bool):
+        if -len(names) <= column < len(names):
+            return int(column) % len(names)
+        raise ValueError(f"{what} {column} lies outside of a table of {len(names)} columns.")
+    if str(column) not in names:
+        raise ValueError(f"{what} {column!r} is not among the columns {list(names)}.")
+    return list(names).index(str(column))
+
+
+def as_mask(missing: ArrayLike, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return a boolean mask of the table's shape, or raise an error that says what came."""
+    mask = np.asarray(missing)
+    if mask.dtype != bool or mask.shape != shape:
+        raise ValueError(
+            f"missing must be a boolean mask of shape {shape}, True for a hidden cell, got "
+            f"dtype {mask.dtype} and shape {mask.shape}."
+        )
+    return mask
+
+
+def read_columns(
+    X: Any,
+    *,
+    missing_values: Any = np.nan,
+    feature_names: Sequence[str] | None = None,
+    estimator: Any = None,
+    name: str = "X",
+) -> list[Column]:
+    """Read the columns of a table.
+
+    Parameters
+    ----------
+    X : array-like or dataframe of shape (N, D)
+        With missing cells, or without.
+    missing_values : object, default=np.nan
+        What marks a missing cell besides NaN and None.
+    feature_names : sequence of str, default=None
+        Names of the columns; None takes the table's, else x0, x1, ...
+    estimator : object, default=None
+        An imputer that knows which columns of numbers stand for levels.
+    name : str, default="X"
+        What to call the table in errors.
+    """
+    table = _as_table(X, name)
+    names = _names(table, feature_names, name)
+    known = _levels_of(estimator, len(names))
+    return [_read(names[j], _series(table, j), missing_values, known[j]) for j in range(len(names))]
+
+
+def completed_tables(estimator: Any, X: Any, n: int) -> tuple[Iterable[Any], list[int | None]]:
+    """Return completed versions of X, and where in them each column of X stands.
+
+    An imputer without ``sample`` completes the table once.
+    """
+    names_in = getattr(estimator, "feature_names_in_", None)
+    if names_in is None:
+        names_in = [f"x{j}" for j in range(n_columns(X))]
+    if not hasattr(estimator, "get_feature_names_out"):
+        raise TypeError(
+            f"{type(estimator).__name__} is no imputer: it has no get_feature_names_out."
+        )
+    place = {str(name): j for j, name in enumerate(estimator.get_feature_names_out())}
+    positions = [place.get(str(name)) for name in names_in]
+    if hasattr(estimator, "iter_samples"):
+        return estimator.iter_samples(X, n=n), positions
+    if hasattr(estimator, "sample"):
+        return estimator.sample(X, n=n), positions
+    return [estimator.transform(X)], positions
+
+
+def read_completed(
+    columns: Sequence[Column],
+    draws: Iterable[Any],
+    *,
+    positions: Sequence[int | None] | None = None,
+    chosen: Sequence[int] | None = None,
+    check_observed: bool = True,
+) -> list[CompletedColumn]:
+    """Read the chosen columns of completed tables.
+
+    Parameters
+    ----------
+    columns : list of Column
+        Those of the incomplete table.
+    draws : iterable of tables
+        Completed versions of it.
+    positions : list of int or None, default=None
+        Where in the completed tables each column stands, None for one that they lack. None looks
+        for names, or takes tables that have the same columns.
+    chosen : list of int, default=None
+        Positions of the columns to read; None reads all.
+    check_observed : bool, default=True
+        Whether observed cells have to be those of the table.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, an observed cell was changed, or a cell is still missing.
+    """
+    chosen = range(len(columns)) if chosen is None else chosen
+    n = len(columns[0].values)
+    parts: dict[int, list[Any]] = {j: [] for j in chosen}
+    for draw in checked_draws(draws, columns):
+        table = _as_table(draw, "draws")
+        where = _places(table, columns) if positions is None else positions
+        if len(table) != n:
+            raise ValueError(_wrong_draws(columns, f"one of shape {table.shape}"))
+        for j in chosen:
+            place = where[j]
+            if place is None:
+                raise ValueError(
+                    f"Column {columns[j].name!r} is not part of the completed tables: an empty "
+                    "column, dropped by the imputer?"
+                )
+            parts[j].append(_series(table, place))
+    if not next(iter(parts.values()), [None]):
+        raise ValueError(_wrong_draws(columns, "none"))
+    return [_completed(columns[j], series, check_observed) for j, series in parts.items()]
+
+
+def checked_draws(draws: Any, columns: Sequence[Column]) -> Iterable[Any]:
+    """Return draws, unless their shape says at once that they are not completed tables."""
+    shape = getattr(draws, "shape", None)
+    if shape is not None and len(shape) != 3:
+        raise ValueError(_wrong_draws(columns, f"shape {tuple(shape)}"))
+    return draws
+
+
+def _wrong_draws(columns: Sequence[Column], got: str) -> str:
+    shape = f"(n, {len(columns[0].values)}, {len(columns)})"
+    return (
+        f"draws must have shape {shape}, n completed versions of the table, got {got}; pass e.g. "
+        "imputer.sample(X, n=100)."
+    )
+
+
+def _places(table: Any, columns: Sequence[Column]) -> list[int | None]:
+    """Return where in a completed table each column stands."""
+    names = [str(name) for name in getattr(table, "columns", [])]
+    wanted = [column.name for column in columns]
+    if names and names != wanted and all(name in names for name in wanted):
+        return [names.index(name) for name in wanted]
+    if table.shape[1] != len(columns):
+        raise ValueError(_wrong_draws(columns, f"one of shape {table.shape}"))
+    return list(range(len(columns)))
+
+
+def _completed(column: Column, series: list[Any], check_observed: bool) -> CompletedColumn:
+    if column.kind == "empty":  # nothing was observed, so the draws say what it holds
+        column = replace(_read(column.name, series[0], np.nan, None), values=column.values)
+    levels = list(column.levels)
+    draws = np.stack([_values(column.name, column.kind, one, levels) for one in series])
+    observed = ~column.missing
+    if np.isnan(draws[:, ~observed]).any():
+        raise ValueError(f"The draws of column {column.name!r} have missing cells.")
+    same = np.isclose(draws[:, observed], column.values[observed], rtol=1e-5, atol=1e-8)
+    if check_observed and not same.all():
+        raise ValueError(
+            f"Observed cells of column {column.name!r} differ between the table and the draws. "
+            "Pass the table that the imputer itself was handed, in the same units and order."
+        )
+    if len(levels) > len(column.levels) and not column.ordered:
+        order = np.array([levels.index(level) for level in _in_order(levels)])
+        code = np.argsort(order).astype(np.float64)
+        draws, values = (
+            np.where(np.isnan(codes), np.nan, code[np.nan_to_num(codes).astype(int)])
+            for codes in (draws, column.values)
+        )
+        column, levels = replace(column, values=values), [levels[k] for k in order]
+    return CompletedColumn(replace(column, levels=tuple(levels)), draws)
+
+
+def _as_table(X: Any, name: str = "X") -> Any:
+    """Return a dataframe as it is and anything else as an array of two dimensions."""
+    if _is_pandas(X) or _is_polars(X):
+        return X
+    array = X if isinstance(X, np.ndarray) else np.array(X, dtype=object)
+    if array.ndim != 2:
+        raise ValueError(
+            f"{name} must have two dimensions (n_rows, n_features), got shape {array.shape}."
+        )
+    return array
+
+
+def _is_pandas(X: Any) -> bool:
+    return isinstance(X, pd.DataFrame)
+
+
+def _is_polars(X: Any) -> bool:
+    return hasattr(X, "schema") and hasattr(X, "get_columns")
+
+
+def _names(table: Any, names: Sequence[str] | None, name: str) -> list[str]:
+    n = table.shape[1]
+    if n == 0 or table.shape[0] == 0:
+        raise ValueError(f"{name} is empty: it has shape {tuple(table.shape)}.")
+    if names is None:
+        names = getattr(table, "columns", [f"x{j}" for j in range(n)])
+    if len(names) != n:
+        raise ValueError(f"feature_names has {len(names)} names, but {name} has {n} columns.")
+    return [str(one) for one in names]
+
+
+def _series(table: Any, j: int) -> Any:
+    """Return a column as a pandas Series."""
+    if _is_pandas(table):
+        return table.iloc[:, j]
+    if not _is_polars(table):
+        column = table[:, j]
+        return pd.Series(column.tolist() if column.dtype.kind == "S" else column)
+    series = table.get_columns()[j]
+    kind = str(series.dtype)
+    if kind.startswith("Enum"):
+        return pd.Series(pd.Categorical(series.to_list(), categories=list(series.dtype.categories)))
+    if series.dtype.is_numeric() or (series.dtype.is_temporal() and not kind.startswith("Time")):
+        return pd.Series(series.to_numpy())
+    return pd.Series(series.to_list(), dtype=object)
+
+
+def _levels_of(estimator: Any, n: int) -> list[tuple[Any, ...] | None]:
+    """Return the levels of each column that the imputer takes as levels, None for others."""
+    schema = getattr(getattr(estimator, "encoder_", None), "schema_", None)
+    if schema is None or len(schema) != n:
+        return [None] * n
+    return [tuple(column.levels) or None for column in schema]
+
+
+def _read(name: str, series: Any, marker: Any, levels: tuple[Any, ...] | None) -> Column:
+    missing = series.isna().to_numpy(dtype=bool)
+    if not _is_nan(marker):
+        marked = [_is_marker(value, marker) for value in series]
+        missing = missing | np.array(marked, dtype=bool)
+    shown = series[~missing]
+    if len(shown) == 0:
+        return Column(name, "empty", np.full(len(series), np.nan))
+    kind = "levels" if levels is not None else _kind(name, shown)
+    categories = getattr(shown.dtype, "categories", None)
+    ordered = kind == "levels" and (levels is not None or categories is not None)
+    if levels is None:
+        levels = ()
+        if categories is not None:
+            levels = tuple(categories)
+        elif kind == "levels":
+            levels = tuple(_in_order(shown.unique().tolist()))
+    values = np.full(len(series), np.nan)
+    values[~missing] = _values(name, kind, shown, list(levels))
+    return Column(name, kind, values, levels, ordered)
+
+
+def _is_nan(marker: Any) -> bool:
+    return marker is None or marker is pd.NA or marker != marker
+
+
+def _is_marker(value: Any, marker: Any) -> bool:
+    """Return whether two values are equal and both numbers or both of one type."""
+    both_numbers = all(isinstance(one, int | float | np.number) for one in (value, marker))
+    return (both_numbers or type(value) is type(marker)) and bool(value == marker)
+
+
+def _kind(name: str, shown: Any) -> str:
+    dtype = shown.dtype
+    if isinstance(dtype, pd.CategoricalDtype) or types.is_bool_dtype(dtype):
+        return "levels"
+    if types.is_datetime64_any_dtype(dtype):
+        return "dates"
+    if types.is_timedelta64_dtype(dtype):
+        return "durations"
+    if types.is_numeric_dtype(dtype) and dtype.kind in "iuf":
+        return "numbers"
+    found = types.infer_dtype(shown, skipna=True)
+    if found == "string" and _is_numeric_text(shown):
+        return "numbers"
+    if found in _KIND_OF_OBJECTS:
+        return _KIND_OF_OBJECTS[found]
+    if all(isinstance(value, str | bytes | bool | int | float | np.generic) for value in shown):
+        return "levels"
+    example = repr(shown.iloc[0])[:40]
+    raise ValueError(
+        f"Column {name!r} has values of a type that cannot be plotted, e.g. {example}. Convert it "
+        "to numbers, text, categories or datetime64, or leave the column out."
+    )
+
+
+def _is_numeric_text(shown: Any) -> bool:
+    try:
+        pd.to_numeric(shown)
+    except (ValueError, TypeError, OverflowError):
+        return False
+    return True
+
+
+def _values(name: str, kind: str, series: Any, levels: list[Any]) -> Array:
+    """Return a column as numbers; levels that are not in the list yet are added to it."""
+    if kind == "levels":
+        known = {level: code for code, level in enumerate(levels)}
+        codes = [np.nan if _is_null(v) else known.setdefault(v, len(known)) for v in series]
+        levels[:] = list(known)
+        return np.array(codes, dtype=np.float64)
+    try:
+        if kind == "dates":
+            times = pd.to_datetime(series, utc=True).dt.tz_localize(None)
+            return _in_days(times.to_numpy().astype("datetime64[us]"))
+        if kind == "durations":
+            return _in_days(pd.to_timedelta(series).to_numpy().astype("timedelta64[us]"))
+        numbers = pd.to_numeric(series).to_numpy(dtype=np.float64, na_value=np.nan)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"Column {name!r} holds {kind}, but not all of it: {error}") from error
+    if np.isinf(numbers).any():
+        raise ValueError(f"Column {name!r} holds infinity, which cannot be plotted.")
+    return numbers
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or value != value
+
+
+def _in_days(times: NDArray[Any]) -> Array:
+    days = times.astype(np.int64) / _US_PER_DAY
+    return np.where(np.isnat(times), np.nan, days)
+
+
+def _in_order(levels: list[Any]) -> list[Any]:
+    try:
+        return sorted(levels)
+    except TypeError:
+        return sorted(levels, key=lambda level: (type(level).__name__, repr(level)))
