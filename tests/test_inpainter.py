@@ -490,10 +490,10 @@ class TestNetworks:
             np.abs(g - X[:6].astype(float))[mask].mean() for g in (completed, means)
         )
         assert error < 0.8 * error_of_means
-        only_red = np.zeros(X[:6].shape, dtype=bool)
-        only_red[..., 0] = True
-        draws = fitted.sample(X[:6], n=2, mask=only_red)
-        np.testing.assert_array_equal(draws[..., 1:], np.stack([X[:6, ..., 1:]] * 2))
+        only_blue = np.zeros(X[:6].shape, dtype=bool)
+        only_blue[..., 2] = True
+        draws = fitted.sample(X[:6], n=2, mask=only_blue)
+        np.testing.assert_array_equal(draws[..., :2], np.stack([X[:6, ..., :2]] * 2))
 
     def test_a_module_of_ones_own_without_images_to_fit(self) -> None:
         with torch.random.fork_rng():
