@@ -186,7 +186,17 @@ METHODS: dict[str, Callable[[pd.DataFrame, int, dict[str, Any]], Outcome]] = {
 }
 
 
-def measure(table: str, seed: int, method: str, params: dict[str, Any]) -> dict[str, Any]:
+def with_wide_column(holes: pd.DataFrame, n_levels: int, seed: int) -> pd.DataFrame:
+    """Return the table with a column of random levels, which says nothing about the others."""
+    rng = np.random.default_rng([seed, n_levels])
+    codes = rng.integers(-1, n_levels, size=len(holes))  # -1 is missing
+    levels = [f"level {k}" for k in range(n_levels)]
+    return holes.assign(wide=pd.Categorical.from_codes(codes, levels))
+
+
+def measure(
+    table: str, seed: int, method: str, params: dict[str, Any], wide: int = 0
+) -> dict[str, Any]:
     """Hide cells of a table, complete it, score the hidden cells."""
     truth = load(table).sample(frac=1, random_state=seed).head(MAX_ROWS).reset_index(drop=True)
     missing = np.random.default_rng(seed).random(truth.shape) < RATE
@@ -194,8 +204,9 @@ def measure(table: str, seed: int, method: str, params: dict[str, Any]) -> dict[
     holes = truth.copy()
     for j, column in enumerate(truth):
         holes[column] = truth[column].mask(missing[:, j])
+    holes = with_wide_column(holes, wide, seed) if wide else holes
     start = time.perf_counter()
-    record: dict[str, Any] = {"table": table, "seed": seed, "method": method}
+    record: dict[str, Any] = {"table": table, "seed": seed, "method": method, "wide": wide}
     try:
         completed, draws = METHODS[method](holes, seed, params)
     except Exception as error:
@@ -254,21 +265,25 @@ def main() -> None:
     parser.add_argument("--tables", nargs="+", choices=list(SOURCES), default=list(SOURCES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument(
+        "--wide", type=int, default=0, help="levels of a random column that is added; 0 for none"
+    )
     parser.add_argument("--out", type=Path, default=Path("mixed.jsonl"))
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    known = {(r["table"], r["seed"], r["method"]) for r in read_records(args.out)}
+    records = read_records(args.out)
+    known = {(r["table"], r["seed"], r["method"], r.get("wide", 0)) for r in records}
     for seed in args.seeds:
         for table in args.tables:
             for method in args.methods:
-                if (table, seed, method) not in known:
-                    record = measure(table, seed, method, {})
+                if (table, seed, method, args.wide) not in known:
+                    record = measure(table, seed, method, {}, args.wide)
                     append_record(args.out, {**record, "machine": machine()})
                     print(
                         {k: round(v, 3) if isinstance(v, float) else v for k, v in record.items()},
                         flush=True,
                     )
-    print_table(read_records(args.out))
+    print_table([r for r in read_records(args.out) if r.get("wide", 0) == args.wide])
 
 
 if __name__ == "__main__":

@@ -122,7 +122,9 @@ class TabularNetwork(VAENetwork):
         seen = mask[..., self.score_column].to(x.dtype)
         eye = torch.eye(self.latent_dim, dtype=x.dtype, device=x.device)
         precision = eye + apply_tiled(seen, products.T).unflatten(-1, eye.shape)
-        inverse = torch.linalg.solve_triangular(torch.linalg.cholesky(precision), eye, upper=False)
+        # positive definite unless weights are not finite, which the loss then tells
+        factor = torch.linalg.cholesky_ex(precision).L
+        inverse = torch.linalg.solve_triangular(factor, eye, upper=False)
         return mean, softplus(raw_scale) + MIN_SCALE, inverse.mT
 
     def decode(self, z: Tensor) -> Tensor:
