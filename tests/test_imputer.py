@@ -503,7 +503,8 @@ class TestModelsHandedIn:
             latent_dim = 1
 
             def forward(self, z: torch.Tensor) -> torch.Tensor:
-                return z.expand(-1, 8) / 0.0
+                # finite at the codes that the model is tried on
+                return torch.where(z > 0.2, torch.nan, z).expand(-1, 8)
 
         holes = X.copy()
         holes[3, 1] = np.nan
