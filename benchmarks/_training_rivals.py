@@ -81,8 +81,8 @@ def importance_weighted_bound(
 ) -> Tensor:
     """Return the bound of MIWAE [1]_ on log p(x_O) of each row, (N,).
 
-    The encoder reads zeros where a cell is missing, and the mask. ``input_noise`` (N, D) is added
-    to what it reads; ``code_noise`` (K, N, L) makes the samples.
+    The encoder reads expectations or zeros where a cell is missing, and the mask. ``input_noise``
+    (N, D) is added to what it reads; ``code_noise`` (K, N, L) makes the samples.
     """
     mean, scale = network.encode(x + input_noise, observed)
     z = mean + scale * code_noise
@@ -239,7 +239,8 @@ class _BoundNet(VAENet):
         return -(X["weight"].to(y_pred) * y_pred).mean()
 
     def _input_noise(self, shape: tuple[int, ...]) -> Tensor:
-        return self.module_.inputs.noise(self.input_noise * self._normal(shape))
+        noise = self.input_noise * self._normal(shape)
+        return torch.where(self.module_.inputs.is_number, noise, 0.0)
 
     def _uniform(self, *shape: int) -> Tensor:
         u = torch.rand(shape, generator=self.noise_generator_)
