@@ -92,6 +92,7 @@ class InpaintingDisplay:
         *,
         mean: bool = False,
         ax: Any = None,
+        **plot_options: Any,
     ) -> Self:
         """Draw completions of images and plot them.
 
@@ -113,6 +114,8 @@ class InpaintingDisplay:
         ax : matplotlib.axes.Axes or array of axes, default=None
             Where to draw; None makes a figure. Axes are divided, an array has to hold one for each
             panel.
+        **plot_options : dict
+            Options of `plot`, such as ``cmap`` and ``hole_color``.
 
         Returns
         -------
@@ -143,6 +146,7 @@ class InpaintingDisplay:
             data_format=estimator.data_format,
             missing_values=missing_values_of(estimator),
             ax=ax,
+            **plot_options,
         )
 
     @classmethod
@@ -158,6 +162,7 @@ class InpaintingDisplay:
         image_shape: Sequence[int] | None = None,
         data_format: str = "channels_first",
         ax: Any = None,
+        **plot_options: Any,
     ) -> Self:
         """Plot completions that you have, from whatever method.
 
@@ -183,6 +188,8 @@ class InpaintingDisplay:
         ax : matplotlib.axes.Axes or array of axes, default=None
             Where to draw; None makes a figure. Axes are divided, an array has to hold one for each
             panel.
+        **plot_options : dict
+            Options of `plot`, such as ``cmap`` and ``hole_color``.
 
         Returns
         -------
@@ -208,6 +215,7 @@ class InpaintingDisplay:
             data_format=data_format,
             missing_values=np.nan,
             ax=ax,
+            **plot_options,
         )
 
     @classmethod
@@ -224,6 +232,7 @@ class InpaintingDisplay:
         data_format: str,
         missing_values: float,
         ax: Any,
+        **plot_options: Any,
     ) -> Self:
         _check_count(n_draws)
         layout = _Layout(X, image_shape, data_format)
@@ -240,7 +249,7 @@ class InpaintingDisplay:
             draws=np.stack(shown),
             truth=None if truth is None else layout.pixels(truth, "truth"),
             mean=None if mean is None else layout.pixels(mean, "mean"),
-        ).plot(ax=ax)
+        ).plot(ax=ax, **plot_options)
 
     def plot(
         self,
