@@ -2,9 +2,9 @@
 Half of a digit, and what the other half may be
 ===============================================
 
-Half of an image leaves more than one completion open: the upper half of an eight may
-as well be that of a nine. Here a small variational autoencoder learns digits, half of each new digit is hidden, and
-draws of two posteriors show what they take to be possible.
+Half of an image leaves more than one completion open: the upper half of an eight may as well be
+that of a nine. Here a small variational autoencoder learns digits, half of each new digit is
+hidden, and draws of two posteriors show what they take to be possible.
 """
 
 # %%
@@ -85,7 +85,8 @@ show(mixture_draws)
 # Which digits are they?
 # ----------------------
 # A classifier of whole digits reads all two hundred draws of each image. Dots are the true digits;
-# dark cells beside them are other digits that the visible half could belong to.
+# dark cells beside them are other digits that the visible half could belong to. The fifth image is
+# a warning: hardly a draw of either posterior is read as the three that it is.
 
 import matplotlib.pyplot as plt
 import numpy as np
