@@ -41,6 +41,7 @@ FULLY_DOCUMENTED = {
     "MultipleImputationRegressor",
     "TabularVAE",
     "DrawsDisplay",
+    "InpaintingDisplay",
 } | {f"{name}Display" for name in ("BoundTrace", "Cell", "Coverage", "Distribution", "Missingness")}
 
 

@@ -10,6 +10,7 @@ from ._cell import CellDisplay
 from ._coverage import CoverageDisplay
 from ._distributions import DistributionDisplay
 from ._draws import DrawsDisplay
+from ._inpainting import InpaintingDisplay
 from ._missingness import MissingnessDisplay
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "CoverageDisplay",
     "DistributionDisplay",
     "DrawsDisplay",
+    "InpaintingDisplay",
     "MissingnessDisplay",
 ]
