@@ -62,14 +62,15 @@ BASELINES: dict[str, Any] = {
     "fill_zeros": "fill_zeros",
 }
 QUICK_BASELINES: dict[str, Any] = {
-    "posterior_matching": PosteriorMatching(max_epochs=1, batch_size=8),
-    "retuned_encoder": RetunedEncoder(max_epochs=1, batch_size=8),
+    "posterior_matching": PosteriorMatching(max_epochs=1),
+    "retuned_encoder": RetunedEncoder(max_epochs=1),
     "metropolis_within_gibbs": MetropolisWithinGibbs(n_burn_in=2, n_draws=8),
     "pseudo_gibbs": PseudoGibbs(n_burn_in=2, n_draws=8),
     "fill_zeros": "fill_zeros",
 }
 METHODS = (*FAMILIES, *BASELINES)
 TRAINING = {"steps_per_epoch": 200, "max_epochs": 100, "patience": 20}  # else the defaults
+QUICK_TRAINING = {"steps_per_epoch": 10, "max_epochs": 2, "width": 4, "latent_dim": 8}
 EPOCHS = {"small": 15, "wrn-28-2": 30}  # of the classifiers
 FRESH_DRAWS = 1024
 SPLIT_FILE = "split.json"  # beside a model's weights: which digits it has seen
@@ -118,7 +119,7 @@ def trained_model(digits: Digits, args: argparse.Namespace) -> tuple[WideResNetV
         elif any(made[key] != value for key, value in split.items()) and not args.quick:
             raise SystemExit(f"{args.model} was trained on another split: {made}")
         return WideResNetVAE.load(args.model), made
-    options = {**TRAINING, "steps_per_epoch": 10, "max_epochs": 2} if args.quick else TRAINING
+    options: dict[str, Any] = QUICK_TRAINING if args.quick else TRAINING
     start = time.perf_counter()
     model = WideResNetVAE(**options, random_state=args.seed, verbose=1, device=args.device)
     model.fit(digits.train)
