@@ -146,7 +146,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         From images to rows of cells and back.
     n_features_in_ : int
         Number of cells C * H * W.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, if `fit` saw flat rows with names.
 
     Warns
