@@ -30,9 +30,16 @@ class VAENetwork(nn.Module, ABC):
     def decode(self, z: Tensor) -> Tensor:
         """Return the likelihood's parameters (..., P) for codes (..., L)."""
 
-    def noise(self, noise: Tensor) -> Tensor:
-        """Return the noise (..., D) that the encoder's input gets, of noise for all cells."""
-        return noise
+    def draw_code(
+        self, x: Tensor, visible: Tensor, input_noise: Tensor, code_noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return a code (N, L) of each row from the encoder's posterior, and the KL (N,) in nats.
+
+        ``input_noise`` (N, D) is added to what the encoder reads.
+        """
+        mean, scale = self.encode(x + input_noise, visible)
+        kl = (0.5 * (mean.square() + scale.square() - 1.0) - scale.log()).sum(-1)
+        return mean + scale * code_noise, kl
 
     def forward(
         self,
@@ -44,14 +51,13 @@ class VAENetwork(nn.Module, ABC):
         prepared: Any,
     ) -> tuple[Tensor, Tensor]:
         """Return reconstruction of the scored cells and KL, both (N,), in nats."""
-        mean, scale = self.encode(x + self.noise(input_noise), visible)
-        params = self.decode(mean + scale * code_noise)
+        z, kl = self.draw_code(x, visible, input_noise, code_noise)
+        params = self.decode(z)
         if hasattr(self.likelihood, "log_prob_observed"):
             fit = self.likelihood.log_prob_observed(params, prepared, scored)
         else:
             by_cell = self.likelihood.training_log_prob(params, prepared)
             fit = torch.where(scored, by_cell, 0.0).sum(-1)
-        kl = (0.5 * (mean.square() + scale.square() - 1.0) - scale.log()).sum(-1)
         return fit, kl
 
 
@@ -131,21 +137,12 @@ class TabularNetwork(VAENetwork):
         """Return the likelihood's parameters (..., P) for codes (..., L)."""
         return self.decoder(z)
 
-    def forward(
-        self,
-        x: Tensor,
-        scored: Tensor,
-        visible: Tensor,
-        input_noise: Tensor,
-        code_noise: Tensor,
-        prepared: Any,
+    def draw_code(
+        self, x: Tensor, visible: Tensor, input_noise: Tensor, code_noise: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return reconstruction of the scored cells and KL, both (N,), in nats."""
+        """Return what `VAENetwork.draw_code` does; noise is added for the hidden layers alone."""
         mean, scale, root = self._posterior(x, visible, input_noise)
-        z = mean + scale * (root @ code_noise.unsqueeze(-1)).squeeze(-1)
-        by_cell = self.likelihood.training_log_prob(self.decode(z), prepared)
-        fit = torch.where(scored, by_cell, 0.0).sum(-1)
         variance = scale.square() * root.square().sum(-1)
         log_root = root.diagonal(dim1=-2, dim2=-1).log()
         kl = (0.5 * (mean.square() + variance - 1.0) - scale.log() - log_root).sum(-1)
-        return fit, kl
+        return mean + scale * (root @ code_noise.unsqueeze(-1)).squeeze(-1), kl

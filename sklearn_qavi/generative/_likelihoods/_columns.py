@@ -108,13 +108,13 @@ class ColumnLikelihoods(nn.Module):
         self, x: NDArray[np.float64], model: FactorAnalyser
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return slopes (P, L) and outputs of the code 0 that agree with a linear model."""
+        by_group = self._scores_by_group(x)
+        residuals = model.residuals(np.concatenate([scores for _, scores in by_group], axis=1))
         heads, first = [], 0
-        residuals = model.residuals(self.linear_scores(x))
-        for (group, scores), columns in zip(self._scores_by_group(x), self.columns, strict=True):
+        for (group, scores), columns in zip(by_group, self.columns, strict=True):
             last = first + scores.shape[1]
-            heads.append(
-                group.linear_head(x[:, columns], model.part(first, last), residuals[:, first:last])
-            )
+            part = model.part(first, last)
+            heads.append(group.linear_head(x[:, columns], part, residuals[:, first:last]))
             first = last
         return np.concatenate([w for w, _ in heads]), np.concatenate([b for _, b in heads])
 
