@@ -11,7 +11,7 @@ from ._inputs import EncoderInputs
 from ._layers import MLP, apply_tiled
 from ._likelihoods import ColumnLikelihoods
 
-__all__ = ["MIN_SCALE", "TabularNetwork", "VAENetwork"]
+__all__ = ["MIN_SCALE", "GaussianEncoderNetwork", "TabularNetwork", "VAENetwork"]
 
 MIN_SCALE = 1e-3
 
@@ -23,12 +23,40 @@ class VAENetwork(nn.Module, ABC):
     likelihood: Any
 
     @abstractmethod
-    def encode(self, x: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and scale of the encoder's posterior, each (..., L)."""
-
-    @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
         """Return the likelihood's parameters (..., P) for codes (..., L)."""
+
+    @abstractmethod
+    def forward(
+        self,
+        x: Tensor,
+        scored: Tensor,
+        visible: Tensor,
+        input_noise: Tensor,
+        code_noise: Tensor,
+        prepared: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """Return reconstruction of the scored cells and KL, both (N,), in nats.
+
+        The encoder sees the cells of ``x`` (N, D) under the mask ``visible``, with ``input_noise``
+        added; ``code_noise`` (N, L) is standard normal, ``prepared`` what the likelihood made of x.
+        """
+
+    def fit(self, params: Tensor, prepared: Any, scored: Tensor) -> Tensor:
+        """Return what training maximises of the cells under the mask ``scored``, (N,), in nats."""
+        if hasattr(self.likelihood, "log_prob_observed"):
+            fit: Tensor = self.likelihood.log_prob_observed(params, prepared, scored)
+            return fit
+        by_cell = self.likelihood.training_log_prob(params, prepared)
+        return torch.where(scored, by_cell, 0.0).sum(-1)
+
+
+class GaussianEncoderNetwork(VAENetwork):
+    """A VAE whose encoder gives a Gaussian over one code."""
+
+    @abstractmethod
+    def encode(self, x: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and scale of the encoder's posterior, each (..., L)."""
 
     def draw_code(
         self, x: Tensor, visible: Tensor, input_noise: Tensor, code_noise: Tensor
@@ -52,16 +80,10 @@ class VAENetwork(nn.Module, ABC):
     ) -> tuple[Tensor, Tensor]:
         """Return reconstruction of the scored cells and KL, both (N,), in nats."""
         z, kl = self.draw_code(x, visible, input_noise, code_noise)
-        params = self.decode(z)
-        if hasattr(self.likelihood, "log_prob_observed"):
-            fit = self.likelihood.log_prob_observed(params, prepared, scored)
-        else:
-            by_cell = self.likelihood.training_log_prob(params, prepared)
-            fit = torch.where(scored, by_cell, 0.0).sum(-1)
-        return fit, kl
+        return self.fit(self.decode(z), prepared, scored), kl
 
 
-class TabularNetwork(VAENetwork):
+class TabularNetwork(GaussianEncoderNetwork):
     """Encoder and decoder of one VAE on standardised columns.
 
     The encoder reads numbers and indicators of levels, filled where a cell is not visible, and the
@@ -140,7 +162,7 @@ class TabularNetwork(VAENetwork):
     def draw_code(
         self, x: Tensor, visible: Tensor, input_noise: Tensor, code_noise: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return what `VAENetwork.draw_code` does; noise is added for the hidden layers alone."""
+        """Return what the base class does; noise is added for the hidden layers alone."""
         mean, scale, root = self._posterior(x, visible, input_noise)
         variance = scale.square() * root.square().sum(-1)
         log_root = root.diagonal(dim1=-2, dim2=-1).log()

@@ -26,6 +26,7 @@ from ._linear_start import start_linear
 from ._network import TabularNetwork
 from ._training import (
     HiddenCells,
+    ScoreOfHiddenCells,
     TableData,
     TrainedNetwork,
     VAENet,
@@ -625,7 +626,7 @@ class _Trainer:
         return train_network(
             network,
             rows.data,
-            rows.cells,
+            ScoreOfHiddenCells(rows.cells),
             average_decay=model.average_decay,
             patience=model.patience,
             weight_decay=model.weight_decay,

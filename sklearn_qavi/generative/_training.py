@@ -1,9 +1,9 @@
 """Training of one VAE through skorch: noise and masks, the score on hidden cells, what is kept."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import skorch
@@ -24,6 +24,7 @@ __all__ = [
     "Batches",
     "HiddenCells",
     "KeepBest",
+    "ScoreOfHiddenCells",
     "TableData",
     "TrainedNetwork",
     "VAENet",
@@ -156,6 +157,28 @@ def _fair_crps_of_levels(draws: Tensor, truth: Tensor) -> Tensor:
     return (draws != truth).to(truth).mean(0) - 0.5 * (1 - agreement)
 
 
+@dataclass(frozen=True)
+class ScoreOfHiddenCells:
+    """What training keeps the best epoch by: the CRPS of hidden validation cells.
+
+    Parameters
+    ----------
+    cells : HiddenCells
+        Validation rows with hidden cells, on the device of training.
+    beta : float
+        Weight of the KL when the rows are inferred.
+    """
+
+    cells: HiddenCells
+    beta: float = 1.0
+    name: ClassVar[str] = "valid_crps"
+
+    def __call__(self, network: VAENetwork) -> float:
+        """Return the mean over all hidden cells."""
+        totals = crps_of_hidden_cells(network, self.cells, self.beta)
+        return float(totals[0].sum() / totals[1].sum())
+
+
 class VAENet(skorch.NeuralNet):
     """skorch net that maximises a VAE's bound under input noise and random masks.
 
@@ -285,32 +308,29 @@ def _averaged(network: nn.Module) -> list[Tensor]:
 
 
 class KeepBest(Callback):
-    """Score hidden cells after each epoch, keep the best weights, stop when they stop improving.
+    """Score the weights after each epoch, keep the best, stop when they stop improving.
 
     Parameters
     ----------
-    cells : HiddenCells
-        Validation rows with hidden cells.
+    score : callable
+        ``score(network)`` is a number that is lower for better weights; ``score.name`` is what the
+        history calls it.
     average : AverageWeights
         Whose weights are scored.
     patience : int
         Epochs without a better score after which training stops.
     on_epoch : callable, default=None
         Called after each epoch, for a progress bar.
-    beta : float, default=1.0
-        Weight of the KL when the validation rows are inferred.
     """
 
     def __init__(
         self,
-        cells: HiddenCells,
+        score: Any,
         average: AverageWeights,
         patience: int,
         on_epoch: Callable[[], Any] | None = None,
-        beta: float = 1.0,
     ) -> None:
-        self.beta = beta
-        self.cells, self.average, self.patience = cells, average, patience
+        self.score, self.average, self.patience = score, average, patience
         self.on_epoch = on_epoch
 
     def on_train_begin(self, net: VAENet, **kwargs: Any) -> None:
@@ -325,7 +345,7 @@ class KeepBest(Callback):
                 f"The training loss became {loss} in epoch {epoch}. Lower learning_rate (now "
                 f"{net.lr}), or check the columns for values so extreme that they overflow."
             )
-        net.history.record("valid_crps", self._look(epoch))
+        net.history.record(self.score.name, self._look(epoch))
         if self.on_epoch is not None:
             self.on_epoch()
         if epoch - self.best_epoch_ >= self.patience:
@@ -334,8 +354,7 @@ class KeepBest(Callback):
 
     def _look(self, epoch: int) -> float:
         """Score the averaged weights, and keep them if they are the best so far."""
-        totals = crps_of_hidden_cells(self.average.network_, self.cells, self.beta)
-        score = float(totals[0].sum() / totals[1].sum())
+        score = float(self.score(self.average.network_))
         if score < self.best_score_:
             self.best_score_, self.best_epoch_ = score, epoch
             self.network_ = copy.deepcopy(self.average.network_)
@@ -351,7 +370,7 @@ class TrainedNetwork:
     network : VAENetwork
         The networks as they were in the best epoch.
     score : float
-        Its CRPS on hidden validation cells.
+        Its validation score.
     settled : bool
         Whether later epochs no longer improved it.
     history : list of dict
@@ -367,14 +386,14 @@ class TrainedNetwork:
 def train_network(
     network: VAENetwork,
     data: TableData,
-    cells: HiddenCells,
+    score: Any,
     *,
     average_decay: float,
     patience: int,
     weight_decay: float,
     on_epoch: Callable[[], Any],
-    validation_beta: float = 1.0,
     net_class: type[VAENet] = VAENet,
+    callbacks: Sequence[tuple[str, Callback]] = (),
     **options: Any,
 ) -> TrainedNetwork:
     """Train one network and keep its best epoch.
@@ -385,18 +404,18 @@ def train_network(
         With initial weights.
     data : TableData
         Rows to learn from.
-    cells : HiddenCells
-        Validation rows, on the device of training.
+    score : callable
+        What the best epoch is kept by, see `KeepBest`.
     average_decay, patience : float, int
         See `AverageWeights` and `KeepBest`.
     weight_decay : float
         Decoupled weight decay of AdamW.
     on_epoch : callable
         Called after each epoch.
-    validation_beta : float, default=1.0
-        Weight of the KL when the validation rows are inferred.
     net_class : type, default=VAENet
         The loss that is trained on.
+    callbacks : sequence of (str, skorch.callbacks.Callback), default=()
+        Further callbacks.
     **options : object
         Further arguments of the net.
 
@@ -406,17 +425,17 @@ def train_network(
         The best epoch.
     """
     average = AverageWeights(average_decay)
-    best = KeepBest(cells, average, patience, on_epoch, validation_beta)
+    best = KeepBest(score, average, patience, on_epoch)
     net = net_class(
         network,
         optimizer=torch.optim.AdamW,
         optimizer__weight_decay=weight_decay,
-        callbacks=[("average", average), ("best", best)],
+        callbacks=[*callbacks, ("average", average), ("best", best)],
         verbose=0,
         **options,
     )
     net.fit(data, None)
-    history = _plain_history(net.history)
+    history = _plain_history(net.history, score.name)
     return TrainedNetwork(best.network_, best.best_score_, best.settled_, history)
 
 
@@ -427,6 +446,6 @@ def as_tensors(values: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
     return x, torch.from_numpy(observed)
 
 
-def _plain_history(history: Any) -> list[dict[str, float]]:
-    keys = ("train_loss", "valid_crps", "dur")
+def _plain_history(history: Any, score_name: str) -> list[dict[str, float]]:
+    keys = ("train_loss", score_name, "dur")
     return [{k: float(epoch[k]) for k in keys if k in epoch} for epoch in history]

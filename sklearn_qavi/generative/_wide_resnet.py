@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad, pixel_shuffle, softplus
 
 from ._layers import ACTIVATIONS, linear
-from ._network import VAENetwork
+from ._network import GaussianEncoderNetwork
 
 __all__ = ["CHUNK", "Architecture", "ImageNetwork", "fold_batch_norms", "in_chunks"]
 
@@ -247,7 +247,7 @@ class _Decoder(nn.Module):
         return maps[..., top : top + height, left : left + width]
 
 
-class ImageNetwork(VAENetwork):
+class ImageNetwork(GaussianEncoderNetwork):
     """Encoder and decoder of one VAE on images as flat rows of values from 0 to 1.
 
     Parameters
