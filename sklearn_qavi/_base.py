@@ -34,6 +34,8 @@ from .inference import (
     SCHEDULES,
     FeaturePosterior,
     FeatureSpace,
+    HierarchicalPosterior,
+    HierarchicalSpace,
     InferenceMethod,
     LatentSpace,
     PosteriorFamily,
@@ -77,8 +79,10 @@ class BaseQAVI:
     A subclass fills in `_original_units` and `_completed`, and in `fit` calls `_take_model`.
     """
 
+    _posterior_names: ClassVar[set[str]] = {*POSTERIORS, "feature", *BASELINES}
+
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "posterior": [StrOptions({*POSTERIORS, "feature", *BASELINES}), InferenceMethod],
+        "posterior": [StrOptions(_posterior_names), InferenceMethod],
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "n_flow_layers": [Interval(Integral, 1, None, closed="left")],
         "beta": [Interval(Real, 0, None, closed="left")],
@@ -196,6 +200,11 @@ class BaseQAVI:
     def _in_turn(self) -> bool:
         """Whether the m-th draws of all rows are from one decoder."""
         return False
+
+    @property
+    def _posterior(self) -> str | InferenceMethod:
+        """What is inferred of a row, by the fitted model where it was left open."""
+        return self.posterior
 
     @property
     def _start(self) -> str:
@@ -327,31 +336,47 @@ class BaseQAVI:
 
     def _named_method(self) -> InferenceMethod:
         """Return the inference method that the parameters name."""
-        if isinstance(self.posterior, InferenceMethod):
-            return self.posterior
-        if self.posterior in BASELINES:
-            return BASELINES[self.posterior]()
-        if self.posterior == "feature":
+        name = self._posterior
+        if isinstance(name, InferenceMethod):
+            return name
+        if name in BASELINES:
+            return BASELINES[name]()
+        if name == "hierarchical":
+            return HierarchicalSpace(self._schedule(HierarchicalPosterior), self.beta)
+        if name == "feature":
             return FeatureSpace(self._schedule(FeaturePosterior), self.beta, self.gamma)
         family = partial(
             make_posterior,
-            self.posterior,
+            name,
             n_components=self.n_components,
             n_flow_layers=self.n_flow_layers,
         )
-        schedule = self._schedule(POSTERIORS[self.posterior][0])
+        schedule = self._schedule(POSTERIORS[name][0])
         return LatentSpace(family, schedule, self.beta, self._start)
 
     def _method(self) -> InferenceMethod:
         """Return the inference method, if the model has what it needs."""
         method, model = self._named_method(), self.generative_model_
-        if method.needs_encoder and not all(hasattr(m, "encode") for m in model.members_):
-            raise ValueError(
-                f"posterior={self.posterior!r} needs the model's encoder, but this "
-                f"{type(model).__name__} has none. Pass encoder= to {self._bring_your_own}, or "
-                "choose posterior='gaussian', 'mixture' or 'flow', which need the decoder alone."
+        if method.needs is None or all(hasattr(m, method.needs) for m in model.members_):
+            return method
+        name, layered = type(model).__name__, is_layered(model)
+        if method.needs == "descend":
+            message = (
+                f"needs a hierarchical model, but this {name} has one code. Choose "
+                "posterior='gaussian', 'mixture' or 'flow'."
             )
-        return method
+        elif layered:
+            message = (
+                f"needs an encoder of one code, but this {name} has codes at many layers. Choose "
+                "posterior='hierarchical'."
+            )
+        else:
+            message = (
+                f"needs the model's encoder, but this {name} has none. Pass encoder= to "
+                f"{self._bring_your_own}, or choose posterior='gaussian', 'mixture' or 'flow', "
+                "which need the decoder alone."
+            )
+        raise ValueError(f"posterior={self._posterior!r} {message}")
 
     def _learn_method(self, table: EncodedTable | None) -> list[Any]:
         """Train what the inference method needs besides each decoder; often nothing."""
@@ -369,9 +394,9 @@ class BaseQAVI:
     def _schedule(self, family: type[PosteriorFamily]) -> Schedule:
         schedule = self.schedule
         if isinstance(schedule, str):
-            schedule = SCHEDULES[schedule]
-            if self.schedule == "default":
-                schedule = schedule.with_options(**family.schedule_options)
+            name, schedule = schedule, SCHEDULES[schedule]
+            options = {"default": family.schedule_options, "paper": family.paper_options}
+            schedule = schedule.with_options(**options[name])
         return schedule.with_options(
             n_draws=self.n_mc_samples, max_iter=self.max_iter, tol=self.tol
         )
@@ -555,6 +580,11 @@ def checked_alpha(alpha: Any) -> Any:
     if not isinstance(alpha, int | float | np.number) or not 0.0 < alpha < 1.0:
         raise ValueError(f"alpha must be a number between 0 and 1, got {alpha!r}.")
     return alpha
+
+
+def is_layered(model: GenerativeModel) -> bool:
+    """Return whether every decoder of a model has stochastic layers."""
+    return all(hasattr(member, "descend") for member in model.members_)
 
 
 def hide_some(observed: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from ._base import BaseQAVI, Query, checked_alpha, checked_count, hide_some
+from ._base import BaseQAVI, Query, checked_alpha, checked_count, hide_some, is_layered
 from ._caching import fit_cached
 from ._random import seed_from
 from ._sklearn_compat import (
@@ -26,14 +26,15 @@ from ._sklearn_compat import (
     wrap_in_container,
 )
 from .exceptions import InferenceDivergedError
-from .generative import GenerativeModel, PretrainedImageDecoder, WideResNetVAE
+from .generative import GenerativeModel, HierarchicalVAE, PretrainedImageDecoder, WideResNetVAE
 from .inference import InferenceMethod, Schedule
 from .preprocessing import ImageBatch, ImageEncoder, find_image_shape
 from .sampling import PooledPosterior
 
 __all__ = ["QAVIInpainter"]
 
-_MODELS: dict[str, Any] = {"wide_resnet": WideResNetVAE}  # option string -> estimator
+# option string -> estimator
+_MODELS: dict[str, Any] = {"hierarchical": HierarchicalVAE, "wide_resnet": WideResNetVAE}
 
 
 def _is_flat(inpainter: "QAVIInpainter") -> bool:
@@ -59,11 +60,12 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    generative_model : {"wide_resnet"}, None, estimator, trained model or torch.nn.Module, \
-            default="wide_resnet"
-        "wide_resnet", or None, trains a `WideResNetVAE`. An unfitted model is cloned and trained,
-        so its parameters can be searched as ``generative_model__latent_dim``. A trained model, or
-        a bare decoder module together with ``likelihood``, is used as it is and not trained, in
+    generative_model : {"wide_resnet", "hierarchical"}, None, estimator, trained model or \
+            torch.nn.Module, default="wide_resnet"
+        "wide_resnet", or None, trains a `WideResNetVAE`, "hierarchical" a `HierarchicalVAE`. An
+        unfitted model is cloned and trained, so its parameters can be searched as
+        ``generative_model__latent_dim``. A trained model, or a bare decoder module together with
+        ``likelihood``, is used as it is and not trained, in
         clones as well; `fit` then needs no images.
     likelihood : str, ImageLikelihood or None, default=None
         Observation model of the pixels, such as "continuous_bernoulli". None leaves it to the
@@ -78,11 +80,13 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         Where inference starts: at prior codes weighted by how well they explain the observed
         pixels, at the encoder's code of the image with its hole filled, or at the better of the
         two for each image. Without an encoder "best" is "prior".
-    posterior : str or InferenceMethod, default="gaussian"
+    posterior : str or InferenceMethod, default="auto"
         What is inferred for an image. "gaussian", "mixture" and "flow" are families of a posterior
-        over the latent code, fitted through the decoder alone; "feature" is a posterior over the
-        missing pixels, fitted through encoder and decoder. Methods to compare with, see
-        `sklearn_qavi.baselines`: "fill_zeros", "pseudo_gibbs", "metropolis_within_gibbs",
+        over the latent code, fitted through the decoder alone; "hierarchical" is one over the
+        codes of all layers of a hierarchical model, see `HierarchicalSpace`; "feature" is a
+        posterior over the missing pixels, fitted through encoder and decoder. "auto" is
+        "hierarchical" for a hierarchical model and "gaussian" for others. Methods to compare with,
+        see `sklearn_qavi.baselines`: "fill_zeros", "pseudo_gibbs", "metropolis_within_gibbs",
         "retuned_encoder", "posterior_matching", or an instance of one.
     n_components : int, default=5
         Components of the mixture.
@@ -203,6 +207,10 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseQAVI._parameter_constraints,
+        "posterior": [
+            StrOptions({"auto", "hierarchical", *BaseQAVI._posterior_names}),
+            InferenceMethod,
+        ],
         "generative_model": [
             None,
             StrOptions(set(_MODELS)),
@@ -225,7 +233,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         image_shape: tuple[int, ...] | None = None,
         data_format: str = "channels_first",
         start: str = "best",
-        posterior: str | InferenceMethod = "gaussian",
+        posterior: str | InferenceMethod = "auto",
         n_components: int = 5,
         n_flow_layers: int = 2,
         beta: float = 1.0,
@@ -573,6 +581,12 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         tags.input_tags.positive_only = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+    @property
+    def _posterior(self) -> str | InferenceMethod:
+        if self.posterior != "auto":
+            return self.posterior
+        return "hierarchical" if is_layered(self.generative_model_) else "gaussian"
 
     @property
     def _start(self) -> str:

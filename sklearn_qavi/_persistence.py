@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 
 from .baselines import BASELINES
 from .exceptions import ModelFormatError
-from .generative import TabularVAE, WideResNetVAE
+from .generative import HierarchicalVAE, TabularVAE, WideResNetVAE
 from .inference import Schedule
 from .preprocessing import ColumnSchema, ImageEncoder, TableEncoder
 
@@ -19,7 +19,7 @@ __all__ = ["read_imputer", "write_imputer"]
 
 FORMAT_VERSION = 1
 _CONFIG, _MODEL = "imputer.json", "model"
-_MODELS: dict[str, Any] = {c.__name__: c for c in (TabularVAE, WideResNetVAE)}
+_MODELS: dict[str, Any] = {c.__name__: c for c in (HierarchicalVAE, TabularVAE, WideResNetVAE)}
 _ESTIMATORS: dict[str, Any] = {**_MODELS, **{c.__name__: c for c in BASELINES.values()}}
 
 

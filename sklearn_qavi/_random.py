@@ -36,13 +36,18 @@ def sobol_uniform(n_draws: int, n_dims: int, seed: int, *, antithetic: bool = Tr
     """Return scrambled Sobol points in the open unit cube, (n_draws, n_dims), in float64.
 
     With ``antithetic=True`` the second half mirrors the first (``1 - u``). Sobol sequences are
-    balanced for powers of two only, so that many are made and the first ones kept.
+    balanced for powers of two only, so that many are made and the first ones kept. Dimensions
+    beyond those for which direction numbers are known are independent uniforms.
     """
     n_points = (n_draws + 1) // 2 if antithetic else n_draws
     if n_points == 0 or n_dims == 0:
         return torch.zeros(n_draws, n_dims, dtype=torch.float64)
-    sampler = qmc.Sobol(n_dims, scramble=True, rng=np.random.default_rng(seed))
+    n_sobol = min(n_dims, qmc.Sobol.MAXDIM)
+    sampler = qmc.Sobol(n_sobol, scramble=True, rng=np.random.default_rng(seed))
     u = sampler.random_base2(int(np.ceil(np.log2(max(n_points, 1)))))[:n_points]
+    if n_sobol < n_dims:
+        more = np.random.default_rng([seed, 1]).random((n_points, n_dims - n_sobol))
+        u = np.concatenate([u, more], axis=1)
     if antithetic:
         u = np.concatenate([u, 1.0 - u])[:n_draws]
     return torch.from_numpy(np.clip(u, 1e-9, 1.0 - 1e-9))

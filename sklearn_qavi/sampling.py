@@ -32,7 +32,6 @@ __all__ = ["DecoderPool", "PooledPosterior", "half_sample_mode", "shared_draws"]
 
 _SCORED_DRAWS = 250  # codes of a block scored at a time
 _DECODED_NUMBERS = 2**26  # outputs of decoders that are kept at a time
-_MAX_SOBOL = 21_201  # dimensions for which direction numbers are known
 _EPS = 1e-7  # uniforms stay inside the open interval in single precision
 
 
@@ -107,21 +106,10 @@ def shared_draws(
         In the decoder's standardised units.
     """
     n_noise = posterior.family.n_noise
-    u = _shared_uniform(n_draws, n_noise, 2 * n_features)
+    u = sobol_uniform(n_draws, n_noise + 2 * n_features, seed=0, antithetic=False)
     u = u.to(posterior.parameters.device).unsqueeze(1)
     cell_u = u[..., n_noise:].unflatten(-1, (n_features, 2))
     return draw_values(member, posterior, u[..., :n_noise], cell_u, given)
-
-
-def _shared_uniform(n_draws: int, n_noise: int, n_cells: int) -> Tensor:
-    """Return uniforms (S, n_noise + n_cells); Sobol points as far as there are dimensions."""
-    n_sobol = min(n_noise + n_cells, _MAX_SOBOL)
-    u = sobol_uniform(n_draws, n_sobol, seed=0, antithetic=False)
-    more = n_noise + n_cells - n_sobol
-    if not more:
-        return u
-    rest = np.random.default_rng(0).random((n_draws, more))
-    return torch.cat([u, torch.from_numpy(rest)], dim=1)
 
 
 def half_sample_mode(draws: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -374,7 +362,9 @@ class PooledPosterior:
         return out
 
     def _pairs(self) -> Iterator[tuple[Any, InferenceResult]]:
-        return zip(self.decoders, self.members, strict=True)
+        """Return each decoder, or the one that its method has tuned, and what it gave."""
+        for decoder, result in zip(self.decoders, self.members, strict=True):
+            yield (decoder if result.decoder is None else result.decoder), result
 
     def _mean(self, name: str) -> NDArray[np.float64]:
         return np.mean([getattr(m, name).double().cpu().numpy() for m in self.members], axis=0)

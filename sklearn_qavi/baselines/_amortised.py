@@ -33,8 +33,8 @@ from ._fill_zeros import gaussian_result
 
 __all__ = ["PosteriorMatching", "RetunedEncoder"]
 
-_MIN_ROWS = 5
-_VALIDATION_SHARE = 0.15
+MIN_ROWS = 5
+VALIDATION_SHARE = 0.15
 _MAX_VALIDATION_ROWS = 512
 _MIN_SCALE = 1e-3
 _MASK_NAMES = ("generic",)
@@ -64,7 +64,7 @@ class PartialEncoder(nn.Module):
 class _Amortised(BaseEstimator, InferenceMethod):
     """A partial encoder trained under artificial masks, then asked once a row."""
 
-    needs_encoder: ClassVar[bool] = True
+    needs: ClassVar[str | None] = "encode"
 
     def __init__(
         self,
@@ -96,17 +96,17 @@ class _Amortised(BaseEstimator, InferenceMethod):
 
     def learn(self, decoder: Any, x: Tensor, observed: Tensor, *, seed: int) -> nn.Module:
         """Train the partial encoder for one decoder, see `InferenceMethod`."""
-        _check_masks(self.masks, x.shape[1])
-        if len(x) < _MIN_ROWS:
+        check_masks(self.masks, x.shape[1])
+        if len(x) < MIN_ROWS:
             raise ValueError(
-                f"{type(self).__name__} trains an encoder and needs at least {_MIN_ROWS} rows, got "
+                f"{type(self).__name__} trains an encoder and needs at least {MIN_ROWS} rows, got "
                 f"{len(x)}. Fit on more rows."
             )
         generator = torch_generator(derive_seed(seed, 0))
         hidden = tuple(self.hidden_layer_sizes)
         encoder = PartialEncoder(decoder.likelihood.n_levels, decoder.latent_dim, hidden, generator)
         order = torch.randperm(len(x), generator=generator)
-        n_validation = min(max(1, round(_VALIDATION_SHARE * len(x))), _MAX_VALIDATION_ROWS)
+        n_validation = min(max(1, round(VALIDATION_SHARE * len(x))), _MAX_VALIDATION_ROWS)
         held, train = order[:n_validation], order[n_validation:]
         average = AverageWeights(0.99)
         keep = _KeepBestLoss(self._validation(decoder, x[held], observed[held], seed), average)
@@ -381,7 +381,7 @@ def draw_masks(masks: Any, rng: np.random.Generator, n_rows: int, n_features: in
     return torch.from_numpy(hidden)
 
 
-def _check_masks(masks: Any, n_features: int) -> None:
+def check_masks(masks: Any, n_features: int) -> None:
     if callable(masks):
         return
     if isinstance(masks, str):

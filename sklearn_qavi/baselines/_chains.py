@@ -87,7 +87,7 @@ class PseudoGibbs(BaseEstimator, InferenceMethod):
     PseudoGibbs(n_burn_in=500)
     """
 
-    needs_encoder: ClassVar[bool] = True
+    needs: ClassVar[str | None] = "encode"
 
     def __init__(
         self, *, n_burn_in: int = 100, n_draws: int = 64, n_chains: int = 8, thin: int = 5

@@ -38,7 +38,7 @@ class FillZeros(BaseEstimator, InferenceMethod):
     FillZeros()
     """
 
-    needs_encoder: ClassVar[bool] = True
+    needs: ClassVar[str | None] = "encode"
 
     def infer(
         self,

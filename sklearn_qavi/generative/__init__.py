@@ -1,6 +1,7 @@
 """Generative models of tables and images: what is trained in `fit` and decoded ever after."""
 
 from ._base import GenerativeModel
+from ._hierarchical_vae import HierarchicalVAE
 from ._likelihoods import (
     IMAGE_LIKELIHOODS,
     ColumnLikelihood,
@@ -15,6 +16,7 @@ __all__ = [
     "IMAGE_LIKELIHOODS",
     "ColumnLikelihood",
     "GenerativeModel",
+    "HierarchicalVAE",
     "ImageLikelihood",
     "PretrainedDecoder",
     "PretrainedImageDecoder",

@@ -41,19 +41,19 @@ class ImageVAE(BaseEstimator):
     _validated_by: ClassVar[str]
     """What the validation score is of, for a warning."""
 
-    likelihood: str
+    likelihood: str | None
     likelihood_options: dict[str, Any] | None
     n_decoders: int
     input_noise: float
     beta: float
-    learning_rate: float
-    batch_size: int
+    learning_rate: float | None
+    batch_size: int | None
     max_epochs: int
     steps_per_epoch: int | None
     patience: int
     validation_fraction: float
-    weight_decay: float
-    average_decay: float
+    weight_decay: float | None
+    average_decay: float | None
     augmentation: str | Callable[[Tensor, torch.Generator], Tensor] | None
     device: str
     random_state: int | np.random.RandomState | None
@@ -222,10 +222,13 @@ class ImageVAE(BaseEstimator):
         tags.input_tags.two_d_array = False
         return tags
 
+    def _setting(self, name: str) -> Any:
+        """Return a parameter's value, or what stands for None."""
+        return getattr(self, name)
+
     def _likelihood(self) -> ImageLikelihood:
-        return make_image_likelihood(
-            self.likelihood, self.image_shape_, **(self.likelihood_options or {})
-        )
+        options = self._setting("likelihood_options") or {}
+        return make_image_likelihood(self._setting("likelihood"), self.image_shape_, **options)
 
     def _train_all(
         self, rows: NDArray[np.float64], weight: NDArray[np.float64], seed: int
@@ -251,18 +254,18 @@ class ImageVAE(BaseEstimator):
             network,
             data,
             score,
-            average_decay=self.average_decay,
+            average_decay=self._setting("average_decay"),
             patience=self.patience,
-            weight_decay=self.weight_decay,
+            weight_decay=self._setting("weight_decay"),
             on_epoch=lambda: progress.update(),
             input_noise=self.input_noise,
             beta=self.beta,
             steps_per_epoch=self.steps_per_epoch
-            or int(np.clip(len(data) // self.batch_size, 100, 500)),
+            or int(np.clip(len(data) // self._setting("batch_size"), 100, 500)),
             seed=seed,
             augment=None if self.augmentation is None else self._augment,
-            lr=self.learning_rate,
-            batch_size=self.batch_size,
+            lr=self._setting("learning_rate"),
+            batch_size=self._setting("batch_size"),
             max_epochs=self.max_epochs,
             device=resolve_device(self.device),
             **self._training_options(),

@@ -2,6 +2,7 @@
 
 from ._correction import weigh_codes
 from ._engine import fit_posterior
+from ._hierarchical import HierarchicalSpace
 from ._methods import (
     FeatureSpace,
     InferenceMethod,
@@ -15,6 +16,7 @@ from .posteriors import (
     FeaturePosterior,
     FlowPosterior,
     GaussianPosterior,
+    HierarchicalPosterior,
     MixturePosterior,
     Posterior,
     PosteriorFamily,
@@ -32,6 +34,8 @@ __all__ = [
     "FlowPosterior",
     "FunctionTarget",
     "GaussianPosterior",
+    "HierarchicalPosterior",
+    "HierarchicalSpace",
     "InferenceMethod",
     "InferenceResult",
     "LatentSpace",

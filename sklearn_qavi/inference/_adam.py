@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from ._noise import noise_bank
+from .._random import derive_seed
+from ._noise import mirrored_normals, noise_bank
 from ._objectives import Objective
 from ._optimizer import Optimizer, State
 from ._schedule import Schedule
@@ -47,7 +48,9 @@ class Adam(Optimizer):
     ) -> None:
         self.family, self.objective, self.schedule, self.beta = family, objective, schedule, beta
         self.evaluations_per_step = schedule.draws_for(family) * family.evaluations_per_draw
-        self.noise = self._noise_of_windows(seed).to(like)
+        self.seed, self.like = seed, like
+        self.noise = None if family.slots else self._noise_of_windows(seed).to(like)
+        self.made: dict[int, Tensor] = {}
 
     @property
     def steps_per_run(self) -> int:  # type: ignore[override]
@@ -76,12 +79,15 @@ class Adam(Optimizer):
         schedule, last_bound = self.schedule, state["bound"].clone()
         bound = torch.zeros_like(last_bound)
         mean = torch.zeros_like(state["parameters"])
+        warm = self._warm(state["step"])
         for noise in self._noise_of_rows(state["step"]):
-            value, gradient = self._bound_and_gradient(block, state["parameters"], noise)
+            value, gradient = self._bound_and_gradient(block, state["parameters"], noise, warm)
             bound += value / schedule.window
             self._climb(state, gradient)
             mean += state["parameters"] / schedule.window
         plateau = bound - last_bound < schedule.tol
+        if warm is not None:
+            plateau = plateau & ~warm  # what is climbed then is not what is compared
         lowered = plateau | schedule.decay_always
         rate = state["learning_rate"]
         state["learning_rate"] = torch.where(lowered, rate * schedule.decay, rate)
@@ -108,19 +114,50 @@ class Adam(Optimizer):
 
     def _noise_of_rows(self, step: Tensor) -> Tensor:
         """Return each row's noise for its next window, (window, S, B or 1, n_noise)."""
+        if self.noise is None:
+            return self._noise_made_late(step // self.schedule.window)
         if not self.schedule.rotate:
             return self.noise[0].unsqueeze(2)
         window = (step // self.schedule.window).clamp(max=len(self.noise) - 1)
         return self.noise[window].permute(1, 2, 0, 3)
 
+    def _noise_made_late(self, windows: Tensor) -> Tensor:
+        """Return the noise of rows in these windows (B,), (window, S, B, n_noise).
+
+        For codes of many dimensions: a window's noise is made when a row comes to it, and forgotten
+        when none is in it.
+        """
+        wanted = windows.tolist() if self.schedule.rotate else [0] * len(windows)
+        self.made = {k: self.made[k] if k in self.made else self._window(k) for k in set(wanted)}
+        return torch.stack([self.made[k] for k in wanted], dim=2)
+
+    def _window(self, number: int) -> Tensor:
+        """Return the noise of one window, (window, S, n_noise)."""
+        n_steps, n_draws = self.schedule.window, self.schedule.draws_for(self.family)
+        seed = derive_seed(self.seed, number)
+        points = mirrored_normals(n_steps * n_draws, self.family.n_noise, seed)
+        return points.view(n_draws, n_steps, -1).transpose(0, 1).to(self.like)
+
+    def _warm(self, step: Tensor) -> Tensor | None:
+        """Return which rows are in their warm-up, (B,), if there is one."""
+        if not self.schedule.warmup:
+            return None
+        return step < self.schedule.warmup * self.schedule.max_iter
+
     def _bound_and_gradient(
-        self, block: object, parameters: Tensor, noise: Tensor
+        self, block: object, parameters: Tensor, noise: Tensor, warm: Tensor | None
     ) -> tuple[Tensor, Tensor]:
+        more = {} if warm is None else {"warm": warm}
+        size = self.family.draws_at_a_time or len(noise)
+        total, gradient = parameters.new_zeros(len(parameters)), torch.zeros_like(parameters)
         with torch.enable_grad():
-            parameters = parameters.detach().requires_grad_()
-            bound = self.objective(block, self.family, parameters, noise, self.beta)
-            (gradient,) = torch.autograd.grad(bound.sum(), parameters)
-        return bound.detach(), gradient
+            for part in noise.split(size):
+                at = parameters.detach().requires_grad_()
+                bound = self.objective(block, self.family, at, part, self.beta, **more)
+                share = len(part) / len(noise)
+                gradient += share * torch.autograd.grad(bound.sum(), at)[0]
+                total += share * bound.detach()
+        return total, gradient
 
     def _climb(self, state: State, gradient: Tensor) -> None:
         state["step"] += 1

@@ -125,7 +125,17 @@ def fit_posterior(
                 starter,
             )
         except torch.OutOfMemoryError:
-            if batch_size <= _SLOT_MULTIPLE:
+            thriftier = family.thriftier(schedule.draws_for(family))
+            if thriftier is not None:
+                family = thriftier
+                warnings.warn(
+                    "The device ran out of memory; it is tried again with less of it. Results are "
+                    f"the same; batch_size={family.draws_at_a_time} saves the first attempt.",
+                    ResourceWarning,
+                    stacklevel=2,
+                )
+                continue
+            if family.slots is not None or batch_size <= _SLOT_MULTIPLE:
                 raise
             batch_size = max(batch_size // 2, _SLOT_MULTIPLE)
             warnings.warn(
@@ -225,8 +235,10 @@ class _Loop:
     ) -> None:
         self.target, self.family, self.optimizer, self.improve = target, family, optimizer, improve
         self.clock = _Clock(deadline, target.n_rows)
-        wanted = max(1, min(batch_size, target.n_rows))
-        n_slots = -(-wanted // _SLOT_MULTIPLE) * _SLOT_MULTIPLE
+        self.slot_multiple, self.n_starts = _SLOT_MULTIPLE, _START_ROWS
+        if family.slots is not None:
+            batch_size = self.slot_multiple = self.n_starts = family.slots
+        n_slots = self._whole_slots(max(1, min(batch_size, target.n_rows)))
         self.score_codes, self.codes = target.score_codes(codes), codes
         n, device = target.n_rows, target.device
         self.out_parameters = codes.new_zeros(n, family.n_parameters)
@@ -310,16 +322,16 @@ class _Loop:
         return n_stored
 
     def _start_more(self) -> None:
-        """Find starts for the next rows, always ``_START_ROWS`` at one time."""
+        """Find starts for the next rows, always as many at one time."""
         last = self.target.n_rows - 1
-        rows = self.next_row + torch.arange(_START_ROWS, device=self.rows.device)
+        rows = self.next_row + torch.arange(self.n_starts, device=self.rows.device)
         rows = rows.clamp(max=last)
         start = prior_start(self.score_codes(rows), self.codes)
         if self.improve is not None:
             start = self.improve(rows, start)
         self.started = self.optimizer.start(start)
         self.started_from = self.next_row
-        self.started_until = min(self.next_row + _START_ROWS, self.target.n_rows)
+        self.started_until = min(self.next_row + self.n_starts, self.target.n_rows)
 
     def _refill(self, free: Tensor) -> None:
         """Put the next rows into the free slots."""
@@ -340,7 +352,7 @@ class _Loop:
 
     def _shrink(self) -> None:
         """Give up slots that no row will come for."""
-        n_slots = -(-int(self.live.sum()) // _SLOT_MULTIPLE) * _SLOT_MULTIPLE
+        n_slots = self._whole_slots(int(self.live.sum()))
         if n_slots in (0, len(self.live)):
             return
         kept = (~self.live).to(torch.uint8).argsort(stable=True)[:n_slots]
@@ -348,6 +360,9 @@ class _Loop:
         for name, value in self.state.items():
             self.state[name] = value[kept]
         self.block = self.target.block(self.rows)
+
+    def _whole_slots(self, n: int) -> int:
+        return -(-n // self.slot_multiple) * self.slot_multiple
 
     def _check_finite(self) -> None:
         bad = self.live & ~self.state["finite"]

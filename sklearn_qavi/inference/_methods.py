@@ -43,8 +43,9 @@ class InferenceMethod(ABC):
     values (..., D) of which those under the mask ``visible`` are known.
     """
 
-    needs_encoder: ClassVar[bool] = False
-    """Whether the decoder has to come with the encoder it was trained with."""
+    needs: ClassVar[str | None] = None
+    """What the decoder must have besides: "encode", the encoder it was trained with, or "descend",
+    stochastic layers."""
 
     def learn(self, decoder: Any, x: Tensor, observed: Tensor, *, seed: int) -> Any:
         """Train what the method needs for one decoder besides it, and return it.
@@ -210,7 +211,7 @@ class FeatureSpace(InferenceMethod):
     beta: float = 1.0
     gamma: float = 1.0
     trace: bool = False
-    needs_encoder: ClassVar[bool] = True
+    needs: ClassVar[str | None] = "encode"
 
     def with_trace(self) -> "FeatureSpace":
         """Return this method with the bound kept after each step."""

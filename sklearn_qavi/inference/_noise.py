@@ -6,7 +6,7 @@ from torch import Tensor
 from .._random import derive_seed, sobol_uniform, torch_generator
 from .posteriors import PosteriorFamily
 
-__all__ = ["noise_bank"]
+__all__ = ["mirrored_normals", "noise_bank"]
 
 _GOLDEN = 0.6180339887498949  # multiples of it spread evenly over the unit interval
 
@@ -30,6 +30,17 @@ def noise_bank(family: PosteriorFamily, n_points: int, n_sets: int, seed: int) -
         other = family.noise_from_uniform(moved.clamp(1e-9, 1 - 1e-9))[:, :-n_latent]
         bank.append(torch.cat([other, turned], dim=-1))
     return torch.stack(bank)
+
+
+def mirrored_normals(n_points: int, n_dims: int, seed: int) -> Tensor:
+    """Return standard normals (n, n_dims) with their mirror images, so that the mean is zero.
+
+    For codes of so many dimensions that point sets and rotations of them cost more than they give.
+    With more than two points each dimension also has unit variance.
+    """
+    half = torch.randn((n_points + 1) // 2, n_dims, generator=torch_generator(seed))
+    points = torch.cat([half, -half])[:n_points]
+    return points / points.square().mean(0).sqrt() if n_points > 2 else points
 
 
 def _whiten(points: Tensor) -> Tensor:

@@ -1,14 +1,15 @@
-"""The bounds of equations 8 and 6, as pure functions of a block and a family."""
+"""The bounds of equations 8, 6 and 11, as pure functions of a block and a family."""
 
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .._typing import Block
-from .posteriors import Draws, FeaturePosterior, PosteriorFamily
+from .posteriors import Draws, FeaturePosterior, HierarchicalPosterior, PosteriorFamily
 
-__all__ = ["Objective", "elbo", "feature_bound"]
+__all__ = ["Objective", "elbo", "feature_bound", "hierarchical_bound"]
 
 Objective = Callable[[Any, Any, Tensor, Tensor, float], Tensor]
 """(block, family, parameters, noise, beta) -> the bound of each row in nats."""
@@ -87,3 +88,50 @@ def feature_bound(
     weight = family.draw_weight(parameters, values, block.missing)
     bound: Tensor = (weight * (fit - beta * kl)).sum(0)
     return bound + gamma * family.entropy(parameters, block.missing)
+
+
+def hierarchical_bound(
+    block: Any,
+    family: HierarchicalPosterior,
+    parameters: Tensor,
+    noise: Tensor,
+    beta: float = 1.0,
+    *,
+    warm: Tensor | None = None,
+) -> Tensor:
+    """Return the bound L_N of each row of a block, in nats, for a hierarchical posterior.
+
+    Parameters
+    ----------
+    block : callable
+        Has ``of_decoded``, log p(x_O | z) of B rows from the decoder's output.
+    family : HierarchicalPosterior
+        The family that reads ``parameters``.
+    parameters : Tensor of shape (B, P)
+        One flat vector a row.
+    noise : Tensor of shape (S, B or 1, L)
+        Base noise.
+    beta : float, default=1.0
+        Weight of the divergence from the prior; 1 makes the result a bound on log p(x_O).
+    warm : bool Tensor of shape (B,), default=None
+        Rows in their warm-up. The value is the same, but its gradient is that of L_H, in which the
+        divergence of each layer counts the less the larger the layer's code is. None for none.
+
+    Returns
+    -------
+    bound : Tensor of shape (B,)
+        E_q[log p(x_O | z) - beta sum over layers of w_l KL(q(z_l | z_<l) || p(z_l | z_<l))] with
+        w_l = 1, and for the gradient in the warm-up 1 / d_l.
+
+    References
+    ----------
+    .. [1] Agarwal, Hope, Younis, Sudderth (2023), equations 8 and 11.
+    """
+    params, _, kl = family.descend(parameters, noise)
+    fit = block.of_decoded(params)
+    bound: Tensor = (fit - beta * kl.sum(-1)).mean(0)
+    if warm is None:
+        return bound
+    weight = torch.where(warm.unsqueeze(1), family.layer_weights.to(kl), 1.0)
+    climbed: Tensor = (fit - beta * (weight * kl).sum(-1)).mean(0)
+    return bound.detach() + climbed - climbed.detach()

@@ -1,6 +1,7 @@
 """What the inference of rows gives back."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -33,6 +34,8 @@ class InferenceResult:
         Share of the Metropolis proposals that were accepted.
     pareto_k, effective_sample_size : Tensor of shape (N,), default=None
         Reliability of the importance weights of draws from the code's posterior, if asked for.
+    decoder : torch.nn.Module, default=None
+        The decoder that the posterior's codes are of, where the method has tuned one of its own.
     trace : Tensor of shape (N, T), default=None
         If asked for, the bound of the answer that a row would have given after each step, in nats;
         of Adam after each window of steps. NaN after a row's last step.
@@ -47,6 +50,7 @@ class InferenceResult:
     acceptance_rate: Tensor | None = None
     pareto_k: Tensor | None = None
     effective_sample_size: Tensor | None = None
+    decoder: Any = None
     trace: Tensor | None = None
 
     @property

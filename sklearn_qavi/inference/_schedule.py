@@ -54,6 +54,14 @@ class Schedule:
         Whether a family that can start from Gaussians fitted beforehand does so.
     n_start_codes : int
         Prior codes that are decoded once for all rows and scored on each to find its start.
+    warmup : float
+        Share of ``max_iter`` in which a hierarchical posterior weighs the divergence of each layer
+        by one over its size ([1]_, equation 11).
+
+    References
+    ----------
+    .. [1] Agarwal, Hope, Younis, Sudderth (2023), "A Decoder Suffices for Query-Adaptive
+       Variational Inference".
     """
 
     optimizer: str = "adam"
@@ -69,11 +77,14 @@ class Schedule:
     rotate: bool = True
     warm_start: bool = True
     n_start_codes: int = 128
+    warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the one option that has a name for a value."""
+        """Check the options that not every value is one of."""
         if self.optimizer not in ("adam", "newton"):
             raise ValueError(f"optimizer must be 'adam' or 'newton', got {self.optimizer!r}.")
+        if not 0.0 <= self.warmup < 1.0:
+            raise ValueError(f"warmup is a share of max_iter below 1, got {self.warmup!r}.")
 
     def draws_for(self, family: PosteriorFamily) -> int:
         """Return the draws a step, which may depend on the latent size."""
@@ -105,6 +116,5 @@ SCHEDULES = {
 }
 """Option string -> schedule. "paper" is the recipe of [1]_: Adam, 300 steps, 100 draws a step, the
 learning rate halved every 30 steps.
-
 .. [1] Agarwal, Hope, Younis, Sudderth (2023), section 4.1.
 """

@@ -7,6 +7,7 @@ from ._codes import SampledCodes
 from ._feature import FeaturePosterior
 from ._flow import FlowPosterior
 from ._gaussian import GaussianPosterior
+from ._hierarchical import HierarchicalPosterior
 from ._mixture import MixturePosterior
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "FeaturePosterior",
     "FlowPosterior",
     "GaussianPosterior",
+    "HierarchicalPosterior",
     "MixturePosterior",
     "Posterior",
     "PosteriorFamily",

@@ -83,6 +83,8 @@ class Start:
         log p(x_O | z) of each row at these codes, in nats.
     covariance : Tensor of shape (B, L, L), default=None
         A guess at each row's whole covariance, for a family that asked for it.
+    parameters : Tensor of shape (B, P), default=None
+        The family's own parameters, where whoever made the start knows the family.
     """
 
     mean: Tensor
@@ -90,6 +92,7 @@ class Start:
     codes: Tensor
     log_likelihood: Tensor
     covariance: Tensor | None = None
+    parameters: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -124,11 +127,24 @@ class PosteriorFamily(ABC):
     schedule_options: ClassVar[dict[str, Any]] = {}
     """What the default schedule does differently for this family."""
 
+    paper_options: ClassVar[dict[str, Any]] = {}
+    """What the paper's schedule does differently for this family."""
+
     warm_start: ClassVar[bool] = False
     """Whether rows start from a Gaussian fitted beforehand and its covariance."""
 
+    slots: int | None = None
+    """Rows in work at one time, for a family whose rows are work enough; None leaves it open."""
+
+    draws_at_a_time: int | None = None
+    """Draws whose gradients are computed together, for a family whose draws count alike."""
+
     def __init__(self, latent_dim: int) -> None:
         self.latent_dim = latent_dim
+
+    def thriftier(self, n_draws: int) -> Self | None:
+        """Return the family with less memory for steps of so many draws, None if it has no way."""
+        return None
 
     @property
     @abstractmethod

@@ -1,0 +1,538 @@
+"""HierarchicalVAE: a very deep variational autoencoder for images, with codes at many layers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from skorch.callbacks import Callback
+from torch import Tensor, nn
+
+from .._device import resolve_device
+from .._random import torch_generator
+from .._sklearn_compat import Interval, StrOptions
+from ..exceptions import ModelFormatError
+from ._checkpoint import load_strictly
+from ._hierarchical import HierarchicalArchitecture, HierarchicalNetwork
+from ._image_vae import ImageVAE
+from ._likelihoods import IMAGE_LIKELIHOODS, ImageLikelihood, LogisticMixtureLikelihood
+from ._network import VAENetwork
+from ._training import TableData
+
+__all__ = ["PRESETS", "HierarchicalVAE"]
+
+_VALIDATION_CHUNK = 64  # images at one time
+# Mean and scale of the published models' inputs, by preset, on the scale of bytes ([1]_ of
+# HierarchicalVAE, released code).
+_PUBLISHED_INPUTS = {"cifar10": (120.63838, 64.16736), "ffhq256": (112.8666757481, 69.84780273)}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "mnist": {
+        "encoder_layers": "32x1,32d2,16x2,16d2,8x2,8d2,4x2,4d4,1x2",
+        "decoder_layers": "1x2,4m1,4x2,8m4,8x3,16m8,16x2,32m16",
+        "width": 64,
+        "widths": {32: 16, 16: 32},
+        "latent_channels": 4,
+        "bottleneck": 0.5,
+        "likelihood": "continuous_bernoulli",
+        "likelihood_options": {},
+        "learning_rate": 1e-3,
+        "batch_size": 32,
+        "weight_decay": 0.0,
+        "average_decay": 0.99,
+        "clip_norm": 200.0,
+        "skip_norm": 1000.0,
+    },
+    "cifar10": {
+        "encoder_layers": "32x11,32d2,16x6,16d2,8x6,8d2,4x3,4d4,1x3",
+        "decoder_layers": "1x1,4m1,4x2,8m4,8x5,16m8,16x10,32m16,32x21",
+        "width": 384,
+        "widths": {},
+        "latent_channels": 16,
+        "bottleneck": 0.25,
+        "likelihood": "logistic_mixture",
+        "likelihood_options": {"n_components": 10},
+        "learning_rate": 2e-4,
+        "batch_size": 16,
+        "weight_decay": 0.01,
+        "average_decay": 0.9999,
+        "clip_norm": 200.0,
+        "skip_norm": 400.0,
+    },
+    "ffhq256": {
+        "encoder_layers": (
+            "256x3,256d2,128x8,128d2,64x12,64d2,32x17,32d2,16x7,16d2,8x5,8d2,4x5,4d4,1x4"
+        ),
+        "decoder_layers": (
+            "1x2,4m1,4x3,8m4,8x4,16m8,16x9,32m16,32x21,64m32,64x13,128m64,128x7,256m128"
+        ),
+        "width": 512,
+        "widths": {},
+        "latent_channels": 16,
+        "bottleneck": 0.25,
+        "likelihood": "logistic_mixture",
+        "likelihood_options": {"n_components": 10},
+        "learning_rate": 1.5e-4,
+        "batch_size": 4,
+        "weight_decay": 0.01,
+        "average_decay": 0.999,
+        "clip_norm": 130.0,
+        "skip_norm": 180.0,
+    },
+}
+PRESETS["ffhq256-small"] = {
+    **PRESETS["ffhq256"],
+    "encoder_layers": "256x2,256d2,128x3,128d2,64x4,64d2,32x5,32d2,16x3,16d2,8x3,8d2,4x3,4d4,1x3",
+    "decoder_layers": "1x2,4m1,4x2,8m4,8x3,16m8,16x4,32m16,32x7,64m32,64x5,128m64,128x3,256m128",
+    "width": 160,
+    "widths": {256: 64, 128: 128},
+}
+"""Name -> values of the parameters that are None."""
+
+
+class HierarchicalVAE(ImageVAE):
+    """Very deep variational autoencoder for images, with codes at many layers ([1]_).
+
+    The encoder reads the image from fine to coarse. The decoder goes from coarse to fine; at each
+    stochastic layer it draws a code from a prior that depends on all layers before. Parameters
+    that are None are the preset's.
+
+    Training climbs the bound on whole images, averages weights over steps, and keeps the epoch
+    whose bound of validation images is best. Images may have missing pixels: the encoder sees mid
+    grey there and the bound sums over the others.
+
+    Parameters
+    ----------
+    preset : {"mnist", "cifar10", "ffhq256", "ffhq256-small"}, default="mnist"
+        Sizes, likelihood and settings of training. "mnist" is for images of up to 32 x 32 pixels
+        and a CPU; "cifar10" and "ffhq256" are those of [1]_, and "ffhq256-small" one of about the
+        5.9 million weights that [2]_ used.
+    encoder_layers : str, default=None
+        Such as "32x11,32d2,16x6": eleven blocks at 32 x 32, one that halves the resolution, six
+        blocks at 16 x 16.
+    decoder_layers : str, default=None
+        Such as "1x2,4m1,4x3": two stochastic layers at 1 x 1, one at 4 x 4 that takes up the maps
+        of 1 x 1, three more at 4 x 4. The last resolution is the side of the square that images
+        are padded to.
+    width : int, default=None
+        Channels of the maps.
+    widths : dict of int to int, default=None
+        Channels at resolutions that differ from ``width``.
+    latent_channels : int, default=None
+        Channels of the code of a layer.
+    bottleneck : float, default=None
+        Channels inside of a block as a share of those around it.
+    max_bias_resolution : int, default=64
+        Largest resolution that starts from a learned map instead of zeros.
+    likelihood : str, default=None
+        Observation model of the pixels, see `make_image_likelihood`.
+    likelihood_options : dict, default=None
+        Its options.
+    n_decoders : int, default=1
+        Decoders whose draws are pooled.
+    input_noise : float, default=0.0
+        Standard deviation of the noise added to the encoder's input in training.
+    beta : float, default=1.0
+        Weight of the KL in training.
+    learning_rate : float, default=None
+        Step size of Adam.
+    batch_size : int, default=None
+        Images a training step.
+    max_epochs : int, default=100
+        Largest number of epochs; an epoch is `steps_per_epoch` steps.
+    steps_per_epoch : int or None, default=None
+        Steps between two looks at the validation images; None takes as many as show each training
+        image once, but between 100 and 500.
+    patience : int, default=10
+        Epochs without a better validation bound after which training stops.
+    validation_fraction : float, default=0.1
+        Share of the images that are used for validation, but no more than 256 of them. With fewer
+        than 20 images training images are used for both.
+    weight_decay : float, default=None
+        Decoupled weight decay of the optimiser.
+    average_decay : float, default=None
+        Share of the averaged weights that stays at each step.
+    clip_norm : float, default=None
+        Gradients with a larger norm are shortened to it.
+    skip_norm : float, default=None
+        Steps whose gradient has a larger norm are left out.
+    augmentation : "flip" or callable, default=None
+        Change of the training images: "flip" mirrors each left to right with probability 1/2; a
+        callable ``augmentation(images, generator)`` gets a tensor (n, C, H, W), NaN where missing,
+        and a `torch.Generator`, and returns the like.
+    device : str, default="auto"
+        Where to train: "auto" takes a GPU when there is one.
+    random_state : int, RandomState instance or None, default=None
+        Seed of initial weights, splits, batches and noise.
+    verbose : int, default=0
+        With 1, a progress bar over epochs.
+
+    Attributes
+    ----------
+    members_ : list of torch.nn.Module
+        The trained networks on the CPU.
+    image_shape_ : tuple of int
+        Channels C, height H and width W.
+    history_ : list of list of dict
+        For each decoder and epoch the training loss and the validation loss (negative bounds an
+        image, in nats) and seconds.
+    n_iter_ : int
+        Most epochs that a decoder was trained for.
+    n_features_in_ : int
+        Number of cells D of an image.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than five images, values lie outside of [0, 1], layers do not follow
+        each other, or images are larger than the decoder's last resolution.
+    TrainingDivergedError
+        If the training loss is not finite.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the validation bound still improved when the epochs ran out.
+
+    See Also
+    --------
+    WideResNetVAE : One code, and much faster.
+    HierarchicalVAE.from_checkpoint : Takes weights published elsewhere.
+
+    References
+    ----------
+    .. [1] Child (2021), "Very deep VAEs generalize autoregressive models and can outperform them
+       on images", ICLR.
+    .. [2] Agarwal, Hope, Younis, Sudderth (2023), "A Decoder Suffices for Query-Adaptive
+       Variational Inference", section 4.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_qavi.generative import HierarchicalVAE
+    >>> images = load_digits().images[:100] / 16
+    >>> vae = HierarchicalVAE(
+    ...     encoder_layers="8x1,8d2,4d4,1x1", decoder_layers="1x1,4m1,8m4", width=16, widths={},
+    ...     max_epochs=2, steps_per_epoch=5, random_state=0,
+    ... )
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")  # two epochs are only a start
+    ...     vae = vae.fit(images)
+    >>> vae.members_[0].layer_sizes
+    [4, 64, 256]
+    """
+
+    _max_validation_images: ClassVar[int] = 256
+    _validated_by: ClassVar[str] = "the bound of validation images"
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "preset": [StrOptions(set(PRESETS))],
+        "encoder_layers": [None, str],
+        "decoder_layers": [None, str],
+        "width": [None, Interval(Integral, 1, None, closed="left")],
+        "widths": [None, dict],
+        "latent_channels": [None, Interval(Integral, 1, None, closed="left")],
+        "bottleneck": [None, Interval(Real, 0, None, closed="neither")],
+        "max_bias_resolution": [Interval(Integral, 0, None, closed="left")],
+        "likelihood": [None, StrOptions(set(IMAGE_LIKELIHOODS))],
+        "likelihood_options": [None, dict],
+        "n_decoders": [Interval(Integral, 1, None, closed="left")],
+        "input_noise": [Interval(Real, 0, None, closed="left")],
+        "beta": [Interval(Real, 0, None, closed="left")],
+        "learning_rate": [None, Interval(Real, 0, None, closed="neither")],
+        "batch_size": [None, Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "steps_per_epoch": [None, Interval(Integral, 1, None, closed="left")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "weight_decay": [None, Interval(Real, 0, None, closed="left")],
+        "average_decay": [None, Interval(Real, 0, 1, closed="left")],
+        "clip_norm": [None, Interval(Real, 0, None, closed="neither")],
+        "skip_norm": [None, Interval(Real, 0, None, closed="neither")],
+        "augmentation": [None, StrOptions({"flip"}), callable],
+        "device": [str],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        *,
+        preset: str = "mnist",
+        encoder_layers: str | None = None,
+        decoder_layers: str | None = None,
+        width: int | None = None,
+        widths: dict[int, int] | None = None,
+        latent_channels: int | None = None,
+        bottleneck: float | None = None,
+        max_bias_resolution: int = 64,
+        likelihood: str | None = None,
+        likelihood_options: dict[str, Any] | None = None,
+        n_decoders: int = 1,
+        input_noise: float = 0.0,
+        beta: float = 1.0,
+        learning_rate: float | None = None,
+        batch_size: int | None = None,
+        max_epochs: int = 100,
+        steps_per_epoch: int | None = None,
+        patience: int = 10,
+        validation_fraction: float = 0.1,
+        weight_decay: float | None = None,
+        average_decay: float | None = None,
+        clip_norm: float | None = None,
+        skip_norm: float | None = None,
+        augmentation: str | Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.preset = preset
+        self.encoder_layers = encoder_layers
+        self.decoder_layers = decoder_layers
+        self.width = width
+        self.widths = widths
+        self.latent_channels = latent_channels
+        self.bottleneck = bottleneck
+        self.max_bias_resolution = max_bias_resolution
+        self.likelihood = likelihood
+        self.likelihood_options = likelihood_options
+        self.n_decoders = n_decoders
+        self.input_noise = input_noise
+        self.beta = beta
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.steps_per_epoch = steps_per_epoch
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.weight_decay = weight_decay
+        self.average_decay = average_decay
+        self.clip_norm = clip_norm
+        self.skip_norm = skip_norm
+        self.augmentation = augmentation
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read a model that `save` wrote; nothing is unpickled.
+
+        Parameters
+        ----------
+        folder : path-like
+            Where from.
+
+        Returns
+        -------
+        model : HierarchicalVAE
+            The trained model.
+
+        Raises
+        ------
+        ModelFormatError
+            If a file is missing, truncated, of a newer version, or does not fit its description.
+        """
+        model = super().load(folder)
+        if model.widths is not None:
+            model.widths = _with_whole_keys(model.widths)
+        return model
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        file: str | Path,
+        *,
+        image_shape: tuple[int, int, int],
+        input_mean: float | None = None,
+        input_scale: float | None = None,
+        **parameters: Any,
+    ) -> Self:
+        """Take weights in the naming of the published models, without training.
+
+        Parameters
+        ----------
+        file : path-like
+            A state dict that `torch.save` wrote, such as the ``.th`` files of [1]_. It is read
+            with ``weights_only=True``: nothing in it is run.
+        image_shape : tuple of int
+            Channels C, height H and width W.
+        input_mean, input_scale : float, default=None
+            What the encoder's input is standardised by, pixels counted from 0 to 255. None takes
+            those of the published model of the preset.
+        **parameters : object
+            Parameters of the model, such as ``preset="ffhq256"``.
+
+        Returns
+        -------
+        model : HierarchicalVAE
+            Fitted.
+
+        Raises
+        ------
+        ModelFormatError
+            If the file cannot be read or its weights do not fit the architecture.
+        ValueError
+            If the input's mean and scale are not known for the preset.
+
+        References
+        ----------
+        .. [1] Child (2021), https://github.com/openai/vdvae.
+        """
+        model = cls(**parameters)
+        model._validate_params()
+        known = _PUBLISHED_INPUTS.get(model.preset, (None, None))
+        mean = known[0] if input_mean is None else input_mean
+        scale = known[1] if input_scale is None else input_scale
+        if mean is None or scale is None:
+            raise ValueError(
+                f"input_mean and input_scale are not known for preset={model.preset!r}; pass what "
+                f"the model was trained with. They are known for {sorted(_PUBLISHED_INPUTS)}."
+            )
+        channels, height, width = image_shape
+        model.image_shape_ = (channels, height, width)
+        model.n_features_in_ = channels * height * width
+        model._architecture().check()
+        network = model._empty_member()
+        weights = _our_names(_read_state_dict(file), network.likelihood)
+        weights["shift"] = torch.tensor(mean / 255.0)
+        weights["scale"] = torch.tensor(scale / 255.0)
+        load_strictly(network, weights, file)
+        model.members_, model.history_, model.n_iter_ = [network], [[]], 0
+        return model
+
+    def _setting(self, name: str) -> Any:
+        value = getattr(self, name)
+        return PRESETS[self.preset].get(name) if value is None else value
+
+    def _architecture(self) -> HierarchicalArchitecture:
+        return HierarchicalArchitecture(
+            self.image_shape_,
+            encoder_layers=self._setting("encoder_layers"),
+            decoder_layers=self._setting("decoder_layers"),
+            width=self._setting("width"),
+            widths=_with_whole_keys(self._setting("widths")),
+            latent_channels=self._setting("latent_channels"),
+            bottleneck=self._setting("bottleneck"),
+            max_bias_resolution=self.max_bias_resolution,
+        )
+
+    def _new_network(self, generator: torch.Generator | None) -> HierarchicalNetwork:
+        return HierarchicalNetwork(self._likelihood(), self._architecture(), generator)
+
+    def _empty_member(self) -> HierarchicalNetwork:
+        return self._new_network(None).eval().requires_grad_(False)
+
+    def _prepare(self, network: Any, data: TableData) -> None:
+        values = data.x[data.observed]
+        network.shift.fill_(float(values.mean()))
+        network.scale.fill_(max(float(values.std()), 1e-3))
+
+    def _validation(self, x: Tensor, observed: Tensor, weight: Tensor, seed: int) -> Any:
+        return _ValidationLoss(x, observed, weight, seed, resolve_device(self.device))
+
+    def _training_options(self) -> dict[str, Any]:
+        steps = GuardSteps(self._setting("clip_norm"), self._setting("skip_norm"))
+        return {"mask_rate": 0.0, "callbacks": [("guard", steps)]}
+
+
+@dataclass(frozen=True)
+class _ValidationLoss:
+    """Negative bound of validation images, in nats an image, with noise that stays the same."""
+
+    x: Tensor
+    observed: Tensor
+    weight: Tensor
+    seed: int
+    device: torch.device
+    name: ClassVar[str] = "valid_loss"
+
+    def __call__(self, network: VAENetwork) -> float:
+        """Return the weighted mean over the images."""
+        generator = torch_generator(self.seed)
+        total = 0.0
+        parts = (t.split(_VALIDATION_CHUNK) for t in (self.x, self.observed, self.weight))
+        with torch.no_grad():
+            for x, observed, weight in zip(*parts, strict=True):
+                noise = torch.randn(len(x), network.latent_dim, generator=generator)
+                x, observed = x.to(self.device), observed.to(self.device)
+                prepared = network.likelihood.prepare(x)
+                still = torch.zeros_like(x)
+                fit, kl = network(x, observed, observed, still, noise.to(self.device), prepared)
+                total += float((weight.to(fit) * (kl - fit)).sum())
+        return total / float(self.weight.sum())
+
+
+class GuardSteps(Callback):
+    """Shorten large gradients, and leave out steps whose gradient is huge or not finite.
+
+    Parameters
+    ----------
+    clip_norm : float
+        Norm that gradients are shortened to.
+    skip_norm : float
+        Norm from which on a step is left out.
+    """
+
+    def __init__(self, clip_norm: float, skip_norm: float) -> None:
+        self.clip_norm, self.skip_norm = clip_norm, skip_norm
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        self.n_skipped_ = 0
+
+    def on_grad_computed(self, net: Any, named_parameters: Any, **kwargs: Any) -> None:
+        parameters = [p for _, p in named_parameters if p.grad is not None]
+        norm = float(nn.utils.clip_grad_norm_(parameters, self.clip_norm))
+        if not norm < self.skip_norm:
+            self.n_skipped_ += 1
+            for parameter in parameters:
+                parameter.grad = None  # optimisers pass over it
+
+
+def _with_whole_keys(widths: dict[Any, int]) -> dict[int, int]:
+    """Return widths by resolution; JSON turns whole numbers into strings where they are keys."""
+    return {int(resolution): int(width) for resolution, width in widths.items()}
+
+
+def _read_state_dict(file: str | Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # torch raises many kinds for what is no checkpoint
+        raise ModelFormatError(f"{file} cannot be read as a state dict: {error}") from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ModelFormatError(f"{file} holds no state dict of tensors.")
+    return state
+
+
+def _our_names(state: dict[str, Tensor], likelihood: ImageLikelihood) -> dict[str, Tensor]:
+    """Return published weights under our names, with the last layer's channels in our order."""
+    out = {}
+    for name, value in state.items():
+        ours = name.removeprefix("module.").replace("decoder.out_net.out_conv", "decoder.out_conv")
+        if ours.startswith("decoder.out_conv"):
+            value = value[_our_order(likelihood)] if _our_order(likelihood) is not None else value
+        out[ours] = value
+    return out
+
+
+def _our_order(likelihood: ImageLikelihood) -> Tensor | None:
+    """Return which published output channel is each of ours, for mixtures of logistics.
+
+    They have logits first and then, channel by channel, locations, scales and coefficients; we
+    have logits, all locations, all scales, all coefficients.
+    """
+    if not isinstance(likelihood, LogisticMixtureLikelihood):
+        return None
+    m, n_channels = likelihood.n_components, likelihood.n_channels
+    rest = torch.arange(m, m + 3 * m * n_channels).view(n_channels, 3, m)
+    n_pairs = n_channels * (n_channels - 1) // 2
+    coefficients = rest[:n_pairs, 2]
+    return torch.cat(
+        [torch.arange(m), rest[:, 0].flatten(), rest[:, 1].flatten(), coefficients.flatten()]
+    )

@@ -1,0 +1,246 @@
+"""A posterior over the codes of all layers of a hierarchical decoder."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from ._base import PosteriorFamily, Start
+
+__all__ = ["HierarchicalDecoder", "HierarchicalPosterior"]
+
+Gaussian = tuple[Tensor, Tensor]  # mean and scale
+Chosen = tuple[Tensor, tuple[Tensor, ...]]  # a layer's code, and what is handed on
+
+_LOG_2PI = 1.8378770664093453
+_CHUNK = 64  # images at one time where no gradient is asked for
+_SLOTS, _SMALL = 16, 2**16  # rows in work at one time if no layer has more features than that
+
+
+class HierarchicalDecoder(Protocol):
+    """What the posterior needs of a decoder with stochastic layers."""
+
+    latent_dim: int
+    layer_sizes: list[int]
+    feature_shapes: list[tuple[int, ...]]
+
+    def split_codes(self, z: Tensor) -> list[Tensor]:
+        """Return each layer's code of flat codes (n, L)."""
+        ...
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Return what the encoder tells each layer of complete rows (n, D)."""
+        ...
+
+    def descend(
+        self, n: int, step: Callable[..., Any], *, thrifty: bool = False
+    ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+        """Walk down the layers with codes that ``step(layer, prior, posterior)`` chooses."""
+        ...
+
+
+class HierarchicalPosterior(PosteriorFamily):
+    """The encoder's posterior with features of a row's own, mixed with the prior layer by layer.
+
+    At layer l the code given those before it is Gaussian with mean ``g' m_q + (1 - g') m_p`` and
+    scale ``g s_q + (1 - g) s_p``: m_p and s_p are the prior's, m_q and s_q what the encoder's
+    posterior network, which stays as it is, makes of the features lambda_l. A row's parameters are
+    its features at every layer and the logits of its weights g' and g in [0, 1].
+
+    Codes are flat and in units of the prior, as the decoder takes them: ``(z - m_p) / s_p``.
+
+    Parameters
+    ----------
+    decoder : HierarchicalDecoder
+        The decoder, with its posterior networks.
+    draws_at_a_time : int, default=None
+        Draws whose gradients are computed together; None takes all.
+    thrifty : bool, default=False
+        Compute each layer's activations again for the gradient instead of keeping them.
+
+    References
+    ----------
+    .. [1] Agarwal, Hope, Younis, Sudderth (2023), "A Decoder Suffices for Query-Adaptive
+       Variational Inference", equations 9 and 10.
+    """
+
+    schedule_options: ClassVar[dict[str, Any]] = {
+        "n_draws": 4,
+        "window": 8,
+        "max_iter": 160,
+        "learning_rate": 0.1,
+        "min_learning_rate": 0.01,
+        "n_start_codes": 1,
+        "warmup": 0.5,
+    }
+    paper_options: ClassVar[dict[str, Any]] = {
+        "n_draws": 28,
+        "max_iter": 1000,
+        "window": 20,
+        "learning_rate": 0.1,  # the paper leaves it to its supplement
+        "decay": 1.0,
+        "average": True,
+        "n_start_codes": 1,
+        "warmup": 0.5,
+    }
+
+    def __init__(
+        self,
+        decoder: HierarchicalDecoder,
+        draws_at_a_time: int | None = None,
+        *,
+        thrifty: bool = False,
+    ) -> None:
+        super().__init__(decoder.latent_dim)
+        self.decoder, self.thrifty = decoder, thrifty
+        self.draws_at_a_time = draws_at_a_time
+        # not up to the caller: with another number at one time convolutions round differently
+        self.slots = _SLOTS if max(self.feature_sizes) <= _SMALL else 1
+
+    @property
+    def n_layers(self) -> int:
+        """Number of stochastic layers."""
+        return len(self.decoder.layer_sizes)
+
+    @property
+    def feature_sizes(self) -> list[int]:
+        """Number of features of each layer."""
+        return [torch.Size(shape).numel() for shape in self.decoder.feature_shapes]
+
+    @property
+    def n_parameters(self) -> int:
+        """Number P of parameters a row: features, then two weights a layer."""
+        return sum(self.feature_sizes) + 2 * self.n_layers
+
+    @property
+    def layer_weights(self) -> Tensor:
+        """What each layer's divergence is weighted with in the warm-up: 1 / d_l, (n_layers,).
+
+        d_l is the size of the layer's code as a multiple of the smallest one.
+        """
+        sizes = torch.tensor(self.decoder.layer_sizes, dtype=torch.float64)
+        return sizes.min() / sizes
+
+    def thriftier(self, n_draws: int) -> "HierarchicalPosterior | None":
+        """Return the family that keeps fewer activations, then the one with fewer draws at once."""
+        size = min(self.draws_at_a_time or n_draws, n_draws)
+        if not self.thrifty:
+            return HierarchicalPosterior(self.decoder, size, thrifty=True)
+        return HierarchicalPosterior(self.decoder, size // 2, thrifty=True) if size > 1 else None
+
+    def pack(self, features: list[Tensor], mean_weight: float, scale_weight: float) -> Tensor:
+        """Return the parameters (B, P) of features (B, W, R, R) by layer and weights in [0, 1]."""
+        flat = torch.cat([f.flatten(1) for f in features], dim=1)
+        weights = torch.tensor([mean_weight, scale_weight], dtype=torch.float64)
+        logits = torch.logit(weights).to(flat).repeat_interleave(self.n_layers)
+        return torch.cat([flat, logits.expand(len(flat), -1)], dim=1)
+
+    def unpack(self, parameters: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Return features by layer and the weights g' and g, each (B, n_layers)."""
+        *flat, mean_logit, scale_logit = parameters.split(
+            [*self.feature_sizes, self.n_layers, self.n_layers], dim=1
+        )
+        shapes = self.decoder.feature_shapes
+        features = [f.unflatten(1, shape) for f, shape in zip(flat, shapes, strict=True)]
+        return features, torch.sigmoid(mean_logit), torch.sigmoid(scale_logit)
+
+    def initialise(self, start: Start) -> Tensor:
+        """Return the parameters that the start brings, which has seen the rows' images."""
+        if start.parameters is None:
+            raise ValueError(
+                "A hierarchical posterior starts from the encoder's features of filled images: fit "
+                "it with a starter that gives parameters, as HierarchicalSpace does."
+            )
+        return start.parameters
+
+    def rsample(self, parameters: Tensor, noise: Tensor) -> Tensor:
+        """Return equally likely codes (S, B, L) from noise (S, B or 1, L)."""
+        _, codes, _ = self.descend(parameters, noise)
+        return codes
+
+    def observation(
+        self, parameters: Tensor, noise: Tensor, decode: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Return the likelihood's parameters (S, B, P) of draws, by one walk down the layers."""
+        return self.descend(parameters, noise)[0]
+
+    def descend(self, parameters: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw codes and decode them.
+
+        Parameters
+        ----------
+        parameters : Tensor of shape (B, P)
+            One flat vector a row.
+        noise : Tensor of shape (S, B or 1, L)
+            Standard normal.
+
+        Returns
+        -------
+        params : Tensor of shape (S, B, P')
+            The likelihood's parameters.
+        codes : Tensor of shape (S, B, L)
+            In units of the prior.
+        kl : Tensor of shape (S, B, n_layers)
+            Divergence of each layer's posterior from its prior given the layers before, in nats.
+        """
+
+        def choose(mixed: Gaussian, prior: Gaussian, noise: Tensor) -> Chosen:
+            (mean, scale), (prior_mean, prior_scale) = mixed, prior
+            shift, ratio = (mean - prior_mean) / prior_scale, scale / prior_scale
+            kl = 0.5 * (ratio.square() + shift.square() - 1.0) - ratio.log()
+            code = shift + ratio * noise
+            return mean + scale * noise, (code.flatten(1), kl.flatten(1).sum(1, keepdim=True))
+
+        params, codes, kl = self._walk(parameters, noise, choose)
+        return params, codes, kl
+
+    def log_prob(self, parameters: Tensor, z: Tensor) -> Tensor:
+        """Return log q of codes (S, B, L) in units of the prior, (S, B), in nats."""
+
+        def choose(mixed: Gaussian, prior: Gaussian, code: Tensor) -> Chosen:
+            (mean, scale), (prior_mean, prior_scale) = mixed, prior
+            value = prior_mean + prior_scale * code
+            distance = ((value - mean) / scale).square()
+            cell = -0.5 * (distance + _LOG_2PI) - (scale / prior_scale).log()
+            return value, (cell.flatten(1).sum(1, keepdim=True),)
+
+        _, by_layer = self._walk(parameters, z, choose)
+        return by_layer.sum(-1)
+
+    def _walk(
+        self, parameters: Tensor, numbers: Tensor, choose: Callable[..., Chosen]
+    ) -> tuple[Tensor, ...]:
+        """Walk down the layers with every draw of every row.
+
+        ``choose(mixed, prior, numbers)`` picks a layer's code given the numbers (n, C, R, R) that
+        ``numbers`` (S, B or 1, L) have for it. Returned are the likelihood's parameters and what
+        ``choose`` hands on, of all layers side by side, each (S, B, ...).
+        """
+        n_draws, n_rows = len(numbers), len(parameters)
+        flat = numbers.expand(-1, n_rows, -1).flatten(0, 1)
+
+        def run(rows: Tensor, numbers: Tensor) -> tuple[Tensor, ...]:
+            features, *weights = self.unpack(rows)
+            parts = self.decoder.split_codes(numbers)
+
+            def step(layer: int, prior: Gaussian, posterior: Any) -> Chosen:
+                learned = posterior(features[layer])
+                mean, scale = (
+                    torch.lerp(p, q, w[:, layer].view(-1, 1, 1, 1))
+                    for p, q, w in zip(prior, learned, weights, strict=True)
+                )
+                return choose((mean, scale), prior, parts[layer])
+
+            params, extras = self.decoder.descend(len(rows), step, thrifty=self.thrifty)
+            return params, *(torch.cat(by_layer, 1) for by_layer in zip(*extras, strict=True))
+
+        if torch.is_grad_enabled() or not len(flat):
+            out = run(parameters.expand(n_draws, -1, -1).flatten(0, 1), flat)
+        else:
+            # bounded memory, and always as many at one time: last bits may depend on it
+            images = torch.arange(len(flat), device=flat.device)
+            images = torch.cat([images, images.new_zeros(-len(flat) % _CHUNK)])
+            done = [run(parameters[i % n_rows], flat[i]) for i in images.split(_CHUNK)]
+            out = tuple(torch.cat(parts)[: len(flat)] for parts in zip(*done, strict=True))
+        return tuple(t.unflatten(0, (n_draws, n_rows)) for t in out)
