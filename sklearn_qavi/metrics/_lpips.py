@@ -54,8 +54,8 @@ def lpips(
     Notes
     -----
     The distance of [1]_: squared differences of a network's normalised activations, weighted to
-    agree with people's judgements. It compares with the truth, so of several completions that are
-    equally plausible it prefers the mean; report it for draws beside a score of sets.
+    agree with people's judgements. It compares with the truth: a completion that is as plausible
+    but another one scores worse, so report a score of sets beside it.
 
     References
     ----------
