@@ -5,8 +5,10 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 from scipy.stats import norm
+from sklearn.svm import LinearSVC
 
 from sklearn_qavi.metrics import frechet_distance, p_ids, u_ids
+from sklearn_qavi.metrics._perceptual import _fitted
 
 
 @pytest.fixture
@@ -145,6 +147,18 @@ def test_a_pair_is_never_divided_between_training_and_test(rng):
     real = rng.normal(size=(100, 300))
     completed = real + 0.05 * rng.normal(size=real.shape)
     assert u_ids(real, completed, cv=5) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("noise", [0.05, 5.0])  # the dual is not solved for the first
+def test_the_classifier_of_few_images_is_the_optimum(rng, noise):
+    real = rng.normal(size=(80, 300))
+    completed = real + noise * rng.normal(size=real.shape)
+    seen = np.concatenate([real, completed])
+    is_real = np.repeat([1, 0], 80)
+    optimum = LinearSVC(dual=False, tol=1e-6, max_iter=20_000, random_state=0).fit(seen, is_real)
+    expected = optimum.decision_function(seen)
+    found = _fitted(real, completed).decision_function(seen)
+    np.testing.assert_allclose(found, expected, atol=0.005)
 
 
 def test_every_image_is_judged_once(rng):
