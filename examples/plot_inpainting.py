@@ -76,7 +76,11 @@ show(draws)
 # cover what lies between. The decoder is the same, and is not trained again.
 
 mixture = QAVIInpainter(
-    generative_model=gaussian.generative_model_, posterior="mixture", beta=6, random_state=0
+    generative_model=gaussian.generative_model_,
+    posterior="mixture",
+    beta=6,
+    max_iter=480,
+    random_state=0,
 ).fit()
 mixture_draws = mixture.sample(truth, 200, mask)
 show(mixture_draws)
