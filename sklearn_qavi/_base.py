@@ -6,7 +6,7 @@ lies between is here. Wiring only; the mathematics is elsewhere.
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral, Real
@@ -291,9 +291,14 @@ class BaseQAVI:
         return hide_some(observed, seed)
 
     def _scores_of_missing(
-        self, table: EncodedTable, hidden: NDArray[np.bool_], n_draws: int
-    ) -> dict[str, NDArray[np.float64]]:
+        self,
+        table: EncodedTable,
+        hidden: NDArray[np.bool_],
+        n_draws: int | Sequence[int],
+        return_details: bool,
+    ) -> Any:
         """Hide these cells (N, D), infer them, and score the posteriors row by row."""
+        sizes = checked_sizes(n_draws)
         rows = np.flatnonzero(hidden.any(axis=1))
         if len(rows) == 0:
             raise ValueError("missing hides no cell: there is nothing to score.")
@@ -301,6 +306,7 @@ class BaseQAVI:
         x, observed = self._tensors(table.take(rows))
         scored = torch.from_numpy(hidden[rows]).to(x.device)
         visible = observed & ~scored
+        start = time.perf_counter()
         with self._progress(len(rows)) as progress:
             pooled = pool.infer(
                 x,
@@ -309,12 +315,18 @@ class BaseQAVI:
                 resample=self.importance_resampling,
                 deadline=self._deadline(),
             )
+        details = {  # read from the device, which has then done its work
+            "n_cells": hidden.sum(axis=1),
+            "n_evaluations": _of_all(pooled.n_evaluations, rows, len(hidden)),
+            "converged": _of_all(pooled.converged, rows, len(hidden), fill=True),
+        }
+        details["seconds"] = time.perf_counter() - start
         self._warn_unconverged(pooled.converged)
-        out = {}
-        for name, values in pooled.score_missing(x, visible, scored, n_draws).items():
-            out[name] = np.full(len(hidden), np.nan)
-            out[name][rows] = values
-        return out
+        scores = {
+            name: _of_all(values, rows, len(hidden))
+            for name, values in pooled.score_missing(x, visible, scored, sizes).items()
+        }
+        return (scores, details) if return_details else scores
 
     # The model and how it is asked
 
@@ -575,6 +587,17 @@ def checked_count(name: str, value: Any) -> int:
     return int(value)
 
 
+def checked_sizes(n_draws: Any) -> int | list[int]:
+    """Return one number of draws or several, each at least 1."""
+    values = np.asarray(n_draws)
+    if values.ndim > 1 or values.size == 0 or values.dtype.kind not in "iu" or (values < 1).any():
+        raise ValueError(
+            f"n_draws must be a whole number of at least 1, or a list of them, got {n_draws!r}."
+        )
+    sizes: int | list[int] = values.tolist()
+    return sizes
+
+
 def checked_alpha(alpha: Any) -> Any:
     """Return a number between 0 and 1."""
     if not isinstance(alpha, int | float | np.number) or not 0.0 < alpha < 1.0:
@@ -585,6 +608,15 @@ def checked_alpha(alpha: Any) -> Any:
 def is_layered(model: GenerativeModel) -> bool:
     """Return whether every decoder of a model has stochastic layers."""
     return all(hasattr(member, "descend") for member in model.members_)
+
+
+def _of_all(
+    values: NDArray[Any], rows: NDArray[np.intp], n_rows: int, fill: Any = np.nan
+) -> NDArray[Any]:
+    """Return the values (..., len(rows)) of some rows among those of all, (..., n_rows)."""
+    out = np.full((*values.shape[:-1], n_rows), fill, dtype=values.dtype)
+    out[..., rows] = values
+    return out
 
 
 def hide_some(observed: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """QAVIImputer: tables in and out. What it shares with other estimators is in `_base`."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from numbers import Real
@@ -603,8 +603,13 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         return self._score_of_hidden(self._query(X).table)
 
     def score_missing(
-        self, X: Any, missing: Any, *, n_draws: int = 10_000
-    ) -> dict[str, NDArray[np.float64]]:
+        self,
+        X: Any,
+        missing: Any,
+        *,
+        n_draws: int | Sequence[int] = 10_000,
+        return_details: bool = False,
+    ) -> Any:
         """Hide cells whose values are known, infer them, and score the posteriors row by row.
 
         Parameters
@@ -613,15 +618,22 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             Table in original units; the hidden cells must hold their true values.
         missing : array-like of bool of shape (n_rows, n_features)
             True for the cells to hide and to score.
-        n_draws : int, default=10000
-            Codes a row and decoder.
+        n_draws : int or list of int, default=10000
+            Codes a row and decoder. Of several numbers the smaller ones take the first codes of
+            the largest, so that a curve costs no more than its last point.
+        return_details : bool, default=False
+            Whether to return what the inference took as well.
 
         Returns
         -------
-        scores : dict of ndarray of shape (n_rows,)
+        scores : dict of ndarray of shape (n_rows,), or (len(n_draws), n_rows)
             "iwae", "predictive" and "conditional" in nats a row on standardised columns and
             "minimum_nrmse" in standard deviations; NaN for rows without a hidden cell. What they
             mean is said in `sklearn_qavi.metrics`.
+        details : dict
+            With ``return_details``, by row: "n_cells" that were scored, "n_evaluations" of each
+            decoder, NaN for rows without a hidden cell, and "converged"; and "seconds" that the
+            inference of all of them took, without the scoring.
 
         Raises
         ------
@@ -638,7 +650,9 @@ class QAVIImputer(BaseQAVI, BaseImputer):
                 "missing marks cells that have no value in X, so they cannot be scored."
             )
         hidden = hidden[:, ~self.encoder_.is_empty_]
-        return self._scores_of_missing(self.encoder_.encode(checked), hidden, n_draws)
+        return self._scores_of_missing(
+            self.encoder_.encode(checked), hidden, n_draws, return_details
+        )
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return the names of the columns of the completed table.

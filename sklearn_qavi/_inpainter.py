@@ -1,6 +1,6 @@
 """QAVIInpainter: images in and out. What it shares with other estimators is in `_base`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -521,8 +521,14 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         return self._score_of_hidden(self._encoded(X, mask).table)
 
     def score_missing(
-        self, X: Any, missing: Any, *, mask: Any = None, n_draws: int = 10_000
-    ) -> dict[str, NDArray[np.float64]]:
+        self,
+        X: Any,
+        missing: Any,
+        *,
+        mask: Any = None,
+        n_draws: int | Sequence[int] = 10_000,
+        return_details: bool = False,
+    ) -> Any:
         """Hide pixels whose values are known, infer them, and score the posteriors image by image.
 
         Parameters
@@ -533,15 +539,22 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             True for the pixels to hide and to score; of the shapes of a mask.
         mask : array-like of bool, default=None
             True where a pixel is missing without being scored.
-        n_draws : int, default=10000
-            Codes an image and decoder.
+        n_draws : int or list of int, default=10000
+            Codes an image and decoder. Of several numbers the smaller ones take the first codes of
+            the largest, so that a curve costs no more than its last point.
+        return_details : bool, default=False
+            Whether to return what the inference took as well.
 
         Returns
         -------
-        scores : dict of ndarray of shape (n,)
+        scores : dict of ndarray of shape (n,), or (len(n_draws), n)
             "iwae", "predictive" and "conditional" in nats an image and "minimum_nrmse" in the
             model's unit; NaN for images without a hidden pixel. What they mean is said in
             `sklearn_qavi.metrics`.
+        details : dict
+            With ``return_details``, by image: "n_cells" that were scored, "n_evaluations" of each
+            decoder, NaN for images without a hidden pixel, and "converged"; and "seconds" that the
+            inference of all of them took, without the scoring.
 
         Raises
         ------
@@ -555,7 +568,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             raise ValueError(
                 "missing marks cells that have no value in X, so they cannot be scored."
             )
-        return self._scores_of_missing(batch.table, hidden, n_draws)
+        return self._scores_of_missing(batch.table, hidden, n_draws, return_details)
 
     @available_if(_is_flat)
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:

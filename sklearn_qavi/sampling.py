@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -290,7 +291,7 @@ class PooledPosterior:
         return np.logaddexp.reduce(parts, axis=0) - np.log(n_codes * len(parts))
 
     def score_missing(
-        self, x: Tensor, observed: Tensor, missing: Tensor, n_draws: int = 10_000
+        self, x: Tensor, observed: Tensor, missing: Tensor, n_draws: int | list[int] = 10_000
     ) -> dict[str, NDArray[np.float64]]:
         """Score the posteriors on the true values of the missing cells, row by row.
 
@@ -300,19 +301,21 @@ class PooledPosterior:
             True values in the decoders' standardised units.
         observed, missing : bool Tensors of shape (N, D)
             What inference saw, and what is scored.
-        n_draws : int, default=10000
+        n_draws : int or list of int, default=10000
             Codes S a row and decoder; they are worked through in parts, so memory does not grow
-            with S.
+            with S. Of several numbers the smaller ones take the first codes of the largest.
 
         Returns
         -------
-        scores : dict of ndarray of shape (N,)
+        scores : dict of ndarray of shape (N,), or (len(n_draws), N)
             "iwae", "predictive" and "conditional" in nats, see `sklearn_qavi.metrics`, each the
             logarithm of the decoders' mean; "minimum_nrmse" in standard deviations, the smallest
             over all codes of the RMSE of the decoder's mean over the missing cells.
         """
+        sizes = sorted({*np.atleast_1d(n_draws).tolist()})
+        asked = np.searchsorted(sizes, n_draws)
         parts = [
-            self._scores_of_decoder(decoder, result, (x, observed, missing), n_draws)
+            self._scores_of_decoder(decoder, result, (x, observed, missing), sizes)
             for decoder, result in self._pairs()
         ]
         scores = {}
@@ -320,22 +323,30 @@ class PooledPosterior:
             stacked = np.stack([part[name] for part in parts])
             scores[name] = np.logaddexp.reduce(stacked, axis=0) - np.log(len(parts))
         scores["minimum_nrmse"] = np.min([part["minimum_nrmse"] for part in parts], axis=0)
-        return scores
+        return {name: values[asked] for name, values in scores.items()}
 
     @staticmethod
     def _scores_of_decoder(
-        decoder: Any, result: InferenceResult, table: tuple[Tensor, Tensor, Tensor], n_draws: int
+        decoder: Any,
+        result: InferenceResult,
+        table: tuple[Tensor, Tensor, Tensor],
+        sizes: list[int],
     ) -> dict[str, NDArray[np.float64]]:
+        """Return scores (len(sizes), N) after so many draws, in ascending order."""
         families = {result.posterior.family.n_noise, result.code_posterior.family.n_noise}
-        u = sobol_uniform(n_draws, max(families), seed=3, antithetic=False).unsqueeze(1)
+        u = sobol_uniform(sizes[-1], max(families), seed=3, antithetic=False).unsqueeze(1)
         parts = []
         with torch.no_grad():
             for rows, n in row_blocks(len(table[0]), table[0].device):
                 block = _ScoredBlock(decoder, result, rows, *(t[rows] for t in table))
-                for part in u.split(min(_SCORED_DRAWS, _draws_at_a_time(decoder, len(rows)))):
-                    block.add(part)
-                parts.append({name: value[:n] for name, value in block.scores(n_draws).items()})
-        return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
+                at_a_time = min(_SCORED_DRAWS, _draws_at_a_time(decoder, len(rows)))
+                after = []
+                for first, last in pairwise([0, *sizes]):
+                    for part in u[first:last].split(at_a_time):
+                        block.add(part)
+                    after.append(block.scores(last))
+                parts.append({k: torch.stack([one[k][:n] for one in after]) for k in after[0]})
+        return {k: torch.cat([part[k] for part in parts], dim=1).cpu().numpy() for k in parts[0]}
 
     def _pool_draws(self, rows: Tensor, u: Tensor, offset: Tensor, n_noise: int) -> Tensor:
         """Return draws (M, B, D) of some rows from their uniforms (B, M, 1 + n_noise + 2 D).

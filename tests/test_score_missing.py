@@ -6,6 +6,7 @@ from sklearn.base import clone
 
 from _linear_gaussian import LinearGaussian
 from sklearn_qavi import QAVIImputer
+from sklearn_qavi.exceptions import InferenceConvergenceWarning
 from sklearn_qavi.generative import PretrainedDecoder
 from sklearn_qavi.metrics import conditional, iwae, predictive
 
@@ -116,3 +117,41 @@ def test_importance_resampling_makes_a_gaussian_exact(model) -> None:
     pooled = corrected.infer(holed)
     assert (pooled.effective_sample_size > 100).all()
     assert (pooled.pareto_k < 0.7).all()
+
+
+@pytest.mark.parametrize("posterior", ["gaussian", "pseudo_gibbs"])
+def test_a_list_of_sizes_gives_the_scores_of_each(model, rows, posterior) -> None:
+    x, missing = rows
+    imputer = _imputer(model, x, posterior=posterior)
+    sizes = [300, 1, 40, 300]
+    curve = imputer.score_missing(x, missing, n_draws=sizes)
+    for k, n in enumerate(sizes):
+        alone = imputer.score_missing(x, missing, n_draws=n)
+        for name, values in curve.items():
+            assert values.shape == (4, len(x))
+            np.testing.assert_allclose(values[k], alone[name], rtol=1e-9)
+
+
+def test_details_are_those_of_the_inference(model, rows) -> None:
+    x, missing = rows
+    missing = missing.copy()
+    missing[2] = False
+    imputer = _imputer(model, x, max_iter=2, tol=0.0)
+    with pytest.warns(InferenceConvergenceWarning):
+        scores, details = imputer.score_missing(x, missing, n_draws=5, return_details=True)
+    with pytest.warns(InferenceConvergenceWarning):
+        pooled = imputer.infer(np.where(missing, np.nan, x))
+    np.testing.assert_array_equal(details["n_cells"], missing.sum(axis=1))
+    scored = missing.any(axis=1)
+    np.testing.assert_array_equal(details["n_evaluations"][scored], pooled.n_evaluations[scored])
+    assert np.isnan(details["n_evaluations"][2])
+    np.testing.assert_array_equal(details["converged"], ~scored)
+    assert 0.0 < details["seconds"] < 60.0
+    assert np.isfinite(scores["iwae"][scored]).all()
+
+
+@pytest.mark.parametrize("n_draws", [0, [], [3, -1], 2.5, [[1, 2]], True])
+def test_numbers_of_draws_are_checked(model, rows, n_draws) -> None:
+    x, missing = rows
+    with pytest.raises(ValueError, match="n_draws must be a whole number"):
+        _imputer(model, x).score_missing(x, missing, n_draws=n_draws)

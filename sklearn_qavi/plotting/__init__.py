@@ -12,6 +12,7 @@ from ._distributions import DistributionDisplay
 from ._draws import DrawsDisplay
 from ._inpainting import InpaintingDisplay
 from ._missingness import MissingnessDisplay
+from ._scores import ScoreCurveDisplay
 
 __all__ = [
     "BoundTraceDisplay",
@@ -21,4 +22,5 @@ __all__ = [
     "DrawsDisplay",
     "InpaintingDisplay",
     "MissingnessDisplay",
+    "ScoreCurveDisplay",
 ]

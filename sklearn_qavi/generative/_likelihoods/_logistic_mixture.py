@@ -7,19 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
-from torch.utils.checkpoint import checkpoint
 
 from ._image import ImageLikelihood
+from ._logistic_sums import HALF_LEVEL, LAST_LEVEL, Channel, log_sum_over_gaps
 
 __all__ = ["LogisticMixtureLikelihood"]
 
-_LAST_LEVEL = 255
-_HALF = 1.0 / _LAST_LEVEL  # half of a level, where pixels run from -1 to 1
 _LOG_SCALES = (-7.0, 7.0)
 _GRID = {1: 256, 2: 32}  # values a missing channel is summed over, by how many are missing
 _COARSE_GRID = 8
+_VECTOR = 16  # numbers that processors work on at one time, at most
 _NODES = 8  # quantiles of an earlier channel that a later one's mean is averaged over
-_TERMS = 2**22  # numbers in work at a time where missing channels are summed over
+_COPIED = 2**24  # parameters in work at a time where missing channels are summed over
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,8 @@ class LogisticMixtureLikelihood(ImageLikelihood):
 
     def prepare(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the levels of values (B, D) on the scale from -1 to 1, (B, C, 1, H * W)."""
-        level = (x.clamp(0.0, 1.0) * _LAST_LEVEL).round()
-        scaled = 2.0 * level / _LAST_LEVEL - 1.0
+        level = (x.clamp(0.0, 1.0) * LAST_LEVEL).round()
+        scaled = 2.0 * level / LAST_LEVEL - 1.0
         return (scaled.unflatten(-1, (self.n_channels, 1, self.n_pixels)),)
 
     def log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
@@ -196,8 +195,11 @@ class LogisticMixtureLikelihood(ImageLikelihood):
         patterns = seen[rows, :, pixels]
         out = table.new_empty(table.shape[:-1])
         for pattern in patterns.unique(dim=0):
-            mine = (patterns == pattern).all(-1)
-            out[..., mine] = _log_marginal(table[..., mine, :], values[mine], pattern.tolist())
+            mine = (patterns == pattern).all(-1).nonzero().squeeze(1)
+            # whole vectors, so that a pixel's last bit does not depend on how many there are
+            whole = torch.cat([mine, mine[-1:].expand(-len(mine) % _VECTOR)])
+            total = _log_marginal(table[..., whole, :], values[whole], pattern.tolist())
+            out[..., mine] = total[..., : len(mine)]
         return out
 
     def _replace_partial(
@@ -253,7 +255,7 @@ class LogisticMixtureLikelihood(ImageLikelihood):
             if not known[c]:
                 cumulative = _level_probabilities(table, y, known, c).cumsum(-1)
                 place = (cumulative < u[..., c, :1] * cumulative[..., -1:]).sum(-1)
-                y[..., c] = _levels(table)[place.clamp(max=_LAST_LEVEL)]
+                y[..., c] = _levels(table)[place.clamp(max=LAST_LEVEL)]
                 known[c] = True
         earlier = list(y[..., : last + 1].unbind(-1))
         return _draw(_parse(table, self.n_channels), u, earlier)
@@ -280,14 +282,14 @@ def _scale(log_scale: Tensor) -> Tensor:
     return log_scale.clamp(*_LOG_SCALES).exp()
 
 
-def _log_mass(y: Tensor, location: Tensor, log_scale: Tensor, half: float = _HALF) -> Tensor:
+def _log_mass(y: Tensor, location: Tensor, log_scale: Tensor, half: float = HALF_LEVEL) -> Tensor:
     """Return the log mass of a logistic within ``half`` of y; the end levels take the tails.
 
     ``F(b) - F(a) = (1 - exp(a - b)) F(b) F(-a)``, so nothing cancels.
     """
     precision = (-log_scale.clamp(*_LOG_SCALES)).exp()
     middle, reach = (y - location) * precision, half * precision
-    is_first, is_last = y - half < -1.0 - 0.5 * _HALF, y + half > 1.0 + 0.5 * _HALF
+    is_first, is_last = y - half < -1.0 - 0.5 * HALF_LEVEL, y + half > 1.0 + 0.5 * HALF_LEVEL
     below = torch.where(is_last, 0.0, -softplus(-middle - reach))
     above = torch.where(is_first, 0.0, -softplus(middle - reach))
     between = torch.log(-torch.expm1(-2.0 * reach))
@@ -301,7 +303,7 @@ def _clipped_mean(location: Tensor, scale: Tensor) -> Tensor:
 
 
 def _levels(like: Tensor) -> Tensor:
-    return torch.arange(_LAST_LEVEL + 1, device=like.device).to(like) * (2 * _HALF) - 1.0
+    return torch.arange(LAST_LEVEL + 1, device=like.device).to(like) * (2 * HALF_LEVEL) - 1.0
 
 
 def _log_marginal(table: Tensor, y: Tensor, pattern: list[bool]) -> Tensor:
@@ -310,51 +312,42 @@ def _log_marginal(table: Tensor, y: Tensor, pattern: list[bool]) -> Tensor:
     Parameters (..., n, n_maps), values (..., n, C) and which of the C channels are observed.
     Missing channels before the last observed one are summed over a grid.
     """
-    n_gaps = max(c for c, seen in enumerate(pattern) if seen) + 1 - sum(pattern)
-    grid = _GRID.get(n_gaps, _COARSE_GRID) if n_gaps else 1
-    n_components = table.shape[-1] // (1 + 2 * len(pattern))  # or fewer
     shape = torch.broadcast_shapes(table.shape[:-1], y.shape[:-1])
-    terms = shape[:-1].numel() * n_components * grid**n_gaps
-    size = max(1, _TERMS // terms)
+    size = _VECTOR * max(1, _COPIED // (_VECTOR * shape[:-1].numel() * table.shape[-1]))
     y = y.expand(*y.shape[:-2], shape[-1], -1)
-    parts = []
-    for part, value in zip(table.split(size, dim=-2), y.split(size, dim=-2), strict=True):
-        if torch.is_grad_enabled() and table.requires_grad:
-            # the grids of all pixels at one time would not fit into memory
-            done = checkpoint(
-                _sum_over_grid,
-                part,
-                value,
-                pattern,
-                grid,
-                use_reentrant=False,
-                preserve_rng_state=False,
-            )
-        else:
-            done = _sum_over_grid(part, value, pattern, grid)
-        parts.append(done)
-    return torch.cat(parts, dim=-1)
+    parts = zip(table.split(size, dim=-2), y.split(size, dim=-2), strict=True)
+    return torch.cat([_log_marginal_of_part(*part, pattern) for part in parts], dim=-1)
 
 
-def _sum_over_grid(table: Tensor, y: Tensor, pattern: list[bool], grid: int) -> Tensor:
-    n_channels, last = len(pattern), max(c for c, seen in enumerate(pattern) if seen)
-    n_gaps = last + 1 - sum(pattern)
-    # an axis at the end for each channel that is summed over
-    mixture = _parse(table, n_channels).map(lambda t: t.reshape(*t.shape, *[1] * n_gaps))
-    half = (_LAST_LEVEL + 1) * _HALF / grid
-    middles = -1.0 - _HALF + half * (2 * torch.arange(grid, device=table.device).to(table) + 1)
-    values: list[Tensor] = []
-    joint, gap = mixture.logits.log_softmax(-1 - n_gaps), 0
-    for c in range(last + 1):
-        if pattern[c]:
-            value, reach = y[..., c].reshape(*y.shape[:-1], *[1] * (1 + n_gaps)), _HALF
-        else:
-            gap += 1
-            value, reach = middles.reshape(-1, *[1] * (n_gaps - gap)), half
-        location = mixture.location(c, values)
-        joint = joint + _log_mass(value, location, mixture.log_scale[c], reach)
-        values.append(value)
-    return joint.flatten(joint.ndim - 1 - n_gaps).logsumexp(-1)
+def _log_marginal_of_part(table: Tensor, y: Tensor, pattern: list[bool]) -> Tensor:
+    first = pattern.index(False) if False in pattern else len(pattern)
+    last = max(c for c, seen in enumerate(pattern) if seen)
+    mixture, values = _parse(table, len(pattern)), [v.unsqueeze(-1) for v in y.unbind(-1)]
+    joint = mixture.logits.log_softmax(-1)
+    for c in range(min(first, last + 1)):
+        joint = joint + _log_mass(values[c], mixture.location(c, values), mixture.log_scale[c])
+    if first > last:
+        return joint.logsumexp(-1)
+    grid = _GRID.get(last + 1 - sum(pattern), _COARSE_GRID)
+    # the middle of a group as wide as 137 of the narrowest scales needs larger exponents
+    dtype = torch.float64 if grid == _COARSE_GRID else joint.dtype
+    shape = torch.broadcast_shapes(joint.shape, values[0].shape)
+
+    def flat(t: Tensor) -> Tensor:
+        return t.expand(*shape[:-1], -1).flatten(0, -2).to(dtype)
+
+    channels = []
+    for c in range(first, last + 1):
+        location, slopes = mixture.mean[c], []
+        for j, coefficient in enumerate(mixture.coefficient[c]):
+            if pattern[j]:
+                location = location + coefficient * values[j]
+            else:
+                slopes.append(flat(coefficient))
+        value = flat(values[c]).squeeze(-1) if pattern[c] else None
+        log_scale = mixture.log_scale[c].clamp(*_LOG_SCALES)
+        channels.append(Channel(flat(location), flat(log_scale), slopes, value))
+    return log_sum_over_gaps(flat(joint), channels, grid).to(joint.dtype).unflatten(0, shape[:-1])
 
 
 def _level_probabilities(table: Tensor, y: Tensor, pattern: list[bool], channel: int) -> Tensor:
@@ -362,7 +355,7 @@ def _level_probabilities(table: Tensor, y: Tensor, pattern: list[bool], channel:
     known = [*pattern]
     known[channel] = True
     shape = torch.broadcast_shapes(table.shape[:-1], y.shape[:-1])
-    candidates = y.expand(_LAST_LEVEL + 1, *shape, -1).clone()
+    candidates = y.expand(LAST_LEVEL + 1, *shape, -1).clone()
     levels = _levels(table)
     candidates[..., channel] = levels.reshape(-1, *[1] * (candidates.ndim - 2))
     log_p = _log_marginal(table.unsqueeze(0), candidates, known)
@@ -385,6 +378,6 @@ def _draw(mixture: _Mixture, u: Tensor, earlier: list[Tensor]) -> Tensor:
     values = list(earlier)
     for c in range(len(earlier), len(mixture.mean)):
         value = mine.location(c, values) + _scale(mine.log_scale[c]) * torch.logit(u[..., c, 0])
-        level = ((0.5 + 0.5 * value).clamp(0.0, 1.0) * _LAST_LEVEL).round()
-        values.append(2.0 * level / _LAST_LEVEL - 1.0)
+        level = ((0.5 + 0.5 * value).clamp(0.0, 1.0) * LAST_LEVEL).round()
+        values.append(2.0 * level / LAST_LEVEL - 1.0)
     return torch.stack([value.expand(pick.shape[:-1]) for value in values], dim=-1)
