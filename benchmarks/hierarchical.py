@@ -1,0 +1,308 @@
+"""A hierarchical VAE of MNIST digits: QAVI beside amortised rivals, the warm-up, and costs.
+
+`methods`: QAVI, posterior matching and VAEAC complete the same test digits with strokes and boxes
+missing, the distribution that the rivals were trained on, and with halves missing, which they were
+not. `warmup`: the bound against steps with and without the balanced warm-up, by the paper's schedule
+and by ours. `cost`: seconds and memory of a step against image size and draws. Prints and saves
+numbers, asserts nothing.
+"""
+
+import argparse
+import resource
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _common import append_record, machine, read_records
+from images import Classifier, Digits, digest, load_digits, rmse
+from numpy.typing import NDArray
+
+from sklearn_qavi import QAVIInpainter, __version__
+from sklearn_qavi.baselines import HierarchicalPosteriorMatching, HierarchicalVAEAC
+from sklearn_qavi.datasets import make_image_masks
+from sklearn_qavi.generative import HierarchicalVAE
+from sklearn_qavi.inference import SCHEDULES, HierarchicalPosterior, HierarchicalSpace, Schedule
+from sklearn_qavi.metrics import frechet_distance, p_ids, u_ids
+
+MASKS = ("free_form", "rotated_half")
+RIVALS: dict[str, Any] = {
+    "posterior_matching": HierarchicalPosteriorMatching,
+    "vaeac": HierarchicalVAEAC,
+}
+METHODS = ("qavi", *RIVALS)
+SIZES = (8, 16, 32, 64)
+
+
+def trained_model(digits: Digits, args: argparse.Namespace) -> HierarchicalVAE:
+    """Load the model of a folder, or train one and keep it there."""
+    if (args.model / "config.json").exists():
+        return HierarchicalVAE.load(args.model)
+    model = HierarchicalVAE(
+        max_epochs=2 if args.quick else args.epochs,
+        steps_per_epoch=5 if args.quick else None,
+        patience=5,
+        random_state=args.seed,
+        verbose=1,
+    )
+    start = time.perf_counter()
+    model.fit(digits.train)
+    model.save(args.model)
+    print(f"trained for {model.n_iter_} epochs in {time.perf_counter() - start:.0f} s", flush=True)
+    return model
+
+
+def free_form(rng: np.random.Generator, n_rows: int, n_features: int) -> NDArray[np.bool_]:
+    """Return masks of strokes and boxes for the rivals' training."""
+    masks = make_image_masks(
+        n_rows, (28, 28), kind="free_form", random_state=int(rng.integers(2**31))
+    )
+    return masks.reshape(n_rows, n_features)
+
+
+# Methods side by side
+
+
+def run_methods(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace) -> None:
+    """Let every method complete the test digits, record by record."""
+    n, classifier = args.test_images, Classifier(digits, args)
+    truth, y = digits.test[:n], digits.test_y[:n]
+    layers = list(classifier.net.module_.children())[:-1]
+    features = torch.nn.Sequential(*layers).eval()
+
+    def seen(images: NDArray[np.float64]) -> NDArray[np.float64]:
+        with torch.no_grad():
+            return features(torch.from_numpy(images[:, None]).float()).numpy().astype(float)
+
+    for method in args.methods:
+        options: dict[str, Any] = {"max_epochs": args.rival_epochs, "masks": free_form}
+        if args.quick:
+            options |= {"max_epochs": 1, "steps_per_epoch": 2}
+        posterior = "hierarchical" if method == "qavi" else RIVALS[method](**options)
+        steps = {"max_iter": 8} if args.quick else {}
+        inpainter = QAVIInpainter(
+            generative_model=model, posterior=posterior, random_state=args.seed, **steps
+        )
+        start = time.perf_counter()
+        inpainter.fit(digits.train)
+        fit_seconds = time.perf_counter() - start
+        for kind in args.masks:
+            missing = make_image_masks(n, (28, 28), kind=kind, random_state=args.seed)
+            holed = np.where(missing, np.nan, truth)
+            start = time.perf_counter()
+            draw = inpainter.sample(holed, n=1)[0]
+            seconds = time.perf_counter() - start
+            scores, details = inpainter.score_missing(
+                truth, missing, n_draws=args.draws, return_details=True
+            )
+            real, completed = seen(truth), seen(draw)
+            folds = min(10, n // 2)
+            record = {
+                "part": "methods",
+                "method": method,
+                "mask": kind,
+                "test_images": n,
+                "draws": args.draws,
+                **{
+                    f"{name}_pixel": float(np.nansum(scores[name]) / missing.sum())
+                    for name in ("iwae", "predictive", "conditional")
+                },
+                "rmse_draw": rmse(draw, truth, missing),
+                "frechet": frechet_distance(real, completed),
+                "u_ids": u_ids(real, completed, cv=folds),
+                "p_ids": p_ids(real, completed, cv=folds),
+                "accuracy": float((classifier(draw) == y).mean()),
+                "accuracy_true": float((classifier(truth) == y).mean()),
+                "evaluations": float(np.mean(details["n_evaluations"])),
+                "seconds_image": seconds / n,
+                "fit_seconds": fit_seconds,
+                **about(model, args),
+            }
+            append_record(args.out, record)
+            print(
+                f"{kind}, {method}: eq. 12 {record['iwae_pixel']:.3f}, predictive "
+                f"{record['predictive_pixel']:.3f} a pixel, FD {record['frechet']:.1f}, U-IDS "
+                f"{record['u_ids']:.3f}, P-IDS {record['p_ids']:.3f}, accuracy "
+                f"{record['accuracy']:.3f}, {record['seconds_image']:.2f} s an image",
+                flush=True,
+            )
+
+
+# The warm-up
+
+
+def schedules(args: argparse.Namespace) -> dict[str, Schedule]:
+    """Return what is compared, by name."""
+    options = HierarchicalPosterior.schedule_options
+    ours = SCHEDULES["default"].with_options(**options, tol=-1e9)
+    paper = SCHEDULES["paper"].with_options(**HierarchicalPosterior.paper_options)
+    cut = {"max_iter": 16} if args.quick else {}
+    out = {}
+    for rate in (0.03, 0.1, 0.3):
+        for warmup in (0.0, 0.5):
+            constant = paper.with_options(
+                learning_rate=rate, warmup=warmup, max_iter=args.paper_steps, **cut
+            )
+            out[f"paper, lr {rate:g}, warm-up {warmup:g}"] = constant
+    for warmup in (0.0, 0.5):
+        out[f"ours, warm-up {warmup:g}"] = ours.with_options(warmup=warmup, **cut)
+    return out
+
+
+def run_warmup(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace) -> None:
+    """Trace the bound of a few digits under each schedule."""
+    (network,) = model.members_
+    n = args.warmup_images
+    truth = torch.from_numpy(digits.test[:n].reshape(n, -1)).float()
+    missing = make_image_masks(n, (28, 28), kind="rotated_half", random_state=args.seed)
+    observed = torch.from_numpy(~missing.reshape(n, -1))
+    for name, schedule in schedules(args).items():
+        method = HierarchicalSpace(schedule, trace=True)
+        start = time.perf_counter()
+        result = method.infer(
+            network, None, truth, observed, seed=0, batch_size=4096, progress=None
+        )
+        seconds = time.perf_counter() - start
+        trace = result.trace.nanmean(0).tolist()
+        record = {
+            "part": "warmup",
+            "schedule": name,
+            "images": n,
+            "window": schedule.window,
+            "draws": schedule.n_draws,
+            "trace": [round(value, 2) for value in trace],
+            "seconds_image": seconds / n,
+            **about(model, args),
+        }
+        append_record(args.out, record)
+        shown = [f"{trace[i]:.0f}" for i in np.linspace(0, len(trace) - 1, 11).astype(int)]
+        print(f"{name}: {' '.join(shown)}; {seconds / n:.2f} s an image", flush=True)
+
+
+# Costs
+
+
+def run_cost(args: argparse.Namespace) -> None:
+    """Time steps of untrained models of several sizes; memory is what torch saves for gradients."""
+    for size in SIZES[:2] if args.quick else SIZES:
+        for n_draws in (1, 4, 16):
+            for thrifty in (False, True):
+                record = {"part": "cost", **cost(size, n_draws, thrifty), **machine()}
+                append_record(args.out, record)
+                print(
+                    f"{size} x {size}, {n_draws} draws{', thrifty' * thrifty}: "
+                    f"{1e3 * record['seconds_step']:.0f} ms and {record['megabytes']:.0f} MB a step",
+                    flush=True,
+                )
+
+
+def cost(size: int, n_draws: int, thrifty: bool) -> dict[str, Any]:
+    """Return seconds and saved megabytes of a step of one image of the small FFHQ preset's kind."""
+    model = HierarchicalVAE(preset="ffhq256-small", **_up_to(size))
+    model.image_shape_ = (3, size, size)
+    network = model._new_network(torch.Generator().manual_seed(0)).eval().requires_grad_(False)
+    family = HierarchicalPosterior(network, thrifty=thrifty)
+    x = torch.rand(1, 3 * size**2, generator=torch.Generator().manual_seed(1))
+    parameters = family.pack(network.features(x), 0.9, 0.9)
+    noise = torch.randn(n_draws, 1, network.latent_dim, generator=torch.Generator().manual_seed(2))
+    prepared, everything = network.likelihood.prepare(x), torch.ones_like(x).bool()
+    saved: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    seconds = []
+    for step in range(4):
+        start = time.perf_counter()
+        at = parameters.clone().requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            params, _, kl = family.descend(at, noise)
+            fit = network.likelihood.log_prob_observed(params, prepared, everything)
+            bound = (fit - kl.sum(-1)).mean()
+        if step == 0:
+            megabytes = sum(saved.values()) / 2**20
+        torch.autograd.grad(bound, at)
+        seconds.append(time.perf_counter() - start)
+    return {
+        "size": size,
+        "draws": n_draws,
+        "thrifty": thrifty,
+        "latent_dim": network.latent_dim,
+        "row_parameters": family.n_parameters,
+        "seconds_step": float(np.median(seconds[1:])),
+        "megabytes": megabytes,
+        "peak_process_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
+    }
+
+
+def _up_to(size: int) -> dict[str, str]:
+    """Return the layers of the preset that are no finer than this size."""
+    from sklearn_qavi.generative._hierarchical_vae import PRESETS
+
+    def kept(layers: str) -> str:
+        parts = layers.split(",")
+        fine = [
+            p for p in parts if int(p.replace("d", "x").replace("m", "x").split("x")[0]) <= size
+        ]
+        return ",".join(fine)
+
+    preset = PRESETS["ffhq256-small"]
+    return {name: kept(preset[name]) for name in ("encoder_layers", "decoder_layers")}
+
+
+def about(model: HierarchicalVAE, args: argparse.Namespace) -> dict[str, Any]:
+    """Return what every record says of model and machine."""
+    losses = [epoch["valid_loss"] for epoch in model.history_[0] if "valid_loss" in epoch]
+    return {
+        "model": digest(model),
+        "epochs": model.n_iter_,
+        "valid_loss": min(losses, default=float("nan")),
+        "seed": args.seed,
+        "quick": args.quick,
+        "version": __version__,
+        **machine(),
+    }
+
+
+def main() -> None:
+    """Read the command line and run the parts."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parts = ("methods", "warmup", "cost")
+    parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts))
+    parser.add_argument("--model", type=Path, default=Path("mnist_hvae"), help="folder of the VAE")
+    parser.add_argument("--epochs", type=int, default=60, help="most epochs of the VAE")
+    parser.add_argument("--rival-epochs", type=int, default=15)
+    parser.add_argument("--masks", nargs="+", choices=MASKS, default=list(MASKS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--test-images", type=int, default=200)
+    parser.add_argument("--draws", type=int, default=100, help="codes an image, for the scores")
+    parser.add_argument("--warmup-images", type=int, default=8)
+    parser.add_argument("--paper-steps", type=int, default=1000)
+    parser.add_argument("--classifier", choices=["small"], default="small")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="little of everything")
+    parser.add_argument("--out", type=Path, default=Path("hierarchical.jsonl"))
+    args = parser.parse_args()
+    if args.quick:
+        args.test_images, args.draws, args.warmup_images = 8, 5, 2
+    warnings.simplefilter("ignore")
+    if "cost" in args.parts:
+        run_cost(args)
+    if {"methods", "warmup"} & set(args.parts):
+        args.model.mkdir(parents=True, exist_ok=True)
+        digits = load_digits(args.seed, args.quick)
+        model = trained_model(digits, args)
+        if "warmup" in args.parts:
+            run_warmup(model, digits, args)
+        if "methods" in args.parts:
+            run_methods(model, digits, args)
+    if read_records(args.out):
+        print(f"records are in {args.out}")
+
+
+if __name__ == "__main__":
+    main()
