@@ -2,12 +2,13 @@
 
 `methods`: QAVI, posterior matching and VAEAC complete the same test digits with strokes and boxes
 missing, the distribution that the rivals were trained on, and with halves missing, which they were
-not. `warmup`: the bound against steps with and without the balanced warm-up, by the paper's schedule
-and by ours. `cost`: seconds and memory of a step against image size and draws. Prints and saves
-numbers, asserts nothing.
+not. `warmup`: the bound against steps with and without the balanced warm-up, by the paper's
+schedule and by ours. `cost`: seconds and memory of a step against image size and draws. Prints and
+saves numbers, asserts nothing.
 """
 
 import argparse
+import re
 import resource
 import time
 import warnings
@@ -139,12 +140,11 @@ def schedules(args: argparse.Namespace) -> dict[str, Schedule]:
     ours = SCHEDULES["default"].with_options(**options, tol=-1e9)
     paper = SCHEDULES["paper"].with_options(**HierarchicalPosterior.paper_options)
     cut = {"max_iter": 16} if args.quick else {}
+    paper = paper.with_options(max_iter=args.paper_steps)
     out = {}
     for rate in (0.03, 0.1, 0.3):
         for warmup in (0.0, 0.5):
-            constant = paper.with_options(
-                learning_rate=rate, warmup=warmup, max_iter=args.paper_steps, **cut
-            )
+            constant = paper.with_options(learning_rate=rate, warmup=warmup, **cut)
             out[f"paper, lr {rate:g}, warm-up {warmup:g}"] = constant
     for warmup in (0.0, 0.5):
         out[f"ours, warm-up {warmup:g}"] = ours.with_options(warmup=warmup, **cut)
@@ -192,8 +192,8 @@ def run_cost(args: argparse.Namespace) -> None:
                 record = {"part": "cost", **cost(size, n_draws, thrifty), **machine()}
                 append_record(args.out, record)
                 print(
-                    f"{size} x {size}, {n_draws} draws{', thrifty' * thrifty}: "
-                    f"{1e3 * record['seconds_step']:.0f} ms and {record['megabytes']:.0f} MB a step",
+                    f"{size} x {size}, {n_draws} draws{', thrifty' * thrifty}: a step takes "
+                    f"{1e3 * record['seconds_step']:.0f} ms and {record['megabytes']:.0f} MB",
                     flush=True,
                 )
 
@@ -244,11 +244,8 @@ def _up_to(size: int) -> dict[str, str]:
     from sklearn_qavi.generative._hierarchical_vae import PRESETS
 
     def kept(layers: str) -> str:
-        parts = layers.split(",")
-        fine = [
-            p for p in parts if int(p.replace("d", "x").replace("m", "x").split("x")[0]) <= size
-        ]
-        return ",".join(fine)
+        parts = [part for part in layers.split(",") if int(re.split("[dmx]", part)[0]) <= size]
+        return ",".join(parts)
 
     preset = PRESETS["ffhq256-small"]
     return {name: kept(preset[name]) for name in ("encoder_layers", "decoder_layers")}

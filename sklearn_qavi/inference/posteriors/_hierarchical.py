@@ -15,7 +15,7 @@ Chosen = tuple[Tensor, tuple[Tensor, ...]]  # a layer's code, and what is handed
 
 _LOG_2PI = 1.8378770664093453
 _CHUNK = 64  # images at one time where no gradient is asked for
-_SLOTS, _SMALL = 16, 2**16  # rows in work at one time if no layer has more features than that
+_SLOTS, _SMALL = 4, 2**16  # rows in work at one time if no layer has more features than that
 
 
 class HierarchicalDecoder(Protocol):
