@@ -74,7 +74,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "latent_channels": 16,
         "bottleneck": 0.25,
         "likelihood": "logistic_mixture",
-        "likelihood_options": {"n_components": 10},
+        "likelihood_options": {"n_components": 10, "n_bits": 5},
         "learning_rate": 1.5e-4,
         "batch_size": 4,
         "weight_decay": 0.01,

@@ -164,6 +164,7 @@ EXTREME = [
     ("discretised_normal", {"scale": "decoder"}),
     ("discretised_normal", {"scale": "channel"}),
     ("logistic_mixture", {}),
+    ("logistic_mixture", {"n_bits": 5}),
 ]
 
 
@@ -311,6 +312,35 @@ class TestLogisticMixture:
             assert float((share.cumsum(0) - mass.cumsum(0)).abs().max()) < 0.02
             given = likelihood.mean_given(params.unsqueeze(0), x, observed)
             assert float(given[0, 0, channel]) == pytest.approx(float(mean), abs=1e-9)
+
+    def test_five_bits_are_thirty_two_levels_of_eight_bytes(self) -> None:
+        _, params = _mixture(2)
+        coarse = _likelihood("logistic_mixture", (2, 1, 1), n_components=2, n_bits=5)
+        first_bytes = LEVELS[::8]
+        colours = torch.cartesian_prod(first_bytes, first_bytes)
+        mass = coarse.log_prob(params, coarse.prepare(colours)).sum(-1).exp()
+        assert float(mass.sum()) == pytest.approx(1.0, abs=1e-9)
+        # every byte of a level has the level's mass
+        last_bytes = torch.cartesian_prod(LEVELS[7::8], LEVELS[7::8])
+        same = coarse.log_prob(params, coarse.prepare(last_bytes)).sum(-1).exp()
+        torch.testing.assert_close(same, mass)
+        # a missing first channel is summed over the levels
+        observed = torch.tensor([[False, True]]).expand(32, -1)
+        marginal = coarse.log_prob_observed(params, coarse.prepare(colours[:32]), observed).exp()
+        torch.testing.assert_close(marginal, mass.view(32, 32).sum(0), atol=1e-12, rtol=1e-9)
+        # draws and means stand in the middles of levels
+        middles = first_bytes + 3.5 / 255
+        u = torch.rand(4000, 2, 2, generator=torch_generator(0), dtype=torch.float64)
+        drawn = coarse.sample(params.expand(4000, -1), u)
+        assert set(drawn.flatten().mul(255).round(decimals=3).tolist()) <= set(
+            middles.mul(255).round(decimals=3).tolist()
+        )
+        expected = (mass.unsqueeze(1) * torch.cartesian_prod(middles, middles)).sum(0)
+        torch.testing.assert_close(drawn.mean(0), expected, atol=0.01, rtol=0)
+        torch.testing.assert_close(coarse.mean(params)[0], expected, atol=0.01, rtol=0)
+        assert coarse.options == {"logistic_mixture": {"n_components": 2, "n_bits": 5}}
+        with pytest.raises(ValueError, match="1 to 8 bits"):
+            make_image_likelihood("logistic_mixture", (1, 2, 2), n_bits=9)
 
     def test_gradients_pass_through_missing_channels(self) -> None:
         likelihood, params = _mixture(3, 2)

@@ -9,12 +9,13 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from ._image import ImageLikelihood
-from ._logistic_sums import HALF_LEVEL, LAST_LEVEL, Channel, log_sum_over_gaps
+from ._levels import Levels
+from ._logistic_sums import Channel, log_sum_over_gaps
 
 __all__ = ["LogisticMixtureLikelihood"]
 
 _LOG_SCALES = (-7.0, 7.0)
-_GRID = {1: 256, 2: 32}  # values a missing channel is summed over, by how many are missing
+_GRID = {1: 256, 2: 32}  # most values a missing channel is summed over, by how many are missing
 _COARSE_GRID = 8
 _VECTOR = 16  # numbers that processors work on at one time, at most
 _NODES = 8  # quantiles of an earlier channel that a later one's mean is averaged over
@@ -29,6 +30,7 @@ class _Mixture:
     mean: list[Tensor]
     log_scale: list[Tensor]
     coefficient: list[list[Tensor]]
+    levels: Levels
 
     def location(self, channel: int, earlier: Sequence[Tensor]) -> Tensor:
         """Return the components' locations given the pixel's earlier channels."""
@@ -37,6 +39,11 @@ class _Mixture:
             location = location + coefficient * value
         return location
 
+    def log_mass(self, channel: int, values: Sequence[Tensor]) -> Tensor:
+        """Return the components' log masses of a channel's value given the earlier ones."""
+        location = self.location(channel, values)
+        return _log_mass(values[channel], location, self.log_scale[channel], self.levels)
+
     def map(self, function: Any) -> "_Mixture":
         """Return the mixture with every tensor changed."""
         return _Mixture(
@@ -44,6 +51,7 @@ class _Mixture:
             [function(t) for t in self.mean],
             [function(t) for t in self.log_scale],
             [[function(t) for t in row] for row in self.coefficient],
+            self.levels,
         )
 
 
@@ -59,6 +67,9 @@ class LogisticMixtureLikelihood(ImageLikelihood):
         Channels C, height H and width W.
     n_components : int, default=5
         Number M of logistics a pixel.
+    n_bits : int, default=8
+        Bits of a pixel. With 5 its 256 bytes count as 32 levels of 8 each; draws and means are in
+        the middles of levels.
 
     Notes
     -----
@@ -69,7 +80,7 @@ class LogisticMixtureLikelihood(ImageLikelihood):
 
     `log_prob` is by the chain rule: a cell given the earlier channels of its pixel. Where some
     channels of a pixel are missing, `log_prob_observed` leaves out those after the last observed
-    one. A missing channel before an observed one is summed over its 256 levels, which is exact;
+    one. A missing channel before an observed one is summed over all of its levels, which is exact;
     two are summed over 32 groups of levels each, and more over 8, with the exact mass of a group at
     its middle. The sum over all values of the observed channels is one in each case.
 
@@ -82,8 +93,13 @@ class LogisticMixtureLikelihood(ImageLikelihood):
        discretized logistic mixture likelihood and other modifications".
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], n_components: int = 5) -> None:
+    def __init__(
+        self, image_shape: tuple[int, int, int], n_components: int = 5, n_bits: int = 8
+    ) -> None:
         super().__init__(image_shape, None, "logistic_mixture")
+        if not 1 <= n_bits <= 8:
+            raise ValueError(f"Pixels have 1 to 8 bits, got n_bits={n_bits!r}.")
+        self.levels = Levels(n_bits)
         self.n_components = n_components
         self.n_channels, height, width = self.image_shape
         self.n_pixels = height * width
@@ -98,12 +114,11 @@ class LogisticMixtureLikelihood(ImageLikelihood):
     @property
     def options(self) -> dict[str, dict[str, Any]]:
         """Arguments of the family by its name."""
-        return {self.name: {"n_components": self.n_components}}
+        return {self.name: {"n_components": self.n_components, "n_bits": self.levels.n_bits}}
 
     def prepare(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the levels of values (B, D) on the scale from -1 to 1, (B, C, 1, H * W)."""
-        level = (x.clamp(0.0, 1.0) * LAST_LEVEL).round()
-        scaled = 2.0 * level / LAST_LEVEL - 1.0
+        scaled = self.levels.of_values(x)
         return (scaled.unflatten(-1, (self.n_channels, 1, self.n_pixels)),)
 
     def log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
@@ -113,8 +128,8 @@ class LogisticMixtureLikelihood(ImageLikelihood):
         joint = mixture.logits.log_softmax(-2)
         before: Tensor | float = 0.0
         cells = []
-        for c, value in enumerate(values):
-            joint = joint + _log_mass(value, mixture.location(c, values), mixture.log_scale[c])
+        for c in range(len(values)):
+            joint = joint + mixture.log_mass(c, values)
             total = joint.logsumexp(-2)
             cells.append(total - before)
             before = total
@@ -128,8 +143,8 @@ class LogisticMixtureLikelihood(ImageLikelihood):
         values = y.unbind(-3)
         seen = observed.unflatten(-1, (self.n_channels, self.n_pixels))
         joint = mixture.logits.log_softmax(-2)
-        for c, value in enumerate(values):
-            log_mass = _log_mass(value, mixture.location(c, values), mixture.log_scale[c])
+        for c in range(len(values)):
+            log_mass = mixture.log_mass(c, values)
             joint = joint + torch.where(seen[..., c, :].unsqueeze(-2), log_mass, 0.0)
         by_pixel = joint.logsumexp(-2)
         rows, pixels = _with_gaps(seen).nonzero(as_tuple=True)
@@ -150,13 +165,13 @@ class LogisticMixtureLikelihood(ImageLikelihood):
             # an axis of quantiles at the end for each earlier channel
             wide = mixture.map(lambda t, n=c: t.reshape(*t.shape, *[1] * n))
             location, scale = wide.location(c, nodes), _scale(wide.log_scale[c])
-            expected = _clipped_mean(location, scale)
+            expected = _clipped_mean(location, scale, self.levels.last)
             expected = expected.flatten(weight.ndim).mean(-1) if c else expected
             cells.append((weight * expected).sum(-2))
             if c < self.n_channels - 1:
                 quantile = location.unsqueeze(-1) + scale.unsqueeze(-1) * torch.logit(q)
-                nodes = [*(n.unsqueeze(-1) for n in nodes), quantile.clamp(-1.0, 1.0)]
-        return 0.5 + 0.5 * torch.cat(cells, dim=-1)
+                nodes = [*(n.unsqueeze(-1) for n in nodes), quantile.clamp(-1.0, self.levels.last)]
+        return self.levels.to_values(torch.cat(cells, dim=-1))
 
     def mean_given(self, params: Tensor, x: Tensor, observed: Tensor) -> Tensor:
         """Return the means (..., B, D) given the code and the pixel's observed channels."""
@@ -166,8 +181,8 @@ class LogisticMixtureLikelihood(ImageLikelihood):
     def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
         """Return values (..., D) from two uniforms a cell, (..., D, 2)."""
         u = uniform.unflatten(-2, (self.n_channels, self.n_pixels)).movedim(-2, -3)
-        drawn = _draw(_parse(self._pixels(params), self.n_channels), u, [])
-        return 0.5 + 0.5 * drawn.transpose(-1, -2).flatten(-2)
+        drawn = _draw(self._parse(self._pixels(params)), u, [])
+        return self.levels.to_values(drawn.transpose(-1, -2).flatten(-2))
 
     def sample_given(self, params: Tensor, uniform: Tensor, x: Tensor, observed: Tensor) -> Tensor:
         """Return values (..., B, D) of missing channels given their pixel's observed ones."""
@@ -180,7 +195,10 @@ class LogisticMixtureLikelihood(ImageLikelihood):
 
     def _by_map(self, params: Tensor) -> _Mixture:
         """Return the mixture with pixels on the last axis: logits (..., M, N)."""
-        return _parse(params.unflatten(-1, (self.n_maps, self.n_pixels)), self.n_channels, -2)
+        return self._parse(params.unflatten(-1, (self.n_maps, self.n_pixels)), -2)
+
+    def _parse(self, maps: Tensor, dim: int = -1) -> _Mixture:
+        return _parse(maps, self.n_channels, self.levels, dim)
 
     def _pixels(self, params: Tensor) -> Tensor:
         """Return parameters by pixel, (..., N, n_maps)."""
@@ -198,7 +216,9 @@ class LogisticMixtureLikelihood(ImageLikelihood):
             mine = (patterns == pattern).all(-1).nonzero().squeeze(1)
             # whole vectors, so that a pixel's last bit does not depend on how many there are
             whole = torch.cat([mine, mine[-1:].expand(-len(mine) % _VECTOR)])
-            total = _log_marginal(table[..., whole, :], values[whole], pattern.tolist())
+            total = _log_marginal(
+                table[..., whole, :], values[whole], pattern.tolist(), self.levels
+            )
             out[..., mine] = total[..., : len(mine)]
         return out
 
@@ -235,7 +255,7 @@ class LogisticMixtureLikelihood(ImageLikelihood):
                 pattern.tolist(),
                 None if u is None else u[..., mine, :, :],
             )
-            by_pixel[..., rows[mine], pixels[mine], :] = 0.5 + 0.5 * new
+            by_pixel[..., rows[mine], pixels[mine], :] = self.levels.to_values(new)
         return by_pixel.transpose(-1, -2).flatten(-2)
 
     def _means_of_pixels(
@@ -244,8 +264,8 @@ class LogisticMixtureLikelihood(ImageLikelihood):
         out = values.expand(*table.shape[:-1], -1).clone()
         for c in range(self.n_channels):
             if not pattern[c]:
-                probability = _level_probabilities(table, values, pattern, c)
-                out[..., c] = (probability * _levels(table)).sum(-1)
+                probability = _level_probabilities(table, values, pattern, c, self.levels)
+                out[..., c] = (probability * self.levels.all(table)).sum(-1)
         return out
 
     def _draw_pixels(self, table: Tensor, values: Tensor, pattern: list[bool], u: Tensor) -> Tensor:
@@ -253,15 +273,15 @@ class LogisticMixtureLikelihood(ImageLikelihood):
         last = max(c for c, seen in enumerate(pattern) if seen)
         for c in range(last):
             if not known[c]:
-                cumulative = _level_probabilities(table, y, known, c).cumsum(-1)
+                cumulative = _level_probabilities(table, y, known, c, self.levels).cumsum(-1)
                 place = (cumulative < u[..., c, :1] * cumulative[..., -1:]).sum(-1)
-                y[..., c] = _levels(table)[place.clamp(max=LAST_LEVEL)]
+                y[..., c] = self.levels.all(table)[place.clamp(max=self.levels.n - 1)]
                 known[c] = True
         earlier = list(y[..., : last + 1].unbind(-1))
-        return _draw(_parse(table, self.n_channels), u, earlier)
+        return _draw(self._parse(table), u, earlier)
 
 
-def _parse(maps: Tensor, n_channels: int, dim: int = -1) -> _Mixture:
+def _parse(maps: Tensor, n_channels: int, levels: Levels, dim: int = -1) -> _Mixture:
     """Split maps along an axis, which becomes that of the components."""
     n_pairs = n_channels * (n_channels - 1) // 2
     n_components = maps.shape[dim] // (1 + 2 * n_channels + n_pairs)
@@ -270,7 +290,7 @@ def _parse(maps: Tensor, n_channels: int, dim: int = -1) -> _Mixture:
     pairs = [torch.tanh(t) for t in rest[2 * n_channels :]]
     first = [c * (c - 1) // 2 for c in range(n_channels + 1)]
     coefficient = [pairs[first[c] : first[c + 1]] for c in range(n_channels)]
-    return _Mixture(logits, mean, log_scale, coefficient)
+    return _Mixture(logits, mean, log_scale, coefficient, levels)
 
 
 def _with_gaps(seen: Tensor) -> Tensor:
@@ -282,31 +302,27 @@ def _scale(log_scale: Tensor) -> Tensor:
     return log_scale.clamp(*_LOG_SCALES).exp()
 
 
-def _log_mass(y: Tensor, location: Tensor, log_scale: Tensor, half: float = HALF_LEVEL) -> Tensor:
-    """Return the log mass of a logistic within ``half`` of y; the end levels take the tails.
+def _log_mass(y: Tensor, location: Tensor, log_scale: Tensor, levels: Levels) -> Tensor:
+    """Return the log mass that a logistic gives to levels y; the end levels take the tails.
 
     ``F(b) - F(a) = (1 - exp(a - b)) F(b) F(-a)``, so nothing cancels.
     """
     precision = (-log_scale.clamp(*_LOG_SCALES)).exp()
-    middle, reach = (y - location) * precision, half * precision
-    is_first, is_last = y - half < -1.0 - 0.5 * HALF_LEVEL, y + half > 1.0 + 0.5 * HALF_LEVEL
+    middle, reach = (y - location) * precision, levels.half * precision
+    is_first, is_last = y < -1.0 + levels.half, y > levels.last - levels.half
     below = torch.where(is_last, 0.0, -softplus(-middle - reach))
     above = torch.where(is_first, 0.0, -softplus(middle - reach))
     between = torch.log(-torch.expm1(-2.0 * reach))
     return below + above + torch.where(is_first | is_last, 0.0, between)
 
 
-def _clipped_mean(location: Tensor, scale: Tensor) -> Tensor:
-    """Return the mean of logistics cut off at -1 and 1."""
-    above, below = softplus((1.0 - location) / scale), softplus((-1.0 - location) / scale)
-    return 1.0 - scale * (above - below)
+def _clipped_mean(location: Tensor, scale: Tensor, last: float) -> Tensor:
+    """Return the mean of logistics cut off at -1 and the last level."""
+    above, below = softplus((last - location) / scale), softplus((-1.0 - location) / scale)
+    return last - scale * (above - below)
 
 
-def _levels(like: Tensor) -> Tensor:
-    return torch.arange(LAST_LEVEL + 1, device=like.device).to(like) * (2 * HALF_LEVEL) - 1.0
-
-
-def _log_marginal(table: Tensor, y: Tensor, pattern: list[bool]) -> Tensor:
+def _log_marginal(table: Tensor, y: Tensor, pattern: list[bool], levels: Levels) -> Tensor:
     """Return the log mass of the observed channels of pixels, (..., n).
 
     Parameters (..., n, n_maps), values (..., n, C) and which of the C channels are observed.
@@ -316,19 +332,19 @@ def _log_marginal(table: Tensor, y: Tensor, pattern: list[bool]) -> Tensor:
     size = _VECTOR * max(1, _COPIED // (_VECTOR * shape[:-1].numel() * table.shape[-1]))
     y = y.expand(*y.shape[:-2], shape[-1], -1)
     parts = zip(table.split(size, dim=-2), y.split(size, dim=-2), strict=True)
-    return torch.cat([_log_marginal_of_part(*part, pattern) for part in parts], dim=-1)
+    return torch.cat([_log_marginal_of_part(*part, pattern, levels) for part in parts], dim=-1)
 
 
-def _log_marginal_of_part(table: Tensor, y: Tensor, pattern: list[bool]) -> Tensor:
+def _log_marginal_of_part(table: Tensor, y: Tensor, pattern: list[bool], levels: Levels) -> Tensor:
     first = pattern.index(False) if False in pattern else len(pattern)
     last = max(c for c, seen in enumerate(pattern) if seen)
-    mixture, values = _parse(table, len(pattern)), [v.unsqueeze(-1) for v in y.unbind(-1)]
+    mixture, values = _parse(table, len(pattern), levels), [v.unsqueeze(-1) for v in y.unbind(-1)]
     joint = mixture.logits.log_softmax(-1)
     for c in range(min(first, last + 1)):
-        joint = joint + _log_mass(values[c], mixture.location(c, values), mixture.log_scale[c])
+        joint = joint + mixture.log_mass(c, values)
     if first > last:
         return joint.logsumexp(-1)
-    grid = _GRID.get(last + 1 - sum(pattern), _COARSE_GRID)
+    grid = min(_GRID.get(last + 1 - sum(pattern), _COARSE_GRID), levels.n)
     # the middle of a group as wide as 137 of the narrowest scales needs larger exponents
     dtype = torch.float64 if grid == _COARSE_GRID else joint.dtype
     shape = torch.broadcast_shapes(joint.shape, values[0].shape)
@@ -347,18 +363,20 @@ def _log_marginal_of_part(table: Tensor, y: Tensor, pattern: list[bool]) -> Tens
         value = flat(values[c]).squeeze(-1) if pattern[c] else None
         log_scale = mixture.log_scale[c].clamp(*_LOG_SCALES)
         channels.append(Channel(flat(location), flat(log_scale), slopes, value))
-    return log_sum_over_gaps(flat(joint), channels, grid).to(joint.dtype).unflatten(0, shape[:-1])
+    total = log_sum_over_gaps(flat(joint), channels, grid, levels)
+    return total.to(joint.dtype).unflatten(0, shape[:-1])
 
 
-def _level_probabilities(table: Tensor, y: Tensor, pattern: list[bool], channel: int) -> Tensor:
-    """Return the probabilities (..., n, 256) of a channel's levels given the observed ones."""
+def _level_probabilities(
+    table: Tensor, y: Tensor, pattern: list[bool], channel: int, levels: Levels
+) -> Tensor:
+    """Return the probabilities (..., n, n_levels) of a channel's levels given the observed ones."""
     known = [*pattern]
     known[channel] = True
     shape = torch.broadcast_shapes(table.shape[:-1], y.shape[:-1])
-    candidates = y.expand(LAST_LEVEL + 1, *shape, -1).clone()
-    levels = _levels(table)
-    candidates[..., channel] = levels.reshape(-1, *[1] * (candidates.ndim - 2))
-    log_p = _log_marginal(table.unsqueeze(0), candidates, known)
+    candidates = y.expand(levels.n, *shape, -1).clone()
+    candidates[..., channel] = levels.all(table).reshape(-1, *[1] * (candidates.ndim - 2))
+    log_p = _log_marginal(table.unsqueeze(0), candidates, known, levels)
     return log_p.softmax(0).movedim(0, -1)
 
 
@@ -369,8 +387,8 @@ def _draw(mixture: _Mixture, u: Tensor, earlier: list[Tensor]) -> Tensor:
     """
     joint = mixture.logits.log_softmax(-1)
     known = [value.unsqueeze(-1) for value in earlier]
-    for c, value in enumerate(known):
-        joint = joint + _log_mass(value, mixture.location(c, known), mixture.log_scale[c])
+    for c in range(len(known)):
+        joint = joint + mixture.log_mass(c, known)
     cumulative = joint.softmax(-1).cumsum(-1)
     pick = (cumulative < u[..., 0, 1:] * cumulative[..., -1:]).sum(-1, keepdim=True)
     pick = pick.clamp(max=joint.shape[-1] - 1)
@@ -378,6 +396,5 @@ def _draw(mixture: _Mixture, u: Tensor, earlier: list[Tensor]) -> Tensor:
     values = list(earlier)
     for c in range(len(earlier), len(mixture.mean)):
         value = mine.location(c, values) + _scale(mine.log_scale[c]) * torch.logit(u[..., c, 0])
-        level = ((0.5 + 0.5 * value).clamp(0.0, 1.0) * LAST_LEVEL).round()
-        values.append(2.0 * level / LAST_LEVEL - 1.0)
+        values.append(mixture.levels.nearest(value))
     return torch.stack([value.expand(pick.shape[:-1]) for value in values], dim=-1)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["HALF_LEVEL", "LAST_LEVEL", "Channel", "log_sum_over_gaps"]
+from ._levels import Levels
 
-LAST_LEVEL = 255
-HALF_LEVEL = 1.0 / LAST_LEVEL  # half of the distance of two levels, where pixels run from -1 to 1
+__all__ = ["Channel", "log_sum_over_gaps"]
+
 _CACHED_TERMS, _TERMS = 2**17, 2**24  # worked on at a time: what a CPU's cache holds, and else
 
 
@@ -37,7 +37,9 @@ class Channel:
     value: Tensor | None = None
 
 
-def log_sum_over_gaps(log_weight: Tensor, channels: Sequence[Channel], grid: int) -> Tensor:
+def log_sum_over_gaps(
+    log_weight: Tensor, channels: Sequence[Channel], grid: int, levels: Levels
+) -> Tensor:
     """Return the log mass of the observed channels, (N,), in nats.
 
     Parameters
@@ -48,7 +50,10 @@ def log_sum_over_gaps(log_weight: Tensor, channels: Sequence[Channel], grid: int
         The first missing channel and those after it, up to the last observed one.
     grid : int
         Number of groups of levels that a missing channel is summed over. A group's mass is exact,
-        and what depends on its value is taken at the middle; with 256 groups the sum is exact.
+        and what depends on its value is taken at the middle; with as many groups as levels the sum
+        is exact.
+    levels : Levels
+        What values a channel takes.
 
     Returns
     -------
@@ -58,7 +63,7 @@ def log_sum_over_gaps(log_weight: Tensor, channels: Sequence[Channel], grid: int
     """
     values = torch.stack([c.value for c in channels if c.value is not None], dim=-1)
     parameters = [t for c in channels for t in (c.location, c.log_scale, *c.slopes)]
-    plan = _Plan(grid, [c.value is None for c in channels])
+    plan = _Plan(grid, [c.value is None for c in channels], levels)
     wanted = torch.is_grad_enabled() and any(t.requires_grad for t in (log_weight, *parameters))
     total: Tensor = _GapSum.apply(plan, wanted, values, log_weight, *parameters)
     return total
@@ -70,16 +75,17 @@ class _Plan:
 
     grid: int
     missing: list[bool]
+    levels: Levels
 
     @property
     def half(self) -> float:
         """Half of the width of a group."""
-        return (LAST_LEVEL + 1) * HALF_LEVEL / self.grid
+        return self.levels.n * self.levels.half / self.grid
 
     def middles(self, like: Tensor) -> list[Tensor]:
         """Return the middles of the groups for each gap, along the gap's own axis."""
         steps = 2 * torch.arange(self.grid, device=like.device).to(like) + 1
-        points = -1.0 - HALF_LEVEL + self.half * steps
+        points = -1.0 - self.levels.half + self.half * steps
         n_gaps = sum(self.missing)
         return [points.reshape(-1, *[1] * (n_gaps - g - 1)) for g in range(n_gaps)]
 
@@ -126,8 +132,8 @@ def _sum_terms(
         before = [f.value for f in factors if f.is_gap]
         location, log_scale, *slopes = rest[: 2 + len(before)]
         rest = rest[2 + len(before) :]
-        value, half = (next(gaps), plan.half) if missing else (next(observed), HALF_LEVEL)
-        factor = _Factor(value, half, missing, location, log_scale, slopes, before)
+        value, half = (next(gaps), plan.half) if missing else (next(observed), plan.levels.half)
+        factor = _Factor(value, half, missing, location, log_scale, slopes, before, plan.levels)
         joint = factor.add_to(joint)
         product = product * factor.poly
         factors.append(factor)
@@ -164,12 +170,13 @@ class _Factor:
         log_scale: Tensor,
         slopes: list[Tensor],
         before: list[Tensor],
+        levels: Levels,
     ) -> None:
         self.value, self.is_gap, self.before = value, is_gap, before
         self.precision = (-log_scale).exp()
         self.reach = half * self.precision
-        first = value - half < -1.0 - 0.5 * HALF_LEVEL
-        last = value + half > 1.0 + 0.5 * HALF_LEVEL
+        first = value - half < -1.0 - 0.5 * levels.half
+        last = value + half > levels.last + 0.5 * levels.half
         self.inner = ~(first | last)
         self.b = self.inner.to(value)
         self.h = 0.5 + 0.5 * self.b
