@@ -62,9 +62,7 @@ def ordinary_least_squares(table: Array) -> Any:
 def draws_of_qavi(holes: Array, seed: int, proper: bool, settings: dict[str, Any]) -> Iterator[Any]:
     """Yield completed tables of `QAVIImputer`."""
     model = TabularVAE(**settings, n_decoders=10 if proper else 1)
-    imputer = QAVIImputer(
-        generative_model=model, training_rows="all", proper=proper, random_state=seed
-    )
+    imputer = QAVIImputer(generative_model=model, proper=proper, random_state=seed)
     yield from imputer.fit(holes).iter_samples(holes, n=N_DRAWS)
 
 

@@ -40,7 +40,6 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_qavi import QAVIImputer, __version__
 from sklearn_qavi.datasets import make_missing
-from sklearn_qavi.exceptions import IncompleteTrainingDataWarning
 from sklearn_qavi.generative import TabularVAE
 
 MODEL = {"likelihood": "student_t", "n_decoders": 1}
@@ -51,7 +50,6 @@ WAYS: dict[str, tuple[type[TabularVAE], dict[str, Any], str]] = {
     "complete": (TabularVAE, {}, "complete"),
     "all": (TabularVAE, {}, "all"),
     "all_masked": (TabularVAE, {"mask_rate": 0.5}, "all"),
-    "auto": (TabularVAE, {}, "auto"),
     "miwae": (MIWAE, {}, "all"),
     "miss_svae": (MissSVAE, {}, "all"),
     "miss_siwae": (MissSIWAE, {}, "all"),
@@ -107,7 +105,6 @@ def run_one(
     record = {**question, "n_fit": len(holes), "version": __version__, **machine()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.simplefilter("ignore", IncompleteTrainingDataWarning)
         try:
             if method == CHAINED:
                 outcome = run_point(chained(run), dataclasses.replace(split, fit=holes))

@@ -90,7 +90,7 @@ Outcome = tuple[pd.DataFrame, list[pd.DataFrame] | None]  # point answer, draws
 
 def run_qavi(holes: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
     """Complete with the default settings."""
-    imputer = QAVIImputer(training_rows="all", random_state=seed, **params)
+    imputer = QAVIImputer(random_state=seed, **params)
     imputer.set_output(transform="pandas").fit(holes)
     return imputer.transform(holes), imputer.sample(holes, n=N_DRAWS)
 

@@ -181,7 +181,6 @@ def fit_worker(options: dict[str, Any]) -> dict[str, Any]:
         n_components=options["components"],
         n_jobs=options["n_jobs"],
         random_state=0,
-        training_rows="all",
     )
     X = synthetic(min(options["rows"], 5000), options["columns"])
     seconds = _seconds(lambda: imputer.fit(X))

@@ -58,7 +58,7 @@ def load(name: str) -> tuple[pd.DataFrame, pd.DataFrame, NDArray[np.bool_]]:
 def complete_with_qavi(X: pd.DataFrame) -> Completed:
     """Fit on the incomplete table and draw 100 completions of it."""
     start = time.perf_counter()
-    imputer = QAVIImputer(training_rows="all", random_state=0).fit(X)
+    imputer = QAVIImputer(random_state=0).fit(X)
     table, draws = imputer.transform(X), imputer.sample(X, n=100)
     return Completed("QAVIImputer, 100 draws", table, draws, time.perf_counter() - start)
 

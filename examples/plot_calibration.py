@@ -21,7 +21,7 @@ from sklearn_qavi.plotting import CoverageDisplay
 X_true = load_wine(as_frame=True).data
 X, missing = make_missing(X_true, rate=0.33, random_state=0)
 model = TabularVAE(likelihood="student_t", n_decoders=1)
-imputer = QAVIImputer(generative_model=model, training_rows="all", random_state=0).fit(X)
+imputer = QAVIImputer(generative_model=model, random_state=0).fit(X)
 CoverageDisplay.from_estimator(imputer, X, X_true)
 
 # %%

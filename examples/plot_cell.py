@@ -26,7 +26,7 @@ X = X_true.copy()
 X.iloc[:, :4] = X.iloc[:, :4].mask(missing)
 X.loc[::3, "species"] = None
 model = TabularVAE(likelihood="student_t", n_decoders=1, patience=5)
-imputer = QAVIImputer(generative_model=model, training_rows="all", random_state=0).fit(X)
+imputer = QAVIImputer(generative_model=model, random_state=0).fit(X)
 
 # %%
 # One flower, one number

@@ -11,8 +11,7 @@ be held against the truth.
 # %%
 # Hide three tenths of the cells
 # ------------------------------
-# Many rows lose something, so the model has to learn from incomplete rows as well; with
-# ``training_rows="all"`` we say that this is meant.
+# Many rows lose something, so the model has to learn from incomplete rows as well.
 
 from sklearn.datasets import load_iris
 
@@ -21,7 +20,7 @@ from sklearn_qavi.datasets import make_missing
 
 X = load_iris(as_frame=True).data
 X_missing, missing = make_missing(X, rate=0.3, random_state=0)
-imputer = QAVIImputer(training_rows="all", random_state=0).fit(X_missing)
+imputer = QAVIImputer(random_state=0).fit(X_missing)
 
 # %%
 # A hundred completed tables

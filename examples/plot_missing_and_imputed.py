@@ -45,9 +45,7 @@ from sklearn_qavi.plotting import DistributionDisplay
 
 model = TabularVAE(likelihood="student_t", n_decoders=1, patience=5)
 positive = dict.fromkeys(["bmi", "bp", "cholesterol", "sugar"], "positive")
-imputer = QAVIImputer(
-    generative_model=model, column_types=positive, training_rows="all", random_state=0
-).fit(X)
+imputer = QAVIImputer(generative_model=model, column_types=positive, random_state=0).fit(X)
 DistributionDisplay.from_estimator(imputer, X)
 
 # %%

@@ -52,7 +52,6 @@ from sklearn_qavi.pooling import fit_pooled
 imputer = QAVIImputer(
     generative_model=TabularVAE(likelihood="student_t", n_decoders=4, patience=3),
     proper=True,
-    training_rows="all",
 )
 pooled = MultipleImputationRegressor(imputer=imputer, n_imputations=20, random_state=0)
 pooled.fit(X_missing, y)

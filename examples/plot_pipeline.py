@@ -38,7 +38,6 @@ imputers = {
     "IterativeImputer": IterativeImputer(max_iter=30, tol=0.01, random_state=0),
     "QAVIImputer": QAVIImputer(
         generative_model=TabularVAE(likelihood="student_t", n_decoders=1),
-        training_rows="all",
         random_state=0,
     ),
 }

@@ -47,7 +47,7 @@ def regression(table):
 
 
 model = TabularVAE(likelihood="student_t", n_decoders=3, patience=3)
-imputer = QAVIImputer(generative_model=model, proper=True, training_rows="all", random_state=0)
+imputer = QAVIImputer(generative_model=model, proper=True, random_state=0)
 imputer.set_output(transform="pandas").fit(X)
 pooled = fit_pooled(regression, imputer.iter_samples(X, n=20))
 pooled.summary().loc[["bp"], ["estimate", "lower", "upper", "fmi"]].round(2)

@@ -92,8 +92,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         With a dataframe as output, round whole numbers that came as floats because of their
         holes, and return them as integers. Columns of integer types are so in any case.
     training_rows : {"auto", "complete", "all"}, default="auto"
-        Rows to train on. "auto" takes the complete rows where they are at least half of the
-        table and at least 100, otherwise all rows, with a warning.
+        Rows to train on. "auto" is "all", every row with an observed cell: it was better than
+        complete rows alone wherever it was measured.
     proper : bool, default=False
         Train each decoder on a bootstrap sample of the rows, and take each draw of a table from
         one decoder: draws then also differ by what the rows leave open about the decoder, as
@@ -184,8 +184,6 @@ class QAVIImputer(BaseQAVI, BaseImputer):
 
     Warns
     -----
-    IncompleteTrainingDataWarning
-        If ``training_rows="auto"`` found too few complete rows.
     ConvergenceWarning
         If training or the inference of some rows ran out of iterations.
     ExtremeValueWarning
@@ -218,7 +216,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     >>> from sklearn_qavi import QAVIImputer
     >>> X = load_iris().data.copy()
     >>> X[::2, 2] = np.nan
-    >>> imputer = QAVIImputer(training_rows="all", random_state=0).fit(X)
+    >>> imputer = QAVIImputer(random_state=0).fit(X)
     >>> completed = imputer.transform(X)
     >>> bool(np.isnan(completed).any())
     False

@@ -182,7 +182,7 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
 
     def _chosen_imputer(self) -> Any:
         if self.imputer is None:
-            return QAVIImputer(proper=True, importance_resampling=True, training_rows="all")
+            return QAVIImputer(proper=True, importance_resampling=True)
         return self.imputer
 
     def _checked_table(self, X: Any, *, reset: bool) -> Any:
@@ -273,7 +273,7 @@ class MultipleImputationRegressor(RegressorMixin, _BaseMultipleImputation):
         Draws the tables: an imputer with ``iter_samples(X, n)`` or ``sample(X, n)``, such as
         `QAVIImputer`, or one with ``sample_posterior=True``, such as scikit-learn's
         `IterativeImputer`, which is then fitted once a table. None takes ``QAVIImputer(proper=True,
-        importance_resampling=True, training_rows="all")``: Rubin's rules ask for draws as wide as
+        importance_resampling=True)``: Rubin's rules ask for draws as wide as
         the posterior, which also differ by what the rows leave open about the imputation model.
     n_imputations : int, default=20
         Number of completed tables, and of fitted estimators.
@@ -443,7 +443,7 @@ class MultipleImputationClassifier(ClassifierMixin, _BaseMultipleImputation):
         Draws the tables: an imputer with ``iter_samples(X, n)`` or ``sample(X, n)``, such as
         `QAVIImputer`, or one with ``sample_posterior=True``, such as scikit-learn's
         `IterativeImputer`, which is then fitted once a table. None takes ``QAVIImputer(proper=True,
-        importance_resampling=True, training_rows="all")``: Rubin's rules ask for draws as wide as
+        importance_resampling=True)``: Rubin's rules ask for draws as wide as
         the posterior, which also differ by what the rows leave open about the imputation model.
     n_imputations : int, default=20
         Number of completed tables, and of fitted estimators.

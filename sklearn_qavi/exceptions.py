@@ -21,10 +21,6 @@ class ModelFormatError(ValueError):
     """A saved model is truncated, of a newer version, or does not fit its own description."""
 
 
-class IncompleteTrainingDataWarning(UserWarning):
-    """Too few complete rows to learn from, so incomplete rows were used as well."""
-
-
 class ExtremeValueWarning(UserWarning):
     """Observed values lie so far out that inference treats them as the far tail."""
 

@@ -39,7 +39,7 @@ def _entries(memory: Path) -> list[Path]:
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_a_grid_over_inference_trains_once_a_fold(table, tmp_path, n_jobs) -> None:
     searches = [
-        GridSearchCV(_imputer(memory, training_rows="all"), GRID, cv=2, refit=False, n_jobs=n_jobs)
+        GridSearchCV(_imputer(memory), GRID, cv=2, refit=False, n_jobs=n_jobs)
         for memory in (tmp_path, None)
     ]
     cached, trained = (search.fit(table).cv_results_ for search in searches)
@@ -55,34 +55,34 @@ def test_other_data_and_other_training_parameters_are_trained_anew(table, tmp_pa
         (table, {"random_state": 1}),
         (table, {"generative_model__latent_dim": 3}),
     ):
-        _imputer(tmp_path, training_rows="all").set_params(**params).fit(data)
+        _imputer(tmp_path).set_params(**params).fit(data)
     assert len(_entries(tmp_path)) == 4
 
 
 @pytest.mark.filterwarnings("ignore:.*while loading results")  # joblib says so
 def test_a_damaged_entry_is_trained_again(table, tmp_path) -> None:
-    first = _imputer(tmp_path, training_rows="all").fit(table)
+    first = _imputer(tmp_path).fit(table)
     (entry,) = _entries(tmp_path)
     entry.write_bytes(entry.read_bytes()[:100])
-    again = _imputer(tmp_path, training_rows="all").fit(table)
+    again = _imputer(tmp_path).fit(table)
     np.testing.assert_array_equal(again.transform(table), first.transform(table))
     assert entry.stat().st_size > 100
 
 
 def test_an_entry_that_is_no_model_of_this_table_is_replaced(table, tmp_path) -> None:
-    first = _imputer(tmp_path, training_rows="all").fit(table)
+    first = _imputer(tmp_path).fit(table)
     (entry,) = _entries(tmp_path)
     other = TabularVAE(n_decoders=1, max_epochs=1, steps_per_epoch=2, random_state=0)
     for foreign in ({"no": "model"}, other, other.fit(table[:, :3])):
         entry.write_bytes(pickle.dumps(foreign))
         with pytest.warns(UserWarning, match="holds something else than the trained TabularVAE"):
-            again = _imputer(tmp_path, training_rows="all").fit(table)
+            again = _imputer(tmp_path).fit(table)
         np.testing.assert_array_equal(again.transform(table), first.transform(table))
-        _imputer(tmp_path, training_rows="all").fit(table)  # a warning would be an error
+        _imputer(tmp_path).fit(table)  # a warning would be an error
 
 
 def test_the_cache_does_not_change_what_is_fitted(table, tmp_path) -> None:
-    plain = _imputer(training_rows="all").fit(table).transform(table)
+    plain = _imputer().fit(table).transform(table)
     for _ in range(2):
-        cached = _imputer(tmp_path, training_rows="all").fit(table)
+        cached = _imputer(tmp_path).fit(table)
         np.testing.assert_array_equal(cached.transform(table), plain)

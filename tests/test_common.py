@@ -20,9 +20,8 @@ from sklearn.utils.estimator_checks import (
 from sklearn_qavi import QAVIImputer
 from sklearn_qavi.generative import TabularVAE
 
-# IncompleteTrainingDataWarning and ConvergenceWarning are right on twenty rows and ten epochs
+# ConvergenceWarning is right on twenty rows and ten epochs
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::sklearn_qavi.exceptions.IncompleteTrainingDataWarning"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::sklearn_qavi.exceptions.ExtremeValueWarning"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning"),

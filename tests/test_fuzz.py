@@ -149,9 +149,7 @@ def tiny() -> QAVIImputer:
         steps_per_epoch=1,
         random_state=0,
     )
-    return QAVIImputer(
-        generative_model=model, max_iter=2, training_rows="all", random_state=0, n_mc_samples=4
-    )
+    return QAVIImputer(generative_model=model, max_iter=2, random_state=0, n_mc_samples=4)
 
 
 @settings(

@@ -25,7 +25,6 @@ from _linear_gaussian import LinearGaussian
 from sklearn_qavi import QAVIImputer
 from sklearn_qavi.exceptions import (
     ExtremeValueWarning,
-    IncompleteTrainingDataWarning,
     InferenceConvergenceWarning,
     InferenceDivergedError,
     TrainingDivergedError,
@@ -58,7 +57,6 @@ def quick_model(**options: Any) -> TabularVAE:
 def quick(**options: Any) -> QAVIImputer:
     options = {
         "generative_model": quick_model(),
-        "training_rows": "all",
         "n_components": 2,
         "max_iter": 60,
         "random_state": 0,
@@ -639,18 +637,6 @@ class TestBadInput:
 
 
 class TestWarnings:
-    def test_incomplete_training_rows_are_counted(self, holes: Array) -> None:
-        n_complete = int((~np.isnan(holes)).all(1).sum())
-        with pytest.warns(IncompleteTrainingDataWarning, match=f"{n_complete} of 150 rows are"):
-            quick(training_rows="auto").fit(holes)
-
-    def test_complete_rows_are_enough_without_a_warning(self, X: Array) -> None:
-        table = X.copy()
-        table[:20, 0] = np.nan
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", IncompleteTrainingDataWarning)
-            quick(training_rows="auto").fit(table)
-
     def test_rows_that_did_not_converge_are_counted(
         self, fitted: dict[str, QAVIImputer], holes: Array
     ) -> None:

@@ -389,7 +389,7 @@ def test_an_estimator_sees_the_dataframe_and_its_categories() -> None:
         verbose_feature_names_out=False,
     )
     quick = TabularVAE(n_decoders=1, latent_dim=2, likelihood="student_t", max_epochs=5)
-    imputer = QAVIImputer(generative_model=quick, training_rows="all", random_state=0)
+    imputer = QAVIImputer(generative_model=quick, random_state=0)
     regressor = MultipleImputationRegressor(
         make_pipeline(encode, LinearRegression()), imputer=imputer, n_imputations=3, random_state=0
     )
@@ -501,4 +501,3 @@ def test_the_default_imputer_draws_for_inference() -> None:
     assert isinstance(chosen, QAVIImputer)
     assert chosen.proper
     assert chosen.importance_resampling
-    assert chosen.training_rows == "all"

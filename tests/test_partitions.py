@@ -26,7 +26,7 @@ def fitted(holes) -> QAVIImputer:
         latent_dim=2, hidden_layer_sizes=(16,), n_decoders=1, likelihood="student_t",
         max_epochs=120, patience=5,
     )  # fmt: skip
-    imputer = QAVIImputer(generative_model=model, training_rows="all", random_state=0)
+    imputer = QAVIImputer(generative_model=model, random_state=0)
     return imputer.fit(holes.drop(columns="name"))
 
 

@@ -155,7 +155,7 @@ def test_learning_from_incomplete_rows_keeps_linear_relations() -> None:
     vae = TabularVAE(
         likelihood="student_t", n_decoders=1, max_epochs=3, linear_start=True, random_state=0
     )
-    imputer = QAVIImputer(generative_model=vae, training_rows="all", random_state=0)
+    imputer = QAVIImputer(generative_model=vae, random_state=0)
     with pytest.warns(ConvergenceWarning):  # three epochs are too few, which is not the point
         draws = imputer.fit(holes).sample(holes, n=10)
     slopes = [np.linalg.lstsq(d[:, 1:], d[:, 0] - d[:, 0].mean())[0] for d in draws]
