@@ -106,7 +106,7 @@ class BaseQAVI:
     posterior: str | InferenceMethod
     n_components: int
     n_flow_layers: int
-    beta: float
+    beta: float | None
     gamma: float
     importance_resampling: bool
     n_mc_samples: int | None
@@ -205,6 +205,12 @@ class BaseQAVI:
     def _posterior(self) -> str | InferenceMethod:
         """What is inferred of a row, by the fitted model where it was left open."""
         return self.posterior
+
+    @property
+    def _beta(self) -> float:
+        """Weight of the divergence from the prior."""
+        assert self.beta is not None
+        return self.beta
 
     @property
     def _start(self) -> str:
@@ -354,9 +360,9 @@ class BaseQAVI:
         if name in BASELINES:
             return BASELINES[name]()
         if name == "hierarchical":
-            return HierarchicalSpace(self._schedule(HierarchicalPosterior), self.beta)
+            return HierarchicalSpace(self._schedule(HierarchicalPosterior), self._beta)
         if name == "feature":
-            return FeatureSpace(self._schedule(FeaturePosterior), self.beta, self.gamma)
+            return FeatureSpace(self._schedule(FeaturePosterior), self._beta, self.gamma)
         family = partial(
             make_posterior,
             name,
@@ -364,7 +370,7 @@ class BaseQAVI:
             n_flow_layers=self.n_flow_layers,
         )
         schedule = self._schedule(POSTERIORS[name][0])
-        return LatentSpace(family, schedule, self.beta, self._start)
+        return LatentSpace(family, schedule, self._beta, self._start)
 
     def _method(self) -> InferenceMethod:
         """Return the inference method, if the model has what it needs."""

@@ -1,6 +1,7 @@
 """QAVIInpainter: images in and out. What it shares with other estimators is in `_base`."""
 
 from collections.abc import Iterator, Sequence
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,6 +18,7 @@ from ._caching import fit_cached
 from ._random import seed_from
 from ._sklearn_compat import (
     HasMethods,
+    Interval,
     MissingValues,
     StrOptions,
     check_feature_names,
@@ -92,9 +94,11 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         Components of the mixture.
     n_flow_layers : int, default=2
         Layers of the flow.
-    beta : float, default=1.0
-        Weight of the divergence of the posterior from the prior; 1 is Bayes' rule. [1]_ takes 20
-        for images.
+    beta : float or None, default=None
+        Weight of the divergence of the posterior from the prior; 1 is Bayes' rule. A decoder of
+        many pixels is far too sure of them, and a larger weight then completes better: [1]_ takes
+        20 for images. None takes the weight that the model was validated with in training, 20 for
+        `WideResNetVAE`, and 1 for models that do not say.
     gamma : float, default=1.0
         Weight of the entropy of the posterior over missing pixels, for ``posterior="feature"``
         ([1]_, equation 6).
@@ -207,6 +211,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseQAVI._parameter_constraints,
+        "beta": [None, Interval(Real, 0, None, closed="left")],
         "posterior": [
             StrOptions({"auto", "hierarchical", *BaseQAVI._posterior_names}),
             InferenceMethod,
@@ -236,7 +241,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         posterior: str | InferenceMethod = "auto",
         n_components: int = 5,
         n_flow_layers: int = 2,
-        beta: float = 1.0,
+        beta: float | None = None,
         gamma: float = 1.0,
         importance_resampling: bool = False,
         n_mc_samples: int | None = None,
@@ -600,6 +605,12 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         if self.posterior != "auto":
             return self.posterior
         return "hierarchical" if is_layered(self.generative_model_) else "gaussian"
+
+    @property
+    def _beta(self) -> float:
+        if self.beta is not None:
+            return self.beta
+        return float(getattr(self.generative_model_, "validation_beta", 1.0))
 
     @property
     def _start(self) -> str:
