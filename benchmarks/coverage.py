@@ -33,7 +33,7 @@ TRUTH = np.array([1.0, 1.0, -0.5, 0.5])
 NAMES = ("intercept", "x1", "x2", "x3")
 COVARIANCE = np.array([[1.0, 0.5, 0.3], [0.5, 1.0, 0.4], [0.3, 0.4, 1.0]])
 RATE = 0.3
-N_DRAWS = 20
+N_DRAWS, N_DECODERS = 20, 10
 MAX_CHUNK = 25  # repetitions between two looks at the file
 
 
@@ -61,7 +61,7 @@ def ordinary_least_squares(table: Array) -> Any:
 
 def draws_of_qavi(holes: Array, seed: int, proper: bool, settings: dict[str, Any]) -> Iterator[Any]:
     """Yield completed tables of `QAVIImputer`."""
-    model = TabularVAE(**settings, n_decoders=10 if proper else 1)
+    model = TabularVAE(**settings, n_decoders=N_DECODERS if proper else 1)
     imputer = QAVIImputer(generative_model=model, proper=proper, random_state=seed)
     yield from imputer.fit(holes).iter_samples(holes, n=N_DRAWS)
 
@@ -86,7 +86,8 @@ def pooled_by(
         "qavi": lambda: draws_of_qavi(holes[rows], seed, False, settings),
         "qavi_proper": lambda: draws_of_qavi(holes[rows], seed, True, settings),
     }
-    return fit_pooled(ordinary_least_squares, methods[method]())
+    n_nests = N_DECODERS if method == "qavi_proper" else None
+    return fit_pooled(ordinary_least_squares, methods[method](), n_nests=n_nests)
 
 
 METHODS = ("complete", "complete_rows", "iterative", "qavi", "qavi_proper")

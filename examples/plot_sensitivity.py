@@ -46,10 +46,10 @@ def regression(table):
     return sm.OLS(table["progression"], sm.add_constant(table.drop(columns="progression"))).fit()
 
 
-model = TabularVAE(likelihood="student_t", n_decoders=3, patience=3)
+model = TabularVAE(likelihood="student_t", n_decoders=5, patience=3)
 imputer = QAVIImputer(generative_model=model, proper=True, random_state=0)
 imputer.set_output(transform="pandas").fit(X)
-pooled = fit_pooled(regression, imputer.iter_samples(X, n=20))
+pooled = fit_pooled(regression, imputer.iter_samples(X, n=20), n_nests=imputer.n_nests_)
 pooled.summary().loc[["bp"], ["estimate", "lower", "upper", "fmi"]].round(2)
 
 # %%
@@ -71,7 +71,8 @@ for shift in [20, 0, -20, -40, -60, -80]:
         generative_model=imputer.generative_model_, delta={"progression": shift}
     )
     tables = shifted.fit(X).iter_samples(X, n=20)
-    answers[shift] = fit_pooled(regression, tables).summary().loc["bp"]
+    pooled = fit_pooled(regression, tables, n_nests=imputer.n_nests_)
+    answers[shift] = pooled.summary().loc["bp"]
 answers = pd.DataFrame(answers).T.sort_index()
 answers[["estimate", "lower", "upper", "p_value"]].round(3)
 

@@ -173,6 +173,9 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         Its training history, empty if it was not trained here.
     n_iter_ : int
         Most epochs that one of its decoders was trained for; 0 if unknown.
+    n_nests_ : int or None
+        With ``proper=True`` the number of decoders, from which draws are taken in turn: what
+        `sklearn_qavi.pooling.pool` asks for. Otherwise None.
     encoder_ : TableEncoder
         Which columns are modelled, what they hold (``schema_``), and bounds of imputed values.
     indicator_ : MissingIndicator or None
@@ -799,6 +802,12 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     @property
     def _is_number(self) -> NDArray[np.bool_]:
         return np.array([n is None for n in self.encoder_.n_levels_], dtype=bool)
+
+    @property
+    def n_nests_(self) -> int | None:
+        """Number of decoders that draws are taken from in turn; None if draws are alike."""
+        check_is_fitted(self)
+        return len(self.generative_model_.members_) if self.proper else None
 
     @property
     def _in_turn(self) -> bool:

@@ -230,9 +230,16 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
                 np.stack([a.variance for a in analyses]),
                 df_complete=analyses[0].df,
                 names=analyses[0].names,
+                n_nests=self._n_nests,
             )
         except ValueError as error:  # a single table
             self._why_not_pooled = str(error)
+
+    @property
+    def _n_nests(self) -> int | None:
+        """Number of nests of the tables, if they are of the same size."""
+        n_nests = getattr(self.imputer_, "n_nests_", None)
+        return n_nests if n_nests and self.n_imputations % n_nests == 0 else None
 
     def _mean_attribute(self, name: str) -> Any:
         check_is_fitted(self)
@@ -415,7 +422,7 @@ class MultipleImputationRegressor(RegressorMixin, _BaseMultipleImputation):
             )
         means, variances = zip(*self._over_tables(X, _predict_moments), strict=True)
         df = self._coefficients[0].df if self._coefficients else None
-        return pool_predictions(means, variances, df_complete=df)
+        return pool_predictions(means, variances, df_complete=df, n_nests=self._n_nests)
 
     def _chosen_estimator(self) -> Any:
         return LinearRegression() if self.estimator is None else self.estimator

@@ -32,13 +32,18 @@ class PooledEstimate:
         Mean of the variances of the single analyses; NaN where they state none, and then so are
         standard errors and intervals.
     between : ndarray of shape (p,)
-        Variance of the estimates between tables; NaN for a single table.
+        Variance of the estimates between tables, or of their means between nests; NaN for a single
+        table.
     n_imputations : int
         Number of tables m.
     df_complete : float
         Degrees of freedom that the analysis of a complete table has; infinite if unknown.
     names : tuple of str
         Names of the quantities: of coefficients, rows, or classes.
+    n_nests : int, default=None
+        Number of nests that the tables come in, see `pool`; None where each stands for itself.
+    inside_nests : ndarray of shape (p,), default=None
+        Variance of the estimates between the tables of one nest.
 
     Examples
     --------
@@ -54,11 +59,33 @@ class PooledEstimate:
     n_imputations: int
     df_complete: float
     names: tuple[str, ...]
+    n_nests: int | None = None
+    inside_nests: Array | None = None
 
     @property
     def variance(self) -> Array:
-        """Total variance ``within + (1 + 1/m) between``, (p,)."""
-        return self.within + (1 + 1 / self.n_imputations) * self.between
+        """Total variance, (p,).
+
+        ``within + (1 + 1/m) between``; of N tables in each of M nests ``within +
+        (1 + 1/M) between + (1 - 1/N) inside_nests``.
+        """
+        return self.within + self._due_to_missing
+
+    @property
+    def _parts_due_to_missing(self) -> list[tuple[Array, int]]:
+        """Parts of the variance that are due to missing cells, each with its degrees of freedom."""
+        m = self.n_imputations
+        if self.n_nests is None or self.inside_nests is None:
+            return [((1 + 1 / m) * self.between, m - 1)]
+        nests = self.n_nests
+        return [
+            ((1 + 1 / nests) * self.between, nests - 1),
+            ((1 - nests / m) * self.inside_nests, m - nests),
+        ]
+
+    @property
+    def _due_to_missing(self) -> Array:
+        return np.sum([part for part, _ in self._parts_due_to_missing], axis=0)
 
     @property
     def standard_error(self) -> Array:
@@ -68,13 +95,13 @@ class PooledEstimate:
     @property
     def share_due_to_missing(self) -> Array:
         """Share lambda of the total variance that is due to the missing cells, (p,)."""
-        spread = (1 + 1 / self.n_imputations) * self.between
+        spread = self._due_to_missing
         return np.divide(spread, self.variance, out=np.zeros_like(spread), where=self.variance != 0)
 
     @property
     def relative_increase(self) -> Array:
         """Relative increase r of the variance that is due to the missing cells, (p,)."""
-        spread = (1 + 1 / self.n_imputations) * self.between
+        spread = self._due_to_missing
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(spread != 0, spread / self.within, 0.0)
 
@@ -83,11 +110,16 @@ class PooledEstimate:
         """Degrees of freedom of the t distribution of the estimate, (p,).
 
         Those of Barnard and Rubin (1999), which never exceed ``df_complete``; with infinite
-        ``df_complete`` those of Rubin (1987).
+        ``df_complete`` those of Rubin (1987), and of nests those of Rubin (2003).
         """
         share = self.share_due_to_missing
-        with np.errstate(divide="ignore"):
-            old = np.where(share != 0, (self.n_imputations - 1) / np.square(share), np.inf)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            squares = [
+                np.square(np.where(part != 0, part / self.variance, 0.0)) / df
+                for part, df in self._parts_due_to_missing
+                if df > 0
+            ]
+            old = 1 / np.sum(squares, axis=0) if squares else np.full_like(share, np.inf)
         if np.isinf(self.df_complete):
             return old
         complete = self.df_complete
@@ -169,6 +201,7 @@ def pool(
     *,
     df_complete: float | None = None,
     names: Iterable[str] | None = None,
+    n_nests: int | None = None,
 ) -> PooledEstimate:
     """Pool estimates over completed tables by Rubin's rules.
 
@@ -183,6 +216,11 @@ def pool(
         None means many.
     names : iterable of str, default=None
         Names of the quantities; None takes ``x0``, ``x1``, ...
+    n_nests : int, default=None
+        Number M of nests: tables i, i + M, i + 2M, ... come from the same model and are not
+        independent of each other. It is the number of decoders of a `QAVIImputer` with
+        ``proper=True``, its ``n_nests_``, which draws from them in turn. None, or M no smaller than
+        m, takes each table for itself.
 
     Returns
     -------
@@ -192,13 +230,14 @@ def pool(
     Raises
     ------
     ValueError
-        If there are fewer than two tables, shapes differ, or a number is not finite, a variance
-        negative or ``df_complete`` not positive.
+        If there are fewer than two tables, shapes differ, a number is not finite, a variance
+        negative or ``df_complete`` not positive, or nests are not of the same size or only one.
 
     References
     ----------
     .. [1] Rubin (1987), "Multiple Imputation for Nonresponse in Surveys", section 3.3.
     .. [2] Barnard, Rubin (1999), "Small-sample degrees of freedom with multiple imputation".
+    .. [3] Rubin (2003), "Nested multiple imputation of NMES via partially incompatible MCMC".
 
     Examples
     --------
@@ -229,13 +268,37 @@ def pool(
     names = tuple(names) if names is not None else tuple(f"x{i}" for i in range(estimate.shape[1]))
     if len(names) != estimate.shape[1]:
         raise ValueError(f"{len(names)} names were given for {estimate.shape[1]} estimates.")
+    return _pooled(estimate, variance.mean(axis=0), df_complete, names, n_nests)
+
+
+def _pooled(
+    estimate: Array,
+    within: Array,
+    df_complete: float | None,
+    names: tuple[str, ...],
+    n_nests: int | None,
+) -> PooledEstimate:
+    """Return estimates (m, ...) pooled, as single tables or in nests."""
+    m = len(estimate)
+    df = np.inf if df_complete is None else float(df_complete)
+    if n_nests is None or n_nests >= m:
+        spread = estimate.var(axis=0, ddof=1) if m > 1 else np.full_like(within, np.nan)
+        return PooledEstimate(estimate.mean(axis=0), within, spread, m, df, names)
+    if n_nests < 2 or m % n_nests:
+        raise ValueError(
+            f"{m} tables cannot be told apart into n_nests={n_nests} nests: pass two nests or "
+            "more, and a multiple of so many tables."
+        )
+    by_nest = estimate.reshape(m // n_nests, n_nests, *estimate.shape[1:])
     return PooledEstimate(
         estimate.mean(axis=0),
-        variance.mean(axis=0),
-        estimate.var(axis=0, ddof=1),
+        within,
+        by_nest.mean(axis=0).var(axis=0, ddof=1),
         m,
-        np.inf if df_complete is None else float(df_complete),
+        df,
         names,
+        n_nests,
+        by_nest.var(axis=0, ddof=1).mean(axis=0),
     )
 
 
@@ -245,6 +308,7 @@ def fit_pooled(
     y: Any = None,
     *,
     extract: Callable[[Any, Any, Any], tuple[ArrayLike, ArrayLike]] | None = None,
+    n_nests: int | None = None,
 ) -> PooledEstimate:
     """Fit a model to each completed table and pool its coefficients.
 
@@ -264,6 +328,8 @@ def fit_pooled(
         Target, the same for each table.
     extract : callable, default=None
         ``extract(fitted, table, y)`` returns estimates (p,) and their variances (p,).
+    n_nests : int, default=None
+        Number of nests that the tables come in, see `pool`: ``imputer.n_nests_``.
 
     Returns
     -------
@@ -317,7 +383,9 @@ def fit_pooled(
             "The model has other numbers of coefficients on some tables: did a level of a category "
             "occur in some only? Name all, e.g. OneHotEncoder(categories=...)."
         )
-    return pool(np.stack(estimates), np.stack(variances), df_complete=df, names=names)
+    return pool(
+        np.stack(estimates), np.stack(variances), df_complete=df, names=names, n_nests=n_nests
+    )
 
 
 def pool_predictions(
@@ -326,6 +394,7 @@ def pool_predictions(
     *,
     df_complete: float | None = None,
     names: Iterable[str] | None = None,
+    n_nests: int | None = None,
 ) -> PooledEstimate:
     """Pool the predictions for the same rows over completed tables.
 
@@ -339,6 +408,8 @@ def pool_predictions(
         Degrees of freedom of the analysis of a complete table; None means many.
     names : iterable of str, default=None
         Names of rows, or of classes; None takes ``x0``, ``x1``, ...
+    n_nests : int, default=None
+        Number of nests that the tables come in, see `pool`.
 
     Returns
     -------
@@ -361,21 +432,15 @@ def pool_predictions(
     stacked = _stacked(predictions, "predictions")
     if not np.isfinite(stacked).all():
         raise ValueError("A prediction is not finite: did a model fail on a table?")
-    m, n_names = len(stacked), stacked.shape[-1]
+    n_names = stacked.shape[-1]
     within = np.full(stacked.shape[1:], np.nan)
     if variances is not None:
         spread = _stacked(variances, "variances")
         if spread.shape != stacked.shape:
             raise ValueError(f"predictions have shape {stacked.shape}, variances {spread.shape}.")
         within = spread.mean(axis=0)
-    return PooledEstimate(
-        stacked.mean(axis=0),
-        within,
-        stacked.var(axis=0, ddof=1) if m > 1 else np.full_like(within, np.nan),
-        m,
-        np.inf if df_complete is None else float(df_complete),
-        tuple(names) if names is not None else tuple(f"x{i}" for i in range(n_names)),
-    )
+    names = tuple(names) if names is not None else tuple(f"x{i}" for i in range(n_names))
+    return _pooled(stacked, within, df_complete, names, n_nests)
 
 
 def predict_pooled(
@@ -386,6 +451,7 @@ def predict_pooled(
     new_tables: Iterable[Any] | None = None,
     predict: Callable[[Any, Any], Any] | None = None,
     of: Subject = "mean",
+    n_nests: int | None = None,
 ) -> PooledEstimate:
     """Fit a model to each completed table, predict rows by each, and pool the predictions.
 
@@ -409,6 +475,8 @@ def predict_pooled(
         Whether the variances, and so the intervals, are those of the expected outcome of a row or
         of the outcome itself, which adds the noise. Models with ``return_std`` other than
         Bayesian linear ones state one variance only, which is taken for both.
+    n_nests : int, default=None
+        Number of nests that the tables come in, see `pool`.
 
     Returns
     -------
@@ -460,7 +528,7 @@ def predict_pooled(
         df = None if coefficients is None else coefficients.df
         classes = getattr(fitted, "classes_", None)
         names = [str(c) for c in classes] if mean.ndim == 2 and classes is not None else None
-    return pool_predictions(predictions, variances, df_complete=df, names=names)
+    return pool_predictions(predictions, variances, df_complete=df, names=names, n_nests=n_nests)
 
 
 def _pairs(tables: Iterable[Any], new_tables: Iterable[Any] | None) -> Iterator[tuple[Any, Any]]:

@@ -244,3 +244,62 @@ def test_levels_that_some_tables_lack_are_named() -> None:
     model = make_pipeline(OneHotEncoder(drop="first"), LinearRegression())
     with pytest.raises(ValueError, match=r"other numbers of coefficients.*categories"):
         fit_pooled(model, tables, y)
+
+
+class TestNests:
+    """Tables i, i + M, i + 2M, ... of the same model."""
+
+    def test_one_table_a_nest_is_rubins_rule(self) -> None:
+        estimates, variances = np.random.default_rng(0).random((2, 6, 3))
+        plain, nested = pool(estimates, variances), pool(estimates, variances, n_nests=6)
+        np.testing.assert_array_equal(plain.variance, nested.variance)
+        np.testing.assert_array_equal(plain.df, nested.df)
+
+    def test_parts_are_those_of_the_definition(self) -> None:
+        # two nests of three tables: (1, 2, 3) and (5, 7, 9), in turn
+        pooled = pool([1.0, 5.0, 2.0, 7.0, 3.0, 9.0], [0.5] * 6, n_nests=2)
+        assert pooled.estimate.item() == pytest.approx(4.5)
+        between, inside = (2.0 - 7.0) ** 2 / 2, (1.0 + 4.0) / 2
+        parts = np.array([1.5 * between, (2 / 3) * inside])
+        total = 0.5 + parts.sum()
+        assert pooled.variance.item() == pytest.approx(total)
+        df = 1 / ((parts / total) ** 2 / [1, 4]).sum()
+        assert pooled.df.item() == pytest.approx(df)
+        assert pooled.share_due_to_missing.item() == pytest.approx(parts.sum() / total)
+
+    def test_intervals_cover_where_tables_of_a_nest_go_together(self) -> None:
+        """Each nest has an error of its own, as decoders of bootstrap samples have."""
+        rng = np.random.default_rng(1)
+        covered = {None: 0, 4: 0}
+        for _ in range(1500):
+            truth_off = rng.normal(0, 0.3)  # sampling error of the data
+            nests = truth_off + rng.normal(0, 1.0, size=4)
+            tables = np.tile(nests, 5) + rng.normal(0, 0.3, size=20)
+            # an analysis of the data at hand would miss the truth by as much as a nest does
+            truth = rng.normal(0, 1.0)
+            for n_nests in covered:
+                lower, upper = pool(tables, np.full(20, 0.09), n_nests=n_nests).interval()
+                covered[n_nests] += bool(lower[0] <= truth <= upper[0])
+        assert covered[4] / 1500 == pytest.approx(0.95, abs=0.02)
+        assert covered[None] / 1500 < 0.93
+
+    def test_no_difference_inside_or_between_is_no_error(self) -> None:
+        pooled = pool([1.0, 2.0, 1.0, 2.0], [0.5] * 4, n_nests=2)
+        assert pooled.variance.item() == pytest.approx(0.5 + 1.5 * 0.5)
+        same = pool([1.0] * 4, [0.5] * 4, n_nests=2)
+        assert same.variance.item() == 0.5
+        assert np.isinf(same.df)
+
+    @pytest.mark.parametrize("n_nests", [1, 4])
+    def test_nests_that_do_not_divide_the_tables_are_refused(self, n_nests: int) -> None:
+        with pytest.raises(ValueError, match=f"into n_nests={n_nests} nests"):
+            pool([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [0.5] * 6, n_nests=n_nests)
+
+    def test_predictions_and_models_pass_nests_on(self) -> None:
+        rng = np.random.default_rng(2)
+        X = rng.normal(size=(40, 2))
+        y = X @ [1.0, 2.0] + rng.normal(size=40)
+        tables = [X + 0.3 * rng.normal(size=X.shape) for _ in range(6)]
+        assert fit_pooled(LinearRegression(), tables, y, n_nests=3).n_nests == 3
+        assert predict_pooled(LinearRegression(), tables, y, n_nests=3).n_nests == 3
+        assert pool_predictions(rng.random((6, 4)), n_nests=2).inside_nests.shape == (4,)
