@@ -97,8 +97,8 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
     beta : float or None, default=None
         Weight of the divergence of the posterior from the prior; 1 is Bayes' rule. A decoder of
         many pixels is far too sure of them, and a larger weight then completes better: [1]_ takes
-        20 for images. None takes the weight that the model was validated with in training, 20 for
-        `WideResNetVAE`, and 1 for models that do not say.
+        20 for images. None takes the weight with which a `WideResNetVAE` completed validation
+        images best, its ``inference_beta_``, and 1 for models that have none.
     gamma : float, default=1.0
         Weight of the entropy of the posterior over missing pixels, for ``posterior="feature"``
         ([1]_, equation 6).
@@ -610,7 +610,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
     def _beta(self) -> float:
         if self.beta is not None:
             return self.beta
-        return float(getattr(self.generative_model_, "validation_beta", 1.0))
+        return float(getattr(self.generative_model_, "inference_beta_", 1.0))
 
     @property
     def _start(self) -> str:

@@ -753,15 +753,14 @@ class TestBadInput:
             fitted.score_missing(np.full((1, 4, 5), np.nan), np.ones((4, 5), bool))
 
 
-def test_beta_is_what_the_model_was_validated_with() -> None:
+def test_beta_is_what_the_model_found_best() -> None:
     assert inpainter()._named_method().beta == 1.0
     model = LinearImages(smooth_model(SHAPE), SHAPE)
-    model.validation_beta = 7.0
+    model.inference_beta_ = 7.0
     fitted = QAVIInpainter(generative_model=model, random_state=0).fit()
     assert fitted._named_method().beta == 7.0
     assert fitted.set_params(beta=2.0)._named_method().beta == 2.0
     assert QAVIInpainter().beta is None
-    assert WideResNetVAE().validation_beta == 20.0
 
 
 @pytest.fixture(scope="module")

@@ -75,6 +75,16 @@ class ImageVAE(BaseEstimator):
     def _validation(self, x: Tensor, observed: Tensor, weight: Tensor, seed: int) -> Any:
         """Return what the best epoch is kept by, see `KeepBest`, for validation images."""
 
+    def _learn_beside(self, runs: list[TrainedNetwork], score: Any) -> None:
+        """Learn what is not part of the networks from the validation images."""
+
+    def _kept(self) -> dict[str, Any]:
+        """Return what `_learn_beside` left, as JSON can hold it; see `_restore`."""
+        return {}
+
+    def _restore(self, kept: dict[str, Any]) -> None:
+        """Take back what `_kept` returned, or an empty dict of an older folder."""
+
     def _settled(self, network: VAENetwork) -> nn.Module:
         """Return a trained network as it is used and kept."""
         return network
@@ -177,6 +187,7 @@ class ImageVAE(BaseEstimator):
             "parameters": parameters,
             "image_shape": list(self.image_shape_),
             "history": self.history_,
+            "learned": self._kept(),
         }
         tensors = {f"members.{k}": v for k, v in nn.ModuleList(self.members_).state_dict().items()}
         write_folder(folder, type(self).__name__, config, tensors)
@@ -209,6 +220,7 @@ class ImageVAE(BaseEstimator):
             model.history_ = config["history"]
             model.n_iter_ = max(len(history) for history in model.history_)
             model.members_ = [model._empty_member() for _ in model.history_]
+            model._restore(config.get("learned", {}))
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFormatError(f"config.json in {folder} lacks or misnames {error}.") from error
         weights = {k.removeprefix("members."): v for k, v in tensors.items()}
@@ -242,10 +254,12 @@ class ImageVAE(BaseEstimator):
         with tqdm(
             total=n_epochs, desc="training", unit="epoch", disable=not self.verbose
         ) as progress:
-            return [
+            runs = [
                 self._train(data, score, derive_seed(seed, 2, i), progress)
                 for i in range(self.n_decoders)
             ]
+        self._learn_beside(runs, score)
+        return runs
 
     def _train(self, data: TableData, score: Any, seed: int, progress: tqdm) -> TrainedNetwork:
         network = self._new_network(torch_generator(seed))

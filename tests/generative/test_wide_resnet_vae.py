@@ -1,6 +1,8 @@
 """WideResNetVAE: what it learns, how it is saved, what it refuses."""
 
 import json
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -306,3 +308,27 @@ def test_the_kept_epoch_has_the_best_score_under_the_tempered_posterior(
     hidden = hidden_halves((1, 8, 8), len(x), torch_generator(derive_seed(seed, 1)))
     total, count = crps_of_hidden_cells(network, HiddenCells(x, ~hidden, hidden), beta=20.0)
     assert float(total.sum() / count.sum()) == pytest.approx(min(scores[1]), abs=1e-5)
+
+
+def test_the_weight_for_inference_is_the_best_on_validation_images(tmp_path: Path) -> None:
+    images = load_digits().images[:200] / 16
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted = quick(max_epochs=3, patience=3).fit(images)
+    assert fitted.inference_beta_ in (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
+    _, held = fitted._split(200, derive_seed(seed_from(fitted.random_state), 0))
+    x = torch.from_numpy(images[held].reshape(len(held), -1)).float()
+    score = fitted._validation(
+        x,
+        torch.ones_like(x).bool(),
+        torch.ones(len(x)),
+        derive_seed(seed_from(fitted.random_state), 1),
+    )
+    crps = [replace(score, beta=beta)(fitted.members_[0]) for beta in (1.0, 5.0, 20.0, 40.0)]
+    assert replace(score, beta=fitted.inference_beta_)(fitted.members_[0]) <= min(crps) + 1e-6
+    fitted.save(tmp_path)
+    assert WideResNetVAE.load(tmp_path).inference_beta_ == fitted.inference_beta_
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["config"]["learned"]  # as folders were before
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert WideResNetVAE.load(tmp_path).inference_beta_ == fitted.validation_beta
