@@ -7,7 +7,6 @@ it says is a `HierarchicalPosterior` whose features are its own and whose weight
 import copy
 import warnings
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +19,7 @@ from .._random import derive_seed, torch_generator
 from .._typing import Progress
 from ..generative._hierarchical import HierarchicalNetwork, normal_kl
 from ..generative._network import VAENetwork
-from ..generative._training import TableData, VAENet, train_network
+from ..generative._training import LossOnRows, TableData, VAENet, train_network
 from ..inference import HierarchicalPosterior, InferenceMethod, InferenceResult, Posterior
 from ..inference._target import log_prob_observed
 from ._amortised import MIN_ROWS, VALIDATION_SHARE, check_masks, draw_masks
@@ -28,7 +27,6 @@ from ._amortised import MIN_ROWS, VALIDATION_SHARE, check_masks, draw_masks
 __all__ = ["HierarchicalPosteriorMatching", "HierarchicalVAEAC"]
 
 _MAX_VALIDATION_ROWS = 128
-_VALIDATION_CHUNK = 64
 _ROWS_AT_A_TIME = 16
 
 
@@ -150,33 +148,6 @@ class _Masked(VAENet):
         return draw_masks(self.masks, self.mask_rng_, *observed.shape).to(self.device)
 
 
-@dataclass(frozen=True)
-class _LossUnderMasks:
-    """The loss of validation rows under masks and noise that stay the same."""
-
-    x: Tensor
-    observed: Tensor
-    hidden: Tensor
-    seed: int
-    name: ClassVar[str] = "valid_loss"
-
-    def __call__(self, network: VAENetwork) -> float:
-        """Return the mean over rows, in nats."""
-        generator, total = torch_generator(self.seed), 0.0
-        device = next(network.parameters()).device
-        parts = (t.split(_VALIDATION_CHUNK) for t in (self.x, self.observed, self.hidden))
-        with torch.no_grad():
-            for rows in zip(*parts, strict=True):
-                noise = torch.randn(len(rows[0]), network.latent_dim, generator=generator)
-                x, observed, hidden = (t.to(device) for t in rows)
-                prepared = network.likelihood.prepare(x)
-                fit, kl = network(
-                    x, observed, observed & ~hidden, torch.zeros_like(x), noise.to(x), prepared
-                )
-                total += float((kl - fit).sum())
-        return total / len(self.x)
-
-
 class _AmortisedHierarchical(BaseEstimator, InferenceMethod):
     """A partial encoder trained under artificial masks, then asked once an image."""
 
@@ -218,7 +189,9 @@ class _AmortisedHierarchical(BaseEstimator, InferenceMethod):
         hidden = draw_masks(
             self.masks, np.random.default_rng(derive_seed(seed, 2)), n_held, x.shape[1]
         )
-        score = _LossUnderMasks(x[held], observed[held], hidden.to(x.device), derive_seed(seed, 3))
+        visible = observed[held] & ~hidden.to(x.device)
+        weight = torch.ones(n_held, device=x.device)
+        score = LossOnRows(x[held], observed[held], visible, weight, derive_seed(seed, 3))
         trained = train_network(
             self._network(decoder),
             TableData(x[train], observed[train]),

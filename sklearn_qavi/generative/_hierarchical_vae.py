@@ -1,7 +1,6 @@
 """HierarchicalVAE: a very deep variational autoencoder for images, with codes at many layers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -11,20 +10,16 @@ import torch
 from skorch.callbacks import Callback
 from torch import Tensor, nn
 
-from .._device import resolve_device
-from .._random import torch_generator
 from .._sklearn_compat import Interval, StrOptions
 from ..exceptions import ModelFormatError
 from ._checkpoint import load_strictly
 from ._hierarchical import HierarchicalArchitecture, HierarchicalNetwork
 from ._image_vae import ImageVAE
 from ._likelihoods import IMAGE_LIKELIHOODS, ImageLikelihood, LogisticMixtureLikelihood
-from ._network import VAENetwork
-from ._training import TableData
+from ._training import LossOnRows, TableData
 
 __all__ = ["PRESETS", "HierarchicalVAE"]
 
-_VALIDATION_CHUNK = 64  # images at one time
 # Mean and scale of the published models' inputs, by preset, on the scale of bytes ([1]_ of
 # HierarchicalVAE, released code).
 _PUBLISHED_INPUTS = {"cifar10": (120.63838, 64.16736), "ffhq256": (112.8666757481, 69.84780273)}
@@ -433,38 +428,11 @@ class HierarchicalVAE(ImageVAE):
         network.scale.fill_(max(float(values.std()), 1e-3))
 
     def _validation(self, x: Tensor, observed: Tensor, weight: Tensor, seed: int) -> Any:
-        return _ValidationLoss(x, observed, weight, seed, resolve_device(self.device))
+        return LossOnRows(x, observed, observed, weight, seed)
 
     def _training_options(self) -> dict[str, Any]:
         steps = GuardSteps(self._setting("clip_norm"), self._setting("skip_norm"))
         return {"mask_rate": 0.0, "callbacks": [("guard", steps)]}
-
-
-@dataclass(frozen=True)
-class _ValidationLoss:
-    """Negative bound of validation images, in nats an image, with noise that stays the same."""
-
-    x: Tensor
-    observed: Tensor
-    weight: Tensor
-    seed: int
-    device: torch.device
-    name: ClassVar[str] = "valid_loss"
-
-    def __call__(self, network: VAENetwork) -> float:
-        """Return the weighted mean over the images."""
-        generator = torch_generator(self.seed)
-        total = 0.0
-        parts = (t.split(_VALIDATION_CHUNK) for t in (self.x, self.observed, self.weight))
-        with torch.no_grad():
-            for x, observed, weight in zip(*parts, strict=True):
-                noise = torch.randn(len(x), network.latent_dim, generator=generator)
-                x, observed = x.to(self.device), observed.to(self.device)
-                prepared = network.likelihood.prepare(x)
-                still = torch.zeros_like(x)
-                fit, kl = network(x, observed, observed, still, noise.to(self.device), prepared)
-                total += float((weight.to(fit) * (kl - fit)).sum())
-        return total / float(self.weight.sum())
 
 
 class GuardSteps(Callback):
@@ -512,23 +480,21 @@ def _read_state_dict(file: str | Path) -> dict[str, Tensor]:
 
 def _our_names(state: dict[str, Tensor], likelihood: ImageLikelihood) -> dict[str, Tensor]:
     """Return published weights under our names, with the last layer's channels in our order."""
-    out = {}
+    order, out = _our_order(likelihood), {}
     for name, value in state.items():
         ours = name.removeprefix("module.").replace("decoder.out_net.out_conv", "decoder.out_conv")
-        if ours.startswith("decoder.out_conv"):
-            value = value[_our_order(likelihood)] if _our_order(likelihood) is not None else value
-        out[ours] = value
+        out[ours] = value[order] if ours.startswith("decoder.out_conv") else value
     return out
 
 
-def _our_order(likelihood: ImageLikelihood) -> Tensor | None:
+def _our_order(likelihood: ImageLikelihood) -> Tensor | slice:
     """Return which published output channel is each of ours, for mixtures of logistics.
 
     They have logits first and then, channel by channel, locations, scales and coefficients; we
     have logits, all locations, all scales, all coefficients.
     """
     if not isinstance(likelihood, LogisticMixtureLikelihood):
-        return None
+        return slice(None)
     m, n_channels = likelihood.n_components, likelihood.n_channels
     rest = torch.arange(m, m + 3 * m * n_channels).view(n_channels, 3, m)
     n_pairs = n_channels * (n_channels - 1) // 2

@@ -24,6 +24,7 @@ __all__ = [
     "Batches",
     "HiddenCells",
     "KeepBest",
+    "LossOnRows",
     "ScoreOfHiddenCells",
     "TableData",
     "TrainedNetwork",
@@ -37,6 +38,7 @@ Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 QUICK = Schedule(max_iter=32, window=8, n_draws=4, learning_rate=0.4, min_learning_rate=0.1)
 _VALIDATION_DRAWS = 64
+_LOSS_ROWS = 64  # validation rows at one time
 
 
 class TableData(Dataset):
@@ -177,6 +179,44 @@ class ScoreOfHiddenCells:
         """Return the mean over all hidden cells."""
         totals = crps_of_hidden_cells(network, self.cells, self.beta)
         return float(totals[0].sum() / totals[1].sum())
+
+
+@dataclass(frozen=True)
+class LossOnRows:
+    """What training keeps the best epoch by: the loss of validation rows, with noise that stays.
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, D)
+        Rows in the model's units, finite everywhere.
+    scored, visible : bool Tensors of shape (N, D)
+        What the bound sums over and what the encoder sees.
+    weight : Tensor of shape (N,)
+        How much a row counts.
+    seed : int
+        Seed of the codes' noise.
+    """
+
+    x: Tensor
+    scored: Tensor
+    visible: Tensor
+    weight: Tensor
+    seed: int
+    name: ClassVar[str] = "valid_loss"
+
+    def __call__(self, network: VAENetwork) -> float:
+        """Return the weighted mean over rows, in nats, computed where the network is."""
+        generator, total = torch_generator(self.seed), 0.0
+        device = next(network.parameters()).device
+        columns = (self.x, self.scored, self.visible, self.weight)
+        with torch.no_grad():
+            for rows in zip(*(t.split(_LOSS_ROWS) for t in columns), strict=True):
+                x, scored, visible, weight = (t.to(device) for t in rows)
+                noise = torch.randn(len(x), network.latent_dim, generator=generator).to(x)
+                prepared = network.likelihood.prepare(x)
+                fit, kl = network(x, scored, visible, torch.zeros_like(x), noise, prepared)
+                total += float((weight.to(fit) * (kl - fit)).sum())
+        return total / float(self.weight.sum())
 
 
 class VAENet(skorch.NeuralNet):

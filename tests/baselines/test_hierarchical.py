@@ -16,10 +16,10 @@ from sklearn_qavi._random import torch_generator
 from sklearn_qavi.baselines import HierarchicalPosteriorMatching, HierarchicalVAEAC
 from sklearn_qavi.baselines._hierarchical import (
     _ConditionedNetwork,
-    _LossUnderMasks,
     _MatchedNetwork,
 )
 from sklearn_qavi.generative import HierarchicalVAE, WideResNetVAE
+from sklearn_qavi.generative._training import LossOnRows
 
 IMAGES = load_digits().images / 16.0
 RIVALS = (HierarchicalPosteriorMatching, HierarchicalVAEAC)
@@ -110,7 +110,7 @@ def test_training_lowers_the_loss_of_other_images(rival: Any, model: Hierarchica
     x = torch.from_numpy(IMAGES[300:364].reshape(64, -1)).float()
     everything = torch.ones_like(x).bool()
     hidden = torch.from_numpy(lower).expand(64, -1)
-    loss = _LossUnderMasks(x, everything, hidden, seed=0)
+    loss = LossOnRows(x, everything, everything & ~hidden, torch.ones(64), seed=0)
     method = rival(masks=lower, max_epochs=2, steps_per_epoch=25, learning_rate=3e-3)
     before = loss(method._network(model.members_[0]).eval())
     after = loss(learned(method, model, n=250))
