@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 
 from sklearn_qavi.generative import TabularVAE
+from sklearn_qavi.generative._data import TableData
 from sklearn_qavi.generative._layers import MLP
 from sklearn_qavi.generative._likelihoods import ColumnLikelihoods
 from sklearn_qavi.generative._network import TabularNetwork
-from sklearn_qavi.generative._training import Batches, TableData, VAENet
+from sklearn_qavi.generative._training import VAENet
 
 __all__ = ["MIWAE", "DeMissVAE", "MissSIWAE", "MissSVAE"]
 
@@ -292,7 +293,7 @@ class _DecomposedNet(_BoundNet):
         super().on_train_begin(net, X, y, **kwargs)
         self.imputed_ = self._from_columns(X)
 
-    def get_iterator(self, dataset: TableData, training: bool = False) -> Batches:
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
         rows = _IndexedRows(dataset.x, dataset.observed, dataset.weight)
         return super().get_iterator(rows, training)
 

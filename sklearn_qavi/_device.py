@@ -1,5 +1,6 @@
 """Where to compute."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -13,11 +14,16 @@ __all__ = ["one_torch_thread", "resolve_device"]
 def resolve_device(device: str | torch.device) -> torch.device:
     """Return the torch device behind an option; "auto" takes a GPU when there is one.
 
+    "distributed" is the one of this process among those that train together.
+
     Raises
     ------
     ValueError
         If torch does not know the device or the device is not there.
     """
+    if device == "distributed":
+        rank = int(os.environ.get("LOCAL_RANK", "0"))
+        device = f"cuda:{rank}" if torch.cuda.is_available() else "cpu"
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -12,15 +12,40 @@ from sklearn.base import BaseEstimator
 from .baselines import BASELINES
 from .exceptions import ModelFormatError
 from .generative import HierarchicalVAE, TabularVAE, WideResNetVAE
+from .generative._checkpoint import saved_kind
 from .inference import Schedule
 from .preprocessing import ColumnSchema, ImageEncoder, TableEncoder
 
-__all__ = ["read_imputer", "write_imputer"]
+__all__ = ["load_model", "read_imputer", "write_imputer"]
 
 FORMAT_VERSION = 1
 _CONFIG, _MODEL = "imputer.json", "model"
 _MODELS: dict[str, Any] = {c.__name__: c for c in (HierarchicalVAE, TabularVAE, WideResNetVAE)}
 _ESTIMATORS: dict[str, Any] = {**_MODELS, **{c.__name__: c for c in BASELINES.values()}}
+
+
+def load_model(folder: str | Path) -> Any:
+    """Read a generative model of any class from the folder that its ``save`` wrote.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where from.
+
+    Returns
+    -------
+    model : TabularVAE, WideResNetVAE or HierarchicalVAE
+        The trained model.
+
+    Raises
+    ------
+    ModelFormatError
+        If a file is missing, truncated, of a newer version, or does not fit its description.
+    """
+    kind = saved_kind(folder)
+    if kind not in _MODELS:
+        raise ModelFormatError(f"{folder} holds a {kind}, expected one of {sorted(_MODELS)}.")
+    return _MODELS[kind].load(folder)
 
 
 def write_imputer(imputer: Any, folder: str | Path) -> None:

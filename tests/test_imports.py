@@ -19,6 +19,8 @@ ROOT = Path(sklearn_qavi.__file__).parent
 
 # Stage -> the stages it may import. A stage is the first name below the package.
 STAGES = {
+    "inpaint": {"_inpainter", "_persistence", "datasets", "metrics", "train"},
+    "train": {"datasets", "generative"},
     "partitions": {"_imputer"},
     "_multiple_imputation": {"_imputer", "_completions", "_analyses", "pooling", "preprocessing"},
     "_completions": {"preprocessing"},
@@ -48,7 +50,7 @@ STAGES = {
     "_persistence": {"baselines", "generative", "inference", "preprocessing"},
     "preprocessing": {"generative", "sampling", "inference"},
     "baselines": {"generative", "inference"},
-    "generative": {"sampling", "inference"},
+    "generative": {"sampling", "inference", "datasets"},
     "sampling": {"inference"},
     "inference": set(),
 }
@@ -57,7 +59,7 @@ SHARED = {"_device", "_random", "_sklearn_compat", "_typing", "exceptions"}
 LEAVES = {"metrics", "plotting", "datasets"}
 
 # What has to stay away until it is used
-HEAVY = {"matplotlib", "polars", "sphinx", "scoringrules", "dask"}
+HEAVY = {"PIL", "accelerate", "dask", "matplotlib", "polars", "scoringrules", "sphinx"}
 
 
 def module_name(path: Path) -> str:

@@ -15,13 +15,15 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback, EpochTimer, PassthroughScoring
 from torch import Tensor, nn
 from torch.nn.functional import softplus
+from torch.utils.data import DataLoader
 
 from .._random import derive_seed, torch_generator
 from .._typing import Progress
 from ..exceptions import TrainingDivergedError
+from ..generative._data import Batches, TableData, TrainingData
 from ..generative._inputs import EncoderInputs
 from ..generative._layers import MLP
-from ..generative._training import AverageWeights, Batches, TableData
+from ..generative._training import AverageWeights
 from ..inference import (
     InferenceMethod,
     InferenceResult,
@@ -302,8 +304,10 @@ class _PartialEncoderNet(skorch.NeuralNet):
         super().initialize()
         return self
 
-    def get_iterator(self, dataset: TableData, training: bool = False) -> Batches:
-        return Batches(dataset, self.batch_size, self.steps_per_epoch, self.order_generator_)
+    def get_iterator(self, dataset: TrainingData, training: bool = False) -> DataLoader:
+        return Batches(
+            dataset, self.batch_size, self.steps_per_epoch, self.order_generator_
+        ).loader()
 
     def infer(self, x: dict[str, Tensor], **fit_params: Any) -> Tensor:
         values, observed = x["x"], x["observed"]

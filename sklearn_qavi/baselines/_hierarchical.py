@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from .._random import derive_seed, torch_generator
 from .._typing import Progress
+from ..generative._data import TableData
 from ..generative._hierarchical import HierarchicalNetwork, normal_kl
 from ..generative._network import VAENetwork
-from ..generative._training import LossOnRows, TableData, VAENet, train_network
+from ..generative._training import LossOnRows, VAENet, train_network
 from ..inference import HierarchicalPosterior, InferenceMethod, InferenceResult, Posterior
 from ..inference._target import log_prob_observed
 from ._amortised import MIN_ROWS, VALIDATION_SHARE, check_masks, draw_masks

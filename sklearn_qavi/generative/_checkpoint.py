@@ -4,6 +4,8 @@ Nothing here unpickles. A file is checked against its own description before it 
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from ..exceptions import ModelFormatError
 
-__all__ = ["read_folder", "write_folder"]
+__all__ = ["load_strictly", "read_folder", "saved_kind", "write_folder"]
 
 FORMAT_VERSION = 1
 _CONFIG, _TENSORS = "config.json", "model.safetensors"
@@ -62,9 +64,33 @@ def read_folder(folder: str | Path, kind: str) -> tuple[dict[str, Any], dict[str
         not those that the description names.
     """
     folder = Path(folder)
-    try:
-        header = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    with _reading(folder):
+        header = _read_header(folder)
         tensors = load_file(folder / _TENSORS)
+    _check_header(header, kind, tensors, folder)
+    return header["config"], tensors
+
+
+def saved_kind(folder: str | Path) -> str:
+    """Return the class of the model in a folder.
+
+    Raises
+    ------
+    ModelFormatError
+        If the description is missing or cannot be read.
+    """
+    folder = Path(folder)
+    with _reading(folder):
+        return str(_read_header(folder)["kind"])
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Turn what may go wrong into a ModelFormatError."""
+    try:
+        yield
+    except ModelFormatError:
+        raise
     except FileNotFoundError as error:
         raise ModelFormatError(
             f"{folder} is not a saved model: {Path(error.filename or '').name or error} is missing."
@@ -74,15 +100,19 @@ def read_folder(folder: str | Path, kind: str) -> tuple[dict[str, Any], dict[str
             f"The saved model in {folder} cannot be read ({error}). It is truncated or was "
             "changed; save it again."
         ) from error
-    _check_header(header, kind, tensors, folder)
-    return header["config"], tensors
 
 
-def _check_header(header: Any, kind: str, tensors: dict[str, Tensor], folder: Path) -> None:
-    if not isinstance(header, dict) or not {"format_version", "kind", "tensors", "config"} <= set(
-        header
-    ):
+def _read_header(folder: Path) -> dict[str, Any]:
+    header = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    parts = {"format_version", "kind", "tensors", "config"}
+    if not isinstance(header, dict) or not parts <= set(header):
         raise ModelFormatError(f"{folder / _CONFIG} does not describe a saved model.")
+    return header
+
+
+def _check_header(
+    header: dict[str, Any], kind: str, tensors: dict[str, Tensor], folder: Path
+) -> None:
     if header["format_version"] > FORMAT_VERSION:
         raise ModelFormatError(
             f"{folder} was saved in format {header['format_version']}, this version of "

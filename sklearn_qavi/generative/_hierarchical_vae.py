@@ -16,7 +16,7 @@ from ._checkpoint import load_strictly
 from ._hierarchical import HierarchicalArchitecture, HierarchicalNetwork
 from ._image_vae import ImageVAE
 from ._likelihoods import IMAGE_LIKELIHOODS, ImageLikelihood, LogisticMixtureLikelihood
-from ._training import LossOnRows, TableData
+from ._training import LossOnRows
 
 __all__ = ["PRESETS", "HierarchicalVAE"]
 
@@ -39,7 +39,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "weight_decay": 0.0,
         "average_decay": 0.99,
         "clip_norm": 200.0,
-        "skip_norm": 1000.0,
+        "skip_norm": 400.0,
     },
     "cifar10": {
         "encoder_layers": "32x11,32d2,16x6,16d2,8x6,8d2,4x3,4d4,1x3",
@@ -151,15 +151,22 @@ class HierarchicalVAE(ImageVAE):
     average_decay : float, default=None
         Share of the averaged weights that stays at each step.
     clip_norm : float, default=None
-        Gradients with a larger norm are shortened to it.
+        Gradients with a larger norm are shortened to it, see Notes.
     skip_norm : float, default=None
-        Steps whose gradient has a larger norm are left out.
+        Steps whose gradient has a larger norm are left out, see Notes.
     augmentation : "flip" or callable, default=None
         Change of the training images: "flip" mirrors each left to right with probability 1/2; a
         callable ``augmentation(images, generator)`` gets a tensor (n, C, H, W), NaN where missing,
         and a `torch.Generator`, and returns the like.
+    checkpoint_folder : path-like, default=None
+        Where the state of training is written after each epoch. `fit` on the same images with the
+        same parameters goes on from there, as if it had not been stopped; ``max_epochs`` may be
+        larger then. A folder belongs to one training.
     device : str, default="auto"
-        Where to train: "auto" takes a GPU when there is one.
+        Where to train: "auto" takes a GPU when there is one. "distributed" is for processes that
+        ``torchrun`` or ``accelerate launch`` started: each trains on its share of every batch, on
+        a GPU of its own if there are any, and all of them end with the same model. Needs
+        accelerate.
     random_state : int, RandomState instance or None, default=None
         Seed of initial weights, splits, batches and noise.
     verbose : int, default=0
@@ -196,6 +203,12 @@ class HierarchicalVAE(ImageVAE):
     --------
     WideResNetVAE : One code, and much faster.
     HierarchicalVAE.from_checkpoint : Takes weights published elsewhere.
+
+    Notes
+    -----
+    Norms of gradients are those of the loss in nats a cell, as in [1]_: what is optimised is the
+    loss of an image, whose gradients are as many times larger as the image has cells. Adam's steps
+    do not depend on that.
 
     References
     ----------
@@ -249,6 +262,7 @@ class HierarchicalVAE(ImageVAE):
         "clip_norm": [None, Interval(Real, 0, None, closed="neither")],
         "skip_norm": [None, Interval(Real, 0, None, closed="neither")],
         "augmentation": [None, StrOptions({"flip"}), callable],
+        "checkpoint_folder": [None, str, Path],
         "device": [str],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -281,6 +295,7 @@ class HierarchicalVAE(ImageVAE):
         clip_norm: float | None = None,
         skip_norm: float | None = None,
         augmentation: str | Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        checkpoint_folder: str | Path | None = None,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -309,6 +324,7 @@ class HierarchicalVAE(ImageVAE):
         self.clip_norm = clip_norm
         self.skip_norm = skip_norm
         self.augmentation = augmentation
+        self.checkpoint_folder = checkpoint_folder
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
@@ -422,8 +438,8 @@ class HierarchicalVAE(ImageVAE):
     def _empty_member(self) -> HierarchicalNetwork:
         return self._new_network(None).eval().requires_grad_(False)
 
-    def _prepare(self, network: Any, data: TableData) -> None:
-        values = data.x[data.observed]
+    def _prepare(self, network: Any, x: Tensor, observed: Tensor) -> None:
+        values = x[observed]
         network.shift.fill_(float(values.mean()))
         network.scale.fill_(max(float(values.std()), 1e-3))
 
@@ -431,7 +447,9 @@ class HierarchicalVAE(ImageVAE):
         return LossOnRows(x, observed, observed, weight, seed)
 
     def _training_options(self) -> dict[str, Any]:
-        steps = GuardSteps(self._setting("clip_norm"), self._setting("skip_norm"))
+        # the loss is of an image, the norms are those of a loss of a cell
+        norms = (self.n_features_in_ * self._setting(name) for name in ("clip_norm", "skip_norm"))
+        steps = GuardSteps(*norms)
         return {"mask_rate": 0.0, "callbacks": [("guard", steps)]}
 
 

@@ -3,8 +3,9 @@
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
+from numbers import Integral
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -18,16 +19,21 @@ from tqdm.auto import tqdm
 from .._device import resolve_device
 from .._random import derive_seed, seed_from, torch_generator
 from .._sklearn_compat import check_sample_weight, fit_context
+from ..datasets import ImageFiles
 from ..exceptions import ModelFormatError
 from ._checkpoint import load_strictly, read_folder, write_folder
+from ._data import FileData, TableData, TrainingData, as_tensors
+from ._distributed import Processes, training_processes
 from ._likelihoods import ImageLikelihood, make_image_likelihood
 from ._network import VAENetwork
-from ._training import TableData, TrainedNetwork, as_tensors, train_network
+from ._resume import TrainingFolder
+from ._training import TrainedNetwork, train_network
 
 __all__ = ["ImageVAE"]
 
 _MIN_IMAGES = 5
 _MIN_IMAGES_TO_SPLIT = 20
+_MAX_EXAMPLES = 256  # image files that are looked at before training
 
 
 class ImageVAE(BaseEstimator):
@@ -55,6 +61,7 @@ class ImageVAE(BaseEstimator):
     weight_decay: float | None
     average_decay: float | None
     augmentation: str | Callable[[Tensor, torch.Generator], Tensor] | None
+    checkpoint_folder: str | Path | None
     device: str
     random_state: int | np.random.RandomState | None
     verbose: int
@@ -93,7 +100,7 @@ class ImageVAE(BaseEstimator):
         """Return further arguments of `train_network`."""
         return {}
 
-    def _prepare(self, network: VAENetwork, data: TableData) -> None:
+    def _prepare(self, network: VAENetwork, x: Tensor, observed: Tensor) -> None:
         """Put into a new network what it needs to know of the training images."""
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -102,8 +109,8 @@ class ImageVAE(BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, n_channels, height, width) or (n, height, width)
-            Values from 0 to 1, NaN where missing.
+        X : array-like of shape (n, n_channels, height, width) or (n, height, width), or ImageFiles
+            Values from 0 to 1, NaN where missing; or the files of a folder.
         y : None
             Ignored, present for the scikit-learn contract.
         sample_weight : array-like of shape (n,), default=None
@@ -114,20 +121,15 @@ class ImageVAE(BaseEstimator):
         self : object
             The trained model.
         """
-        images = _checked_images(X)
-        weight = check_sample_weight(
-            sample_weight, images, dtype=np.float64, ensure_non_negative=True
-        )
-        images, weight = images[weight > 0], weight[weight > 0]
-        if len(images) < _MIN_IMAGES:
-            raise ValueError(
-                f"{len(images)} images have a sample_weight above 0; learning needs {_MIN_IMAGES}."
-            )
-        self.image_shape_: tuple[int, int, int] = images.shape[1:]
+        images = _FileImages(X) if isinstance(X, ImageFiles) else _ArrayImages(_checked_images(X))
+        weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        n_used = int((weight > 0).sum())
+        if n_used < _MIN_IMAGES:
+            raise ValueError(f"{n_used} images are to be learned from; {_MIN_IMAGES} are needed.")
+        self.image_shape_: tuple[int, int, int] = images.shape
         self.n_features_in_ = int(np.prod(self.image_shape_))
         self._architecture().check()
-        rows = self.standardise(images.reshape(len(images), -1))
-        runs = self._train_all(rows, weight / weight.mean(), seed_from(self.random_state))
+        runs = self._train_all(images, weight)
         self.members_ = [self._settled(run.network).cpu() for run in runs]
         self.history_ = [run.history for run in runs]
         self.n_iter_ = max(len(history) for history in self.history_)
@@ -180,7 +182,8 @@ class ImageVAE(BaseEstimator):
             Where to; made if need be. An ``augmentation`` that is a function is not kept.
         """
         check_is_fitted(self)
-        parameters = {k: v for k, v in self.get_params().items() if k != "random_state"}
+        aside = {"checkpoint_folder", "random_state"}
+        parameters = {k: v for k, v in self.get_params().items() if k not in aside}
         if callable(self.augmentation):
             parameters["augmentation"] = None
         config = {
@@ -242,48 +245,80 @@ class ImageVAE(BaseEstimator):
         options = self._setting("likelihood_options") or {}
         return make_image_likelihood(self._setting("likelihood"), self.image_shape_, **options)
 
-    def _train_all(
-        self, rows: NDArray[np.float64], weight: NDArray[np.float64], seed: int
-    ) -> list[TrainedNetwork]:
-        train, held = self._split(len(rows), derive_seed(seed, 0))
-        x, observed = as_tensors(rows)
-        single = torch.from_numpy(weight).to(torch.float32)
-        score = self._validation(x[held], observed[held], single[held], derive_seed(seed, 1))
-        data = TableData(x[train], observed[train], single[train])
+    def _train_all(self, images: "_Images", weight: NDArray[np.float64]) -> list[TrainedNetwork]:
+        processes = training_processes(self.device)
+        seed, folder = self._seed_and_folder(images, weight, processes)
+        used = np.flatnonzero(weight > 0)
+        train, held = (used[part] for part in self._split(len(used), derive_seed(seed, 0)))
+        shares = torch.from_numpy(weight / weight[used].mean()).to(torch.float32)
+        x, observed = images.tensors(held)
+        score = self._validation(x, observed, shares[held], derive_seed(seed, 1))
+        data, examples = images.data(train, shares[train]), images.tensors(images.examples(train))
         n_epochs = self.n_decoders * self.max_epochs
-        with tqdm(
-            total=n_epochs, desc="training", unit="epoch", disable=not self.verbose
-        ) as progress:
-            runs = [
-                self._train(data, score, derive_seed(seed, 2, i), progress)
-                for i in range(self.n_decoders)
-            ]
+        silent = not self.verbose or not processes.is_first
+        with tqdm(total=n_epochs, desc="training", unit="epoch", disable=silent) as progress:
+            runs = []
+            for i in range(self.n_decoders):
+                network = self._new_network(torch_generator(derive_seed(seed, 2, i)))
+                self._prepare(network, *examples)
+                runs.append(
+                    train_network(
+                        network,
+                        data,
+                        score,
+                        on_epoch=lambda: progress.update(),
+                        seed=derive_seed(seed, 2, i),
+                        checkpoint=None if folder is None else folder.file(i),
+                        processes=processes,
+                        **self._settings_of_training(len(data), processes),
+                    )
+                )
         self._learn_beside(runs, score)
         return runs
 
-    def _train(self, data: TableData, score: Any, seed: int, progress: tqdm) -> TrainedNetwork:
-        network = self._new_network(torch_generator(seed))
-        self._prepare(network, data)
-        return train_network(
-            network,
-            data,
-            score,
-            average_decay=self._setting("average_decay"),
-            patience=self.patience,
-            weight_decay=self._setting("weight_decay"),
-            on_epoch=lambda: progress.update(),
-            input_noise=self.input_noise,
-            beta=self.beta,
-            steps_per_epoch=self.steps_per_epoch
-            or int(np.clip(len(data) // self._setting("batch_size"), 100, 500)),
-            seed=seed,
-            augment=None if self.augmentation is None else self._augment,
-            lr=self._setting("learning_rate"),
-            batch_size=self._setting("batch_size"),
-            max_epochs=self.max_epochs,
-            device=resolve_device(self.device),
-            **self._training_options(),
+    def _seed_and_folder(
+        self, images: "_Images", weight: NDArray[np.float64], processes: Processes
+    ) -> tuple[int, TrainingFolder | None]:
+        """Return the seed of training and the folder it goes on in, if there is one."""
+        seed = processes.shared(seed_from(self.random_state))
+        if self.checkpoint_folder is None:
+            return seed, None
+        aside = {"checkpoint_folder", "device", "max_epochs", "random_state", "verbose"}
+        settings = {k: v for k, v in self.get_params().items() if k not in aside}
+        if callable(self.augmentation):
+            settings["augmentation"] = getattr(self.augmentation, "__qualname__", "callable")
+        question = (type(self).__name__, settings, images.identity(), weight, processes.world_size)
+        folder = TrainingFolder(
+            self.checkpoint_folder,
+            question,
+            seed,
+            is_given=isinstance(self.random_state, Integral),
+            processes=processes,
         )
+        return folder.seed, folder
+
+    def _settings_of_training(self, n_images: int, processes: Processes) -> dict[str, Any]:
+        batch_size = self._setting("batch_size")
+        once = int(np.clip(n_images // batch_size, 100, 500))
+        if batch_size % processes.world_size or n_images < processes.world_size:
+            raise ValueError(
+                f"batch_size={batch_size} and {n_images} training images cannot be shared by "
+                f"{processes.world_size} processes; batch_size must be a multiple of their number."
+            )
+        return {
+            "average_decay": self._setting("average_decay"),
+            "patience": self.patience,
+            "weight_decay": self._setting("weight_decay"),
+            "input_noise": self.input_noise,
+            "beta": self.beta,
+            "steps_per_epoch": self.steps_per_epoch or once,
+            "augment": None if self.augmentation is None else self._augment,
+            "lr": self._setting("learning_rate"),
+            "batch_size": batch_size,
+            "max_epochs": self.max_epochs,
+            "device": resolve_device(self.device),
+            **self._training_options(),
+        }
 
     def _augment(
         self, x: Tensor, observed: Tensor, generator: torch.Generator
@@ -310,6 +345,63 @@ class ImageVAE(BaseEstimator):
         n_validation = max(1, round(self.validation_fraction * n_images))
         n_validation = min(n_validation, self._max_validation_images)
         return order[n_validation:], order[:n_validation]
+
+
+class _Images(Protocol):
+    """Images to learn from, wherever they are."""
+
+    shape: tuple[int, int, int]
+
+    def tensors(self, rows: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+        """Return values and observed mask of some images, both (N, D)."""
+
+    def examples(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return as many of these images as may be held in memory at once."""
+
+    def data(self, rows: NDArray[np.intp], weight: Tensor) -> TrainingData:
+        """Return some images as training takes them."""
+
+    def identity(self) -> Any:
+        """Return what tells these images from others, for `joblib.hash`."""
+
+
+class _ArrayImages:
+    def __init__(self, images: NDArray[np.float64]) -> None:
+        channels, height, width = images.shape[1:]
+        self.shape = (channels, height, width)
+        self.x, self.observed = as_tensors(images.reshape(len(images), -1))
+
+    def tensors(self, rows: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+        return self.x[rows], self.observed[rows]
+
+    def examples(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        return rows
+
+    def data(self, rows: NDArray[np.intp], weight: Tensor) -> TrainingData:
+        return TableData(self.x[rows], self.observed[rows], weight)
+
+    def identity(self) -> Any:
+        return self.x.numpy(), self.observed.numpy()
+
+
+class _FileImages:
+    def __init__(self, files: ImageFiles) -> None:
+        self.files, self.shape = files, files.image_shape
+
+    def tensors(self, rows: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+        x = torch.from_numpy(self.files[rows]).flatten(1)
+        return x, torch.ones_like(x).bool()
+
+    def examples(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        return rows[:_MAX_EXAMPLES]  # they are in random order
+
+    def data(self, rows: NDArray[np.intp], weight: Tensor) -> TrainingData:
+        return FileData(self.files, rows, weight)
+
+    def identity(self) -> Any:
+        files = self.files
+        names = [str(file.relative_to(files.folder)) for file in files.files]
+        return names, [file.stat().st_size for file in files.files], files.image_shape
 
 
 def _checked_images(X: Any) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ from .._random import derive_seed, seed_from, torch_generator
 from .._sklearn_compat import Interval, StrOptions, check_sample_weight, fit_context
 from ..exceptions import ModelFormatError
 from ._checkpoint import load_strictly, read_folder, write_folder
+from ._data import TableData, as_tensors
 from ._layers import ACTIVATIONS
 from ._likelihoods import LIKELIHOODS, ColumnLikelihoods
 from ._linear_start import start_linear
@@ -27,10 +28,8 @@ from ._network import TabularNetwork
 from ._training import (
     HiddenCells,
     ScoreOfHiddenCells,
-    TableData,
     TrainedNetwork,
     VAENet,
-    as_tensors,
     train_network,
 )
 

@@ -1,35 +1,36 @@
 """Training of one VAE through skorch: noise and masks, the score on hidden cells, what is kept."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import skorch
 import torch
-from numpy.typing import NDArray
 from skorch.callbacks import Callback, EpochTimer, PassthroughScoring
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader
 
 from .._random import derive_seed, torch_generator
 from ..exceptions import TrainingDivergedError
 from ..inference import DecoderTarget, GaussianPosterior, Schedule, fit_posterior
 from ..sampling import shared_draws
+from ._data import Batches, TrainingData
+from ._distributed import Processes
 from ._network import VAENetwork
+from ._resume import Checkpoint
 
 __all__ = [
     "AverageWeights",
-    "Batches",
     "HiddenCells",
     "KeepBest",
     "LossOnRows",
+    "OwnLoss",
     "ScoreOfHiddenCells",
-    "TableData",
     "TrainedNetwork",
     "VAENet",
-    "as_tensors",
     "crps_of_hidden_cells",
     "train_network",
 ]
@@ -39,41 +40,6 @@ Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 QUICK = Schedule(max_iter=32, window=8, n_draws=4, learning_rate=0.4, min_learning_rate=0.1)
 _VALIDATION_DRAWS = 64
 _LOSS_ROWS = 64  # validation rows at one time
-
-
-class TableData(Dataset):
-    """Standardised rows with their observed mask and weights, as skorch passes them around."""
-
-    def __init__(self, x: Tensor, observed: Tensor, weight: Tensor | None = None) -> None:
-        self.x, self.observed = x, observed
-        self.weight = torch.ones(len(x)) if weight is None else weight
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def __getitem__(self, index: Any) -> tuple[dict[str, Tensor], Tensor]:
-        # skorch wants a target; a VAE has none
-        row = {"x": self.x, "observed": self.observed, "weight": self.weight}
-        return {name: values[index] for name, values in row.items()}, torch.zeros(0)
-
-
-class Batches:
-    """Whole random batches by index; a pass repeats the rows until it has enough steps."""
-
-    def __init__(
-        self, dataset: TableData, batch_size: int, n_steps: int, generator: torch.Generator
-    ) -> None:
-        self.dataset, self.batch_size = dataset, batch_size
-        self.n_steps, self.generator = n_steps, generator
-
-    def __iter__(self) -> Iterator[Any]:
-        n = len(self.dataset)
-        order = torch.empty(0, dtype=torch.long)
-        for _ in range(self.n_steps):
-            if len(order) < min(self.batch_size, n):
-                order = torch.randperm(n, generator=self.generator)
-            yield self.dataset[order[: self.batch_size]]
-            order = order[self.batch_size :]
 
 
 class HiddenCells:
@@ -219,6 +185,10 @@ class LossOnRows:
         return total / float(self.weight.sum())
 
 
+class OwnLoss:
+    """What skorch is given for a criterion by nets that compute their loss themselves."""
+
+
 class VAENet(skorch.NeuralNet):
     """skorch net that maximises a VAE's bound under input noise and random masks.
 
@@ -242,6 +212,8 @@ class VAENet(skorch.NeuralNet):
         Seed of batches, noise and masks.
     augment : callable, default=None
         ``augment(x, observed, generator)`` returns rows and masks changed at random.
+    processes : Processes, default=None
+        Those that train together; None for this one alone.
     """
 
     def __init__(
@@ -255,8 +227,10 @@ class VAENet(skorch.NeuralNet):
         steps_per_epoch: int = 100,
         seed: int = 0,
         augment: Augment | None = None,
+        processes: Processes | None = None,
         **kwargs: Any,
     ) -> None:
+        self.processes = processes or Processes()
         self.augment = augment
         self.input_noise = input_noise
         self.mask_rate = mask_rate
@@ -264,7 +238,7 @@ class VAENet(skorch.NeuralNet):
         self.beta = beta
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
-        super().__init__(module, criterion=nn.Identity, train_split=None, **kwargs)
+        super().__init__(module, criterion=OwnLoss, train_split=None, **kwargs)
 
     @property
     def _default_callbacks(self) -> list[tuple[str, Any]]:
@@ -273,29 +247,57 @@ class VAENet(skorch.NeuralNet):
             ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
         ]
 
-    def initialize(self) -> "VAENet":
+    def initialize_module(self) -> "VAENet":
         self.order_generator_ = torch_generator(derive_seed(self.seed, 0))
-        self.noise_generator_ = torch_generator(derive_seed(self.seed, 1))
-        super().initialize()
+        rank = self.processes.rank
+        more = (rank,) if rank else ()  # others' images need other noise
+        self.noise_generator_ = torch_generator(derive_seed(self.seed, 1, *more))
+        super().initialize_module()
         return self
 
-    def get_iterator(self, dataset: TableData, training: bool = False) -> Batches:
-        return Batches(dataset, self.batch_size, self.steps_per_epoch, self.order_generator_)
+    @property
+    def network_(self) -> VAENetwork:
+        """The network itself, without what processes that train together wrap around it."""
+        network: VAENetwork = self.processes.bare(self.module_)
+        return network
+
+    def random_states(self) -> list[tuple[Tensor, Tensor]]:
+        """Return the states of the generators of order and noise, process by process."""
+        states = self.order_generator_.get_state(), self.noise_generator_.get_state()
+        return self.processes.gathered(states)
+
+    def set_random_states(self, states: list[tuple[Tensor, Tensor]]) -> None:
+        """Put the generators into states that `random_states` returned."""
+        order, noise = states[self.processes.rank]
+        self.order_generator_.set_state(order)
+        self.noise_generator_.set_state(noise)
+
+    def get_iterator(self, dataset: TrainingData, training: bool = False) -> DataLoader:
+        return Batches(
+            dataset,
+            self.batch_size,
+            self.steps_per_epoch,
+            self.order_generator_,
+            rank=self.processes.rank,
+            world_size=self.processes.world_size,
+        ).loader()
 
     def infer(self, x: dict[str, Tensor], **fit_params: Any) -> tuple[Tensor, Tensor]:
         values, observed = x["x"], x["observed"]
         if self.augment is not None:
             values, observed = self.augment(values, observed, self.noise_generator_)
-        values, observed = values.to(self.device), observed.to(self.device)
-        visible = observed & ~self._hide(observed)
+        network = self.network_
+        device = next(network.parameters()).device
+        hidden = self._hide(observed).to(device)
+        values, observed = values.to(device), observed.to(device)
+        visible = observed & ~hidden
         scored = observed if self.reconstruct == "observed" else visible
-        network = self.module_
-        return network(
+        return self.module_(  # type: ignore[no-any-return]
             values,
             scored,
             visible,
-            self.input_noise * self._normal(values.shape),
-            self._normal((len(values), network.latent_dim)),
+            self.input_noise * self._normal(values.shape).to(device),
+            self._normal((len(values), network.latent_dim)).to(device),
             network.likelihood.prepare(values),
         )
 
@@ -308,10 +310,15 @@ class VAENet(skorch.NeuralNet):
     def _hide(self, observed: Tensor) -> Tensor:
         generator = self.noise_generator_
         rate = self.mask_rate * torch.rand(len(observed), 1, generator=generator)
-        return (torch.rand(observed.shape, generator=generator) < rate).to(self.device)
+        return torch.rand(observed.shape, generator=generator) < rate
 
     def _normal(self, shape: tuple[int, ...] | torch.Size) -> Tensor:
-        return torch.randn(shape, generator=self.noise_generator_).to(self.device)
+        return torch.randn(shape, generator=self.noise_generator_)
+
+
+def bare_network(net: Any) -> Any:
+    """Return the network of a skorch net, without what training together wraps around it."""
+    return getattr(net, "network_", net.module_)
 
 
 class AverageWeights(Callback):
@@ -327,7 +334,7 @@ class AverageWeights(Callback):
         self.decay = decay
 
     def on_train_begin(self, net: VAENet, **kwargs: Any) -> None:
-        self.network_ = copy.deepcopy(net.module_).eval().requires_grad_(False)
+        self.network_ = copy.deepcopy(bare_network(net)).eval().requires_grad_(False)
         self.n_steps_ = 0
 
     def on_batch_end(self, net: VAENet, training: bool = False, **kwargs: Any) -> None:
@@ -337,7 +344,7 @@ class AverageWeights(Callback):
         # a young average must forget the random initial weights
         decay = min(self.decay, (1 + self.n_steps_) / (10 + self.n_steps_))
         with torch.no_grad():
-            torch._foreach_lerp_(_averaged(self.network_), _averaged(net.module_), 1 - decay)
+            torch._foreach_lerp_(_averaged(self.network_), _averaged(bare_network(net)), 1 - decay)
 
 
 def _averaged(network: nn.Module) -> list[Tensor]:
@@ -375,26 +382,28 @@ class KeepBest(Callback):
 
     def on_train_begin(self, net: VAENet, **kwargs: Any) -> None:
         self.best_score_, self.best_epoch_, self.settled_ = np.inf, 0, False
-        self._look(0)  # a good start may be the best there is
+        self._look(net, 0)  # a good start may be the best there is
 
     def on_epoch_end(self, net: VAENet, **kwargs: Any) -> None:
         epoch = len(net.history)
-        loss = net.history[-1, "train_loss"]
+        loss = net.processes.mean(net.history[-1, "train_loss"])
+        net.history.record("train_loss", loss)
         if not np.isfinite(loss):
             raise TrainingDivergedError(
                 f"The training loss became {loss} in epoch {epoch}. Lower learning_rate (now "
                 f"{net.lr}), or check the columns for values so extreme that they overflow."
             )
-        net.history.record(self.score.name, self._look(epoch))
+        net.history.record(self.score.name, self._look(net, epoch))
         if self.on_epoch is not None:
             self.on_epoch()
         if epoch - self.best_epoch_ >= self.patience:
             self.settled_ = True
             raise KeyboardInterrupt  # how skorch's own EarlyStopping ends a fit
 
-    def _look(self, epoch: int) -> float:
+    def _look(self, net: VAENet, epoch: int) -> float:
         """Score the averaged weights, and keep them if they are the best so far."""
-        score = float(self.score(self.average.network_))
+        # rounding must not let processes disagree on when to stop
+        score = net.processes.mean(float(self.score(self.average.network_)))
         if score < self.best_score_:
             self.best_score_, self.best_epoch_ = score, epoch
             self.network_ = copy.deepcopy(self.average.network_)
@@ -425,7 +434,7 @@ class TrainedNetwork:
 
 def train_network(
     network: VAENetwork,
-    data: TableData,
+    data: TrainingData,
     score: Any,
     *,
     average_decay: float,
@@ -434,6 +443,8 @@ def train_network(
     on_epoch: Callable[[], Any],
     net_class: type[VAENet] = VAENet,
     callbacks: Sequence[tuple[str, Callback]] = (),
+    checkpoint: Path | None = None,
+    processes: Processes | None = None,
     **options: Any,
 ) -> TrainedNetwork:
     """Train one network and keep its best epoch.
@@ -442,7 +453,7 @@ def train_network(
     ----------
     network : VAENetwork
         With initial weights.
-    data : TableData
+    data : TrainingData
         Rows to learn from.
     score : callable
         What the best epoch is kept by, see `KeepBest`.
@@ -456,6 +467,10 @@ def train_network(
         The loss that is trained on.
     callbacks : sequence of (str, skorch.callbacks.Callback), default=()
         Further callbacks.
+    checkpoint : path-like, default=None
+        Where the state of training is written after each epoch, see `Checkpoint`.
+    processes : Processes, default=None
+        Those that train together.
     **options : object
         Further arguments of the net.
 
@@ -466,24 +481,23 @@ def train_network(
     """
     average = AverageWeights(average_decay)
     best = KeepBest(score, average, patience, on_epoch)
-    net = net_class(
+    callbacks = [*callbacks, ("average", average), ("best", best)]
+    if checkpoint is not None:
+        callbacks.append(("checkpoint", Checkpoint(checkpoint, average, best)))
+    processes = processes or Processes()
+    kind, more = processes.net_class(net_class)
+    net = kind(
         network,
         optimizer=torch.optim.AdamW,
         optimizer__weight_decay=weight_decay,
-        callbacks=[*callbacks, ("average", average), ("best", best)],
+        callbacks=callbacks,
         verbose=0,
-        **options,
+        processes=processes,
+        **{**options, **more},
     )
     net.fit(data, None)
     history = _plain_history(net.history, score.name)
     return TrainedNetwork(best.network_, best.best_score_, best.settled_, history)
-
-
-def as_tensors(values: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
-    """Return finite values and the observed mask."""
-    observed = ~np.isnan(values)
-    x = torch.from_numpy(np.where(observed, values, 0.0)).to(torch.float32)
-    return x, torch.from_numpy(observed)
 
 
 def _plain_history(history: Any, score_name: str) -> list[dict[str, float]]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -93,8 +94,15 @@ class WideResNetVAE(ImageVAE):
         Change of the training images: "flip" mirrors each left to right with probability 1/2; a
         callable ``augmentation(images, generator)`` gets a tensor (n, C, H, W), NaN where missing,
         and a `torch.Generator`, and returns the like.
+    checkpoint_folder : path-like, default=None
+        Where the state of training is written after each epoch. `fit` on the same images with the
+        same parameters goes on from there, as if it had not been stopped; ``max_epochs`` may be
+        larger then. A folder belongs to one training.
     device : str, default="auto"
-        Where to train: "auto" takes a GPU when there is one.
+        Where to train: "auto" takes a GPU when there is one. "distributed" is for processes that
+        ``torchrun`` or ``accelerate launch`` started: each trains on its share of every batch, on
+        a GPU of its own if there are any, and all of them end with the same model. Needs
+        accelerate.
     random_state : int, RandomState instance or None, default=None
         Seed of initial weights, splits, batches and noise.
     verbose : int, default=0
@@ -192,6 +200,7 @@ class WideResNetVAE(ImageVAE):
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "average_decay": [Interval(Real, 0, 1, closed="left")],
         "augmentation": [None, StrOptions({"flip"}), callable],
+        "checkpoint_folder": [None, str, Path],
         "device": [str],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -225,6 +234,7 @@ class WideResNetVAE(ImageVAE):
         weight_decay: float = 0.0,
         average_decay: float = 0.99,
         augmentation: str | Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        checkpoint_folder: str | Path | None = None,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -254,6 +264,7 @@ class WideResNetVAE(ImageVAE):
         self.weight_decay = weight_decay
         self.average_decay = average_decay
         self.augmentation = augmentation
+        self.checkpoint_folder = checkpoint_folder
         self.device = device
         self.random_state = random_state
         self.verbose = verbose

@@ -87,6 +87,26 @@ class TestTraining:
                 assert float(norm) == pytest.approx(min(size, 1.0), rel=1e-5)
         assert guard.n_skipped_ == 2
 
+    def test_limits_of_norms_are_those_of_a_loss_of_a_cell(self) -> None:
+        # of one cell and of many that are its copies: the loss is as many times larger
+        steps = []
+        for side in (2, 8):
+            layers = {"encoder_layers": f"{side}d{side},1x1", "decoder_layers": f"1x1,{side}m1"}
+            images = np.tile(IMAGES[:40, 2:4, 2:4], (1, side // 2, side // 2))
+            model = fit(quick(**layers, max_epochs=1), images)
+            steps.append(dict(model._training_options()["callbacks"])["guard"])
+        assert steps[0].skip_norm == 4 * PRESETS["mnist"]["skip_norm"]
+        assert steps[1].skip_norm == 64 * PRESETS["mnist"]["skip_norm"]
+        assert steps[1].clip_norm == 64 * PRESETS["mnist"]["clip_norm"]
+
+    def test_steps_on_images_of_many_cells_are_taken(self) -> None:
+        images = np.kron(IMAGES[:40], np.ones((4, 4)))
+        layers = {"encoder_layers": "32d8,4d4,1x1", "decoder_layers": "1x1,4m1,32m4"}
+        sharp = {"likelihood": "gaussian", "likelihood_options": {}}
+        model = fit(quick(**layers, **sharp, max_epochs=2, learning_rate=0.01), images)
+        losses = [epoch["valid_loss"] for epoch in model.history_[0]]
+        assert losses[1] < losses[0]
+
 
 class TestPublishedWeights:
     @pytest.fixture

@@ -1,0 +1,263 @@
+"""Training that is stopped, or shared among processes, ends with the same model."""
+
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+
+from sklearn_qavi.datasets import ImageFiles, write_image
+from sklearn_qavi.exceptions import ModelFormatError
+from sklearn_qavi.generative import HierarchicalVAE, WideResNetVAE
+
+SMALL: dict[str, Any] = {"latent_dim": 4, "width": 8, "batch_size": 32}
+IMAGES = load_digits().images[:120] / 16.0
+LAYERS: dict[str, Any] = {
+    "encoder_layers": "8x1,8d2,4d4,1x1",
+    "decoder_layers": "1x1,4m1,8m4",
+    "width": 8,
+    "widths": {},
+}
+
+
+class Killer:
+    """An augmentation that changes nothing, draws a number, and raises once."""
+
+    def __init__(self) -> None:
+        self.n_calls, self.last = 0, np.inf
+
+    def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        self.n_calls += 1
+        if self.n_calls > self.last:
+            raise RuntimeError("killed")
+        return images + 0.0 * torch.rand(1, generator=generator)
+
+
+killer = Killer()
+
+
+def change(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return killer(images, generator)
+
+
+@pytest.fixture(autouse=True)
+def _alive() -> None:
+    killer.n_calls, killer.last = 0, np.inf
+
+
+def hierarchical(**options: Any) -> HierarchicalVAE:
+    training = {"max_epochs": 4, "steps_per_epoch": 6, "random_state": 0, "augmentation": change}
+    return HierarchicalVAE(**{**LAYERS, **training, **options})
+
+
+def wide_resnet(**options: Any) -> WideResNetVAE:
+    training = {"max_epochs": 4, "steps_per_epoch": 6, "random_state": 0, "augmentation": change}
+    return WideResNetVAE(**{**SMALL, **training, **options})
+
+
+def fit(model: Any, images: Any = IMAGES) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(images)
+
+
+def interrupt(model: Any, after: int) -> None:
+    killer.n_calls, killer.last = 0, after
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(model)
+    killer.last = np.inf
+
+
+def assert_same(model: Any, other: Any) -> None:
+    for a, b in zip(model.members_, other.members_, strict=True):
+        ours, theirs = a.state_dict(), b.state_dict()
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            assert torch.equal(ours[name], theirs[name]), name
+    drop = [[{k: v for k, v in e.items() if k != "dur"} for e in h] for h in model.history_]
+    keep = [[{k: v for k, v in e.items() if k != "dur"} for e in h] for h in other.history_]
+    assert drop == keep
+
+
+@pytest.mark.parametrize(
+    ("make", "after"), [(hierarchical, 3), (hierarchical, 9), (hierarchical, 18), (wide_resnet, 9)]
+)
+def test_a_stopped_training_goes_on_as_if_nothing_had_been(
+    make: Any, after: int, tmp_path: Path
+) -> None:
+    whole = fit(make())
+    interrupt(make(checkpoint_folder=tmp_path), after)
+    killer.n_calls = 0
+    resumed = fit(make(checkpoint_folder=tmp_path))
+    assert_same(resumed, whole)
+    assert killer.n_calls == 24 - 6 * (after // 6)  # whole epochs are not trained again
+
+
+def test_a_second_decoder_goes_on_alone(tmp_path: Path) -> None:
+    whole = fit(hierarchical(n_decoders=2, max_epochs=2))
+    interrupt(hierarchical(n_decoders=2, max_epochs=2, checkpoint_folder=tmp_path), 20)
+    killer.n_calls = 0
+    assert_same(fit(hierarchical(n_decoders=2, max_epochs=2, checkpoint_folder=tmp_path)), whole)
+    assert killer.n_calls == 6
+
+
+def test_more_epochs_may_be_asked_for(tmp_path: Path) -> None:
+    fit(hierarchical(max_epochs=2, checkpoint_folder=tmp_path))
+    assert_same(fit(hierarchical(checkpoint_folder=tmp_path)), fit(hierarchical()))
+
+
+def test_what_has_settled_is_not_trained_further(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"patience": 1, "learning_rate": 1e-12, "checkpoint_folder": tmp_path}
+    first = fit(hierarchical(**options))
+    assert first.n_iter_ < 4
+    killer.n_calls = 0
+    assert_same(fit(hierarchical(**options)), first)
+    assert killer.n_calls == 0
+
+
+@pytest.mark.global_rng
+def test_without_a_seed_that_of_the_folder_is_taken(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"random_state": None, "checkpoint_folder": tmp_path, "max_epochs": 2}
+    assert_same(fit(hierarchical(**options)), fit(clone(hierarchical(**options))))
+
+
+class TestForeignFolders:
+    def test_other_images_or_settings_are_refused(self, tmp_path: Path) -> None:
+        fit(hierarchical(max_epochs=1, checkpoint_folder=tmp_path))
+        message = "holds a training on other images"
+        with pytest.raises(ValueError, match=message):
+            fit(hierarchical(checkpoint_folder=tmp_path), 1 - IMAGES)
+        for options in ({"width": 12}, {"random_state": 1}, {"batch_size": 8}):
+            with pytest.raises(ValueError, match=message):
+                fit(hierarchical(checkpoint_folder=tmp_path, **options))
+
+    def test_damaged_files_are_refused(self, tmp_path: Path) -> None:
+        fit(hierarchical(max_epochs=1, checkpoint_folder=tmp_path))
+        file = tmp_path / "decoder_0.pt"
+        content = file.read_bytes()
+        file.write_bytes(content[: len(content) // 2])
+        with pytest.raises(ModelFormatError, match="cannot be read"):
+            fit(hierarchical(checkpoint_folder=tmp_path))
+        torch.save({"network": {}}, file)
+        with pytest.raises(ModelFormatError, match="not the state of this training"):
+            fit(hierarchical(checkpoint_folder=tmp_path))
+        (tmp_path / "training.json").write_text("{}")
+        with pytest.raises(ModelFormatError, match="does not describe"):
+            fit(hierarchical(checkpoint_folder=tmp_path))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> ImageFiles:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i, image in enumerate(IMAGES):
+        write_image(image[None], folder / f"{i:03d}.png")
+    return ImageFiles(folder, n_channels=1)
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_files_train_what_their_pixels_train(files: ImageFiles, n_workers: int) -> None:
+    pixels = files[:]
+    files.n_workers = n_workers
+    assert_same(
+        fit(hierarchical(augmentation=None), files), fit(hierarchical(augmentation=None), pixels)
+    )
+
+
+def test_a_training_on_files_goes_on(files: ImageFiles, tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    fit(hierarchical(max_epochs=2, checkpoint_folder=folder), files)
+    assert_same(fit(hierarchical(checkpoint_folder=folder), files), fit(hierarchical(), files))
+    files.files[3].unlink()
+    with pytest.raises(ValueError, match="other images"):
+        fit(hierarchical(checkpoint_folder=folder), ImageFiles(files.folder, n_channels=1))
+
+
+SCRIPT = """
+    import sys, warnings
+    from sklearn.datasets import load_digits
+    from sklearn_qavi.generative import HierarchicalVAE
+
+    warnings.simplefilter("ignore")
+    folder, device, n_epochs, checkpoint = sys.argv[1:]
+    vae = HierarchicalVAE(
+        encoder_layers="8x1,8d2,4d4,1x1", decoder_layers="1x1,4m1,8m4", width=8, widths={},
+        max_epochs=int(n_epochs), steps_per_epoch=6, random_state=0, device=device,
+        checkpoint_folder=checkpoint or None,
+    )
+    vae.fit(load_digits().images[:120] / 16.0)
+    vae.save(folder)
+"""
+
+
+@pytest.mark.slow
+class TestProcesses:
+    """Real processes that average their gradients, over the loopback interface."""
+
+    @pytest.fixture
+    def script(self, tmp_path: Path) -> Path:
+        file = tmp_path / "script.py"
+        file.write_text(textwrap.dedent(SCRIPT))
+        return file
+
+    def run(
+        self, script: Path, name: str, n: int, n_epochs: int, checkpoint: str = ""
+    ) -> list[HierarchicalVAE]:
+        """Train in n processes; each saves to a folder of its own."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        running = []
+        for rank in range(n):
+            place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(n)}
+            place |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "ACCELERATE_USE_CPU": "true"}
+            folder = script.parent / f"{name}_{rank}"
+            command = [sys.executable, str(script), str(folder), "distributed", str(n_epochs)]
+            running.append(
+                subprocess.Popen(
+                    [*command, checkpoint],
+                    env={**os.environ, "OMP_NUM_THREADS": "1", **place},
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+        errors = [process.communicate(timeout=300)[1] for process in running]
+        assert all(process.returncode == 0 for process in running), errors[0][-3000:]
+        return [HierarchicalVAE.load(script.parent / f"{name}_{rank}") for rank in range(n)]
+
+    def test_they_agree_and_learn(self, script: Path) -> None:
+        first, second = self.run(script, "two", 2, 4)
+        assert_same(first, second)
+        losses = [epoch["valid_loss"] for epoch in first.history_[0]]
+        assert losses[-1] < losses[0]
+
+    def test_one_alone_is_as_without(self, script: Path) -> None:
+        (alone,) = self.run(script, "one", 1, 2)
+        assert_same(alone, fit(hierarchical(max_epochs=2, augmentation=None)))
+
+    def test_they_go_on_together(self, script: Path) -> None:
+        checkpoint = str(script.parent / "state")
+        self.run(script, "start", 2, 2, checkpoint)
+        resumed = self.run(script, "resumed", 2, 4, checkpoint)
+        assert_same(resumed[0], self.run(script, "whole", 2, 4)[0])
+
+
+def test_batches_that_cannot_be_shared_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn_qavi.generative import _image_vae
+    from sklearn_qavi.generative._distributed import Processes
+
+    three = Processes()
+    three.world_size = 3
+    monkeypatch.setattr(_image_vae, "training_processes", lambda device: three)
+    with pytest.raises(ValueError, match="multiple of their number"):
+        fit(hierarchical(batch_size=8))
