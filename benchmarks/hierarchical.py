@@ -140,7 +140,7 @@ def schedules(args: argparse.Namespace) -> dict[str, Schedule]:
     ours = SCHEDULES["default"].with_options(**options, tol=-1e9)
     paper = SCHEDULES["paper"].with_options(**HierarchicalPosterior.paper_options)
     cut = {"max_iter": 16} if args.quick else {}
-    paper = paper.with_options(max_iter=args.paper_steps)
+    paper = paper.with_options(max_iter=args.paper_steps, n_draws=args.paper_draws)
     out = {}
     for rate in (0.03, 0.1, 0.3):
         for warmup in (0.0, 0.5):
@@ -279,6 +279,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=100, help="codes an image, for the scores")
     parser.add_argument("--warmup-images", type=int, default=8)
     parser.add_argument("--paper-steps", type=int, default=1000)
+    parser.add_argument("--paper-draws", type=int, default=28, help="of its schedule, a step")
     parser.add_argument("--classifier", choices=["small"], default="small")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="little of everything")

@@ -349,7 +349,7 @@ def pairwise_distance(draws: NDArray[np.float64], missing: NDArray[np.bool_]) ->
 # The paper's recipe
 
 
-def recipe_methods(args: argparse.Namespace) -> list[tuple[str, str, LatentSpace]]:
+def recipe_methods(args: argparse.Namespace, n_latent: int) -> list[tuple[str, str, LatentSpace]]:
     """Return posterior, label and method of each run, the recipe first."""
     beta, components = args.betas[0], args.components
     theirs: dict[str, Any] = {
@@ -367,7 +367,7 @@ def recipe_methods(args: argparse.Namespace) -> list[tuple[str, str, LatentSpace
         paper = paper.with_options(max_iter=3, n_draws=4)
     out = []
     for name in ("gaussian", "mixture"):
-        schedule = our_schedule(ours[name](2))
+        schedule = our_schedule(ours[name](n_latent))
         out.append((name, "recipe", LatentSpace(theirs[name], paper, beta, "prior")))
         cuts = {"gaussian": args.gaussian_steps, "mixture": args.mixture_steps}[name]
         for n in cuts:
@@ -380,7 +380,7 @@ def recipe_methods(args: argparse.Namespace) -> list[tuple[str, str, LatentSpace
 
 def our_schedule(family: PosteriorFamily) -> Schedule:
     """Return the default schedule of a family."""
-    return SCHEDULES["default"].with_options(**family.schedule_options)
+    return SCHEDULES["default"].with_options(**family.options_for(family.latent_dim))
 
 
 def run_recipe(model: WideResNetVAE, digits: Digits, args: argparse.Namespace) -> None:
@@ -394,7 +394,7 @@ def run_recipe(model: WideResNetVAE, digits: Digits, args: argparse.Namespace) -
     for kind in args.masks:
         missing = torch.from_numpy(holes(kind, args)[: args.recipe_images]).flatten(1)
         for posterior in ("gaussian", "mixture"):
-            runs = [run for run in recipe_methods(args) if run[0] == posterior]
+            runs = [run for run in recipe_methods(args, decoder.latent_dim) if run[0] == posterior]
             done = read_records(args.out)
             questions = [asked_recipe(kind, posterior, label, args) for _, label, _ in runs]
             if all(any(known(r, q) for r in done) for q in questions):
@@ -548,7 +548,7 @@ def summary_of_recipe(args: argparse.Namespace) -> str:
         "|---" * 10 + "|",
     ]
     for kind in args.masks:
-        for posterior, label, _ in recipe_methods(args):
+        for posterior, label, _ in recipe_methods(args, 2):  # labels alone count
             record = answer(records, asked_recipe(kind, posterior, label, args))
             recipe = answer(records, asked_recipe(kind, posterior, "recipe", args))
             if record is None or recipe is None:

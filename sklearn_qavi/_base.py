@@ -413,7 +413,8 @@ class BaseQAVI:
         schedule = self.schedule
         if isinstance(schedule, str):
             name, schedule = schedule, SCHEDULES[schedule]
-            options = {"default": family.schedule_options, "paper": family.paper_options}
+            n_latent = getattr(self.generative_model_.members_[0], "latent_dim", 0)
+            options = {"default": family.options_for(n_latent), "paper": family.paper_options}
             schedule = schedule.with_options(**options[name])
         return schedule.with_options(
             n_draws=self.n_mc_samples, max_iter=self.max_iter, tol=self.tol

@@ -92,8 +92,8 @@ class Adam(Optimizer):
         rate = state["learning_rate"]
         state["learning_rate"] = torch.where(lowered, rate * schedule.decay, rate)
         settled = lowered & (state["learning_rate"] < schedule.min_learning_rate)
-        # a fixed-length schedule has no stopping rule: it converged if the last window was flat
-        state["converged"] = plateau if schedule.decay_always else settled
+        # a schedule that never settles has no stopping rule: it converged if the window was flat
+        state["converged"] = settled if schedule.min_learning_rate > 0 else plateau
         state["done"] = settled | (state["step"] >= schedule.max_iter)
         state["finite"] = torch.isfinite(bound)
         state["bound"], state["mean_parameters"] = bound, mean

@@ -108,7 +108,8 @@ def fit_posterior(
     .. [1] Agarwal, Hope, Younis, Sudderth (2023), section 3.2.
     """
     if schedule is None:
-        schedule = SCHEDULES["default"].with_options(**family.schedule_options)
+        options = family.options_for(family.latent_dim)
+        schedule = SCHEDULES["default"].with_options(**options)
     while True:
         try:
             return _fit(

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ._noise import noise_bank
 from ._optimizer import Optimizer, State
-from ._schedule import MAX_FULL_CURVATURE, Schedule
+from ._schedule import Schedule
 from .posteriors import GaussianPosterior, Start
 from .posteriors._base import padded, padded_square
+from .posteriors._gaussian import MAX_FULL_CURVATURE
 
 __all__ = ["Newton"]
 

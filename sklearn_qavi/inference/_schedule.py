@@ -4,11 +4,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .posteriors import PosteriorFamily
+from .posteriors._gaussian import MAX_FULL_CURVATURE
 
-__all__ = ["MAX_FULL_CURVATURE", "SCHEDULES", "Schedule"]
-
-MAX_FULL_CURVATURE = 48
-"""Latent dimensions above which Newton steps see the diagonal of the curvature only."""
+__all__ = ["SCHEDULES", "Schedule"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,9 @@ class Schedule:
         In nats: for Adam the gain of the bound a window under which a row's learning rate falls,
         for Newton what may be left to gain.
     decay_always : bool
-        Multiply after every window, whatever the gain.
+        Multiply after every window, whatever the gain. A row is then called converged when its
+        learning rate has come below ``min_learning_rate``, or, if that is 0, when its last window
+        gained less than ``tol``.
     average : bool
         Answer with the mean over the last window instead of the last step.
     rotate : bool

@@ -125,7 +125,8 @@ def test_few_draws_and_many_dimensions_keep_the_diagonal_only() -> None:
     def log_likelihood(z: Tensor, rows: Tensor) -> Tensor:
         return -0.5 * (sharpness * (z - 0.5).square()).sum(-1)
 
-    result = fit_posterior(FunctionTarget(log_likelihood, 3, 60), GaussianPosterior(60))
+    target = FunctionTarget(log_likelihood, 3, 60)
+    result = fit_posterior(target, GaussianPosterior(60), schedule=NEWTON)
     mean, covariance = result.posterior.moments()
     exact = sharpness / (1 + sharpness) * 0.5
     torch.testing.assert_close(mean[0], exact, atol=0.02, rtol=0)

@@ -142,6 +142,11 @@ class PosteriorFamily(ABC):
     def __init__(self, latent_dim: int) -> None:
         self.latent_dim = latent_dim
 
+    @classmethod
+    def options_for(cls, latent_dim: int) -> dict[str, Any]:
+        """Return what the default schedule does differently for codes of this size."""
+        return cls.schedule_options
+
     def thriftier(self, n_draws: int) -> Self | None:
         """Return the family with less memory for steps of so many draws, None if it has no way."""
         return None

@@ -8,7 +8,10 @@ from torch.nn.functional import softplus
 
 from ._base import Draws, Posterior, PosteriorFamily, Start, inverse_softplus
 
-__all__ = ["GaussianPosterior", "diagonal_normal_log_prob"]
+__all__ = ["MAX_FULL_CURVATURE", "GaussianPosterior", "diagonal_normal_log_prob"]
+
+MAX_FULL_CURVATURE = 48
+"""Latent dimensions above which Newton steps see the diagonal of the curvature only."""
 
 _LOG_2PI = 1.8378770664093453
 
@@ -51,6 +54,23 @@ class GaussianPosterior(PosteriorFamily):
         "tol": 0.01,
         "n_start_codes": 1024,
     }
+
+    # Newton steps on a diagonal settle in the next mode; large steps that shrink find better ones
+    annealed_options: ClassVar[dict[str, Any]] = {
+        "max_iter": 140,
+        "n_draws": 4,
+        "window": 20,
+        "learning_rate": 1.0,
+        "min_learning_rate": 0.01,
+        "decay": 0.5,
+        "decay_always": True,
+        "n_start_codes": 1024,
+    }
+
+    @classmethod
+    def options_for(cls, latent_dim: int) -> dict[str, Any]:
+        """Return Newton's options, or those of annealed Adam steps with many dimensions."""
+        return cls.schedule_options if latent_dim <= MAX_FULL_CURVATURE else cls.annealed_options
 
     @classmethod
     def posterior(cls, mean: Tensor, scale: Tensor) -> Posterior:
