@@ -159,7 +159,7 @@ def run_warmup(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace)
     missing = make_image_masks(n, (28, 28), kind="rotated_half", random_state=args.seed)
     observed = torch.from_numpy(~missing.reshape(n, -1))
     for name, schedule in schedules(args).items():
-        method = HierarchicalSpace(schedule, trace=True)
+        method = HierarchicalSpace(schedule, trace=True, fill=args.fill)
         start = time.perf_counter()
         result = method.infer(
             network, None, truth, observed, seed=0, batch_size=4096, progress=None
@@ -170,6 +170,7 @@ def run_warmup(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace)
             "part": "warmup",
             "schedule": name,
             "images": n,
+            "fill": args.fill,
             "window": schedule.window,
             "draws": schedule.n_draws,
             "trace": [round(value, 2) for value in trace],
@@ -179,6 +180,36 @@ def run_warmup(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace)
         append_record(args.out, record)
         shown = [f"{trace[i]:.0f}" for i in np.linspace(0, len(trace) - 1, 11).astype(int)]
         print(f"{name}: {' '.join(shown)}; {seconds / n:.2f} s an image", flush=True)
+
+
+def draw_warmup(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace) -> None:
+    """Draw completions after some steps with and without warm-up, as the paper's Figure 2."""
+    import matplotlib.pyplot as plt
+
+    n, cuts = args.warmup_images, (8, 40, 88, 160)
+    truth = digits.test[:n]
+    missing = make_image_masks(n, (28, 28), kind="rotated_half", random_state=args.seed)
+    holed = np.where(missing, np.nan, truth)
+    rows = {"truth": truth, "hole": np.where(missing, 0.5, truth)}
+    for warmup in (0.0, 0.5):
+        for cut in cuts:
+            # the warm-up's length stays that of the longest run
+            share = min(warmup * cuts[-1] / cut, 1.0 - 1e-9)
+            schedule = SCHEDULES["default"].with_options(
+                **{**HierarchicalPosterior.schedule_options, "tol": -1e9, "max_iter": cut},
+            )
+            method = HierarchicalSpace(schedule.with_options(warmup=share), fill=args.fill)
+            inpainter = QAVIInpainter(generative_model=model, posterior=method, random_state=0)
+            name = f"{'with' if warmup else 'without'} warm-up, {cut} steps"
+            rows[name] = inpainter.fit().sample(holed, n=1)[0]
+    figure, axes = plt.subplots(len(rows), n, figsize=(n + 2.5, len(rows)), squeeze=False)
+    for line, (name, images) in zip(axes, rows.items(), strict=True):
+        for ax, image in zip(line, images, strict=True):
+            ax.imshow(image, cmap="gray", vmin=0, vmax=1)
+            ax.set_axis_off()
+        line[0].text(-2, 14, name, ha="right", va="center")
+    figure.subplots_adjust(left=2.5 / (n + 2.5), right=1, top=1, bottom=0, wspace=0.05, hspace=0.05)
+    figure.savefig(args.figure, dpi=100)
 
 
 # Costs
@@ -278,6 +309,8 @@ def main() -> None:
     parser.add_argument("--test-images", type=int, default=200)
     parser.add_argument("--draws", type=int, default=100, help="codes an image, for the scores")
     parser.add_argument("--warmup-images", type=int, default=8)
+    parser.add_argument("--fill", default="blur", help="of the holes, where the warm-up starts")
+    parser.add_argument("--figure", type=Path, help="file for a picture of the warm-up")
     parser.add_argument("--paper-steps", type=int, default=1000)
     parser.add_argument("--paper-draws", type=int, default=28, help="of its schedule, a step")
     parser.add_argument("--classifier", choices=["small"], default="small")
@@ -296,6 +329,8 @@ def main() -> None:
         model = trained_model(digits, args)
         if "warmup" in args.parts:
             run_warmup(model, digits, args)
+            if args.figure is not None:
+                draw_warmup(model, digits, args)
         if "methods" in args.parts:
             run_methods(model, digits, args)
     if read_records(args.out):

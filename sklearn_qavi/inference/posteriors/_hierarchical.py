@@ -72,7 +72,6 @@ class HierarchicalPosterior(PosteriorFamily):
         "learning_rate": 0.1,
         "min_learning_rate": 0.01,
         "n_start_codes": 1,
-        "warmup": 0.5,
     }
     paper_options: ClassVar[dict[str, Any]] = {
         "n_draws": 28,
