@@ -164,17 +164,7 @@ def _fit(
     warm = None
     if family.warm_start and schedule.warm_start:
         warm = _fit_gaussian(target, beta, seed, batch_size, deadline, like, starter)
-    noise_seed = derive_seed(seed, 1)
-    optimizer: Optimizer
-    if schedule.optimizer == "adam":
-        optimizer = Adam(family, objective, schedule, beta, noise_seed, like)
-    elif isinstance(family, GaussianPosterior) and objective is elbo:
-        optimizer = Newton(family, schedule, beta, noise_seed, like)
-    else:
-        raise ValueError(
-            "optimizer='newton' is for the bound of a GaussianPosterior, got a "
-            f"{type(family).__name__}; choose a schedule with optimizer='adam'."
-        )
+    optimizer = _optimizer(family, objective, schedule, beta, seed, like)
     codes = _start_codes(target, schedule, seed).to(like)
     improve = starter if warm is None else warm.as_start
     loop = _Loop(target, family, optimizer, codes, batch_size, deadline, improve)
@@ -187,6 +177,26 @@ def _fit(
     if warm is not None:
         more = more + warm.result().n_evaluations
     return replace(result, n_evaluations=result.n_evaluations + more)
+
+
+def _optimizer(
+    family: PosteriorFamily,
+    objective: Objective,
+    schedule: Schedule,
+    beta: float,
+    seed: int,
+    like: Tensor,
+) -> Optimizer:
+    """Return what the schedule climbs with."""
+    noise_seed = derive_seed(seed, 1)
+    if schedule.optimizer == "adam":
+        return Adam(family, objective, schedule, beta, noise_seed, like)
+    if isinstance(family, GaussianPosterior) and objective is elbo:
+        return Newton(family, schedule, beta, noise_seed, like)
+    raise ValueError(
+        "optimizer='newton' is for the bound of a GaussianPosterior, got a "
+        f"{type(family).__name__}; choose a schedule with optimizer='adam'."
+    )
 
 
 def _start_codes(target: Target, schedule: Schedule, seed: int) -> Tensor:
@@ -205,16 +215,16 @@ def _fit_gaussian(
 ) -> "_Loop":
     """Fit the Gaussians that a richer family starts from, keeping their covariances."""
     family = GaussianPosterior(target.latent_dim)
-    schedule = SCHEDULES["default"].with_options(**family.schedule_options)
-    schedule = schedule.with_options(tol=_WARM_TOL)
-    optimizer = Newton(family, schedule, beta, derive_seed(seed, 1), like)
+    options = {**family.options_for(family.latent_dim), "tol": _WARM_TOL}
+    schedule = SCHEDULES["default"].with_options(**options)
+    optimizer = _optimizer(family, elbo, schedule, beta, seed, like)
     codes = _start_codes(target, schedule, seed).to(like)
     if deadline is not None:  # a quarter of the time for the start
         deadline -= 0.75 * max(deadline - time.monotonic(), 0.0)
     loop = _Loop(target, family, optimizer, codes, batch_size, deadline, starter)
     loop.out_covariance = (
         torch.eye(target.latent_dim).to(like).repeat(target.n_rows, 1, 1)
-        if optimizer.full
+        if getattr(optimizer, "full", False)
         else None
     )
     loop.run(None)

@@ -14,6 +14,7 @@ from ._base import (
     inverse_softplus,
     normal_from_uniform,
 )
+from ._gaussian import MAX_FULL_CURVATURE
 
 __all__ = ["MixturePosterior"]
 
@@ -113,6 +114,8 @@ class MixturePosterior(PosteriorFamily):
 
         The first component starts at the row's best code, each next one at the code that is both
         likely and far from those taken (greedy k-means++), so distinct hypotheses each get one.
+        With many latent dimensions no prior code explains a row well, and the first component
+        starts at the start's mean, which an encoder may have found.
         """
         n_rows, n_c = start.mean.shape[0], self.n_components
         distance = torch.cdist(start.codes, start.codes)
@@ -124,6 +127,8 @@ class MixturePosterior(PosteriorFamily):
             taken.append((score + 2.0 * nearest.clamp_min(1e-6).log()).argmax(1))
             nearest = nearest.minimum(distance[taken[-1]])
         mean = start.codes[torch.stack(taken, dim=1)]
+        if self.latent_dim > MAX_FULL_CURVATURE:
+            mean[:, 0] = start.mean
         raw_scale = inverse_softplus(start.scale).unsqueeze(1).expand_as(mean)
         logits = mean.new_zeros(n_rows, n_c)
         return torch.cat([logits, mean.flatten(1), raw_scale.flatten(1)], dim=-1)
