@@ -580,7 +580,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--classifier", choices=EPOCHS, default="small")
     parser.add_argument("--recipe-images", type=int, default=16)
     parser.add_argument(
-        "--gaussian-steps", nargs="*", type=int, default=[6, 12, 18], help="cuts of our schedule"
+        "--gaussian-steps", nargs="*", type=int, default=[20, 60, 100], help="cuts of our schedule"
     )
     parser.add_argument(
         "--mixture-steps",
