@@ -147,7 +147,7 @@ def read_image(
     >>> from sklearn_qavi.datasets import read_image, write_image
     >>> file = tempfile.mkdtemp() + "/grey.png"
     >>> write_image(np.full((1, 4, 6), 0.6), file)
-    >>> read_image(file, n_channels=1, size=2).round(3).tolist()
+    >>> read_image(file, n_channels=1, size=2).astype(float).round(3).tolist()
     [[[0.6, 0.6], [0.6, 0.6]]]
     """
     pillow = _pillow()
