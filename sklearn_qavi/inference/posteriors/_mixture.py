@@ -77,6 +77,11 @@ class MixturePosterior(PosteriorFamily):
         "min_learning_rate": 0.02,
     }
 
+    @property
+    def warm_start(self) -> bool:  # type: ignore[override]
+        """Whether rows start from a fitted Gaussian: where prior codes explain nothing."""
+        return self.latent_dim > MAX_FULL_CURVATURE
+
     @classmethod
     def equally_weighted(cls, mean: Tensor, scale: Tensor) -> Posterior:
         """Return the posteriors of mixtures with means and scales (C, N, L), weighted alike."""
@@ -115,7 +120,7 @@ class MixturePosterior(PosteriorFamily):
         The first component starts at the row's best code, each next one at the code that is both
         likely and far from those taken (greedy k-means++), so distinct hypotheses each get one.
         With many latent dimensions no prior code explains a row well, and the first component
-        starts at the start's mean, which an encoder may have found.
+        starts at the start's mean, that of a Gaussian fitted beforehand.
         """
         n_rows, n_c = start.mean.shape[0], self.n_components
         distance = torch.cdist(start.codes, start.codes)
