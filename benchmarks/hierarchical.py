@@ -82,9 +82,13 @@ def run_methods(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace
         if args.quick:
             options |= {"max_epochs": 1, "steps_per_epoch": 2}
         posterior = "hierarchical" if method == "qavi" else RIVALS[method](**options)
-        steps = {"max_iter": 8} if args.quick else {}
+        steps: dict[str, Any] = {"max_iter": 8} if args.quick else {}
         inpainter = QAVIInpainter(
-            generative_model=model, posterior=posterior, random_state=args.seed, **steps
+            generative_model=model,
+            posterior=posterior,
+            beta=args.beta,
+            random_state=args.seed,
+            **steps,
         )
         start = time.perf_counter()
         inpainter.fit(digits.train)
@@ -104,6 +108,7 @@ def run_methods(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace
                 "part": "methods",
                 "method": method,
                 "mask": kind,
+                "beta": args.beta if method == "qavi" else None,
                 "test_images": n,
                 "draws": args.draws,
                 **{
@@ -304,6 +309,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path("mnist_hvae"), help="folder of the VAE")
     parser.add_argument("--epochs", type=int, default=60, help="most epochs of the VAE")
     parser.add_argument("--rival-epochs", type=int, default=15)
+    parser.add_argument("--beta", type=float, default=1.0, help="of QAVI, in `methods`")
     parser.add_argument("--masks", nargs="+", choices=MASKS, default=list(MASKS))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--test-images", type=int, default=200)

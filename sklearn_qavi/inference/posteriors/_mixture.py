@@ -14,7 +14,6 @@ from ._base import (
     inverse_softplus,
     normal_from_uniform,
 )
-from ._gaussian import MAX_FULL_CURVATURE
 
 __all__ = ["MixturePosterior"]
 
@@ -77,11 +76,6 @@ class MixturePosterior(PosteriorFamily):
         "min_learning_rate": 0.02,
     }
 
-    @property
-    def warm_start(self) -> bool:  # type: ignore[override]
-        """Whether rows start from a fitted Gaussian: where prior codes explain nothing."""
-        return self.latent_dim > MAX_FULL_CURVATURE
-
     @classmethod
     def equally_weighted(cls, mean: Tensor, scale: Tensor) -> Posterior:
         """Return the posteriors of mixtures with means and scales (C, N, L), weighted alike."""
@@ -119,8 +113,6 @@ class MixturePosterior(PosteriorFamily):
 
         The first component starts at the row's best code, each next one at the code that is both
         likely and far from those taken (greedy k-means++), so distinct hypotheses each get one.
-        With many latent dimensions no prior code explains a row well, and the first component
-        starts at the start's mean, that of a Gaussian fitted beforehand.
         """
         n_rows, n_c = start.mean.shape[0], self.n_components
         distance = torch.cdist(start.codes, start.codes)
@@ -132,8 +124,6 @@ class MixturePosterior(PosteriorFamily):
             taken.append((score + 2.0 * nearest.clamp_min(1e-6).log()).argmax(1))
             nearest = nearest.minimum(distance[taken[-1]])
         mean = start.codes[torch.stack(taken, dim=1)]
-        if self.latent_dim > MAX_FULL_CURVATURE:
-            mean[:, 0] = start.mean
         raw_scale = inverse_softplus(start.scale).unsqueeze(1).expand_as(mean)
         logits = mean.new_zeros(n_rows, n_c)
         return torch.cat([logits, mean.flatten(1), raw_scale.flatten(1)], dim=-1)

@@ -93,16 +93,3 @@ def test_components_of_a_row_start_around_that_row() -> None:
     assert (mean[1] > 0).all()
     # both hypotheses about a row are kept
     assert len(mean[0].unique()) == 2
-
-
-@pytest.mark.parametrize("latent_dim", [2, 50])
-def test_with_many_dimensions_one_component_starts_at_the_starts_mean(latent_dim: int) -> None:
-    from sklearn_qavi.inference.posteriors import Start
-
-    codes = torch.randn(16, latent_dim, generator=torch_generator(0))
-    found = torch.full((1, latent_dim), 0.7)
-    start = Start(found, torch.full((1, latent_dim), 0.5), codes, -codes.square().sum(1, True))
-    family = MixturePosterior(latent_dim, 3)
-    _, mean, _ = family.components(family.initialise(start))
-    assert torch.equal(mean[0, 0], found[0]) == (latent_dim == 50)
-    assert all((codes == component).all(1).any() for component in mean[0, 1:])
