@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,8 +120,6 @@ def say(text: str) -> None:
 
 def is_first() -> bool:
     """Return whether this process is the one that speaks and writes."""
-    import os
-
     return int(os.environ.get("RANK", "0")) == 0
 
 
