@@ -106,8 +106,17 @@ def run(args: argparse.Namespace) -> None:
             f"The model is of images of shape {model.image_shape_}, those in {args.images} have "
             f"{images.image_shape}."
         )
+    if args.out.resolve().is_relative_to(args.images.resolve()):
+        raise ValueError(
+            f"{args.out} lies in {args.images}, and results would be taken for images; choose "
+            "another folder."
+        )
+    names = [name_of(images, row) for row in range(len(images))]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"Several images would be called {twice!r} in {args.out}; rename them.")
     n = len(images) if args.limit is None else min(args.limit, len(images))
-    missing = holes(args, n, (height, width))
+    missing = holes(args, len(images), n, (height, width))
     inpainter = QAVIInpainter(
         generative_model=model, device=args.device, random_state=args.seed, **dict(args.param)
     ).fit()
@@ -125,17 +134,20 @@ def run(args: argparse.Namespace) -> None:
     print(text)
 
 
-def holes(args: argparse.Namespace, n: int, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return which pixels of the images are missing, (n, H, W)."""
+def holes(
+    args: argparse.Namespace, n_images: int, n: int, shape: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """Return which pixels of the first n images are missing, (n, H, W), whatever n is."""
     if args.masks is None:
-        return make_image_masks(n, shape, kind=args.mask_kind, random_state=args.seed)
+        every = make_image_masks(n_images, shape, kind=args.mask_kind, random_state=args.seed)
+        return every[:n]
     files = ImageFiles(args.masks, n_channels=1)
     if len(files) < n or files.image_shape[1:] != shape:
         raise ValueError(
             f"{args.masks} holds {len(files)} masks of shape {files.image_shape[1:]}, but there "
             f"are {n} images of shape {shape}."
         )
-    return files[:n][:, 0] > 0.5
+    return np.stack([files[i][0] > 0.5 for i in range(n)])
 
 
 def describe(args: argparse.Namespace, model: Any) -> dict[str, Any]:

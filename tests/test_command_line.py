@@ -194,6 +194,31 @@ class TestInpaint:
             other = tmp_path / "out" / file.relative_to(tmp_path / "whole")
             assert other.read_bytes() == file.read_bytes()
 
+    def test_more_images_leave_the_first_as_they_were(
+        self, model: Path, photos: Path, tmp_path: Path
+    ) -> None:
+        more = ("--mask-kind", "random_patches", "--limit")
+        run_inpaint(model, photos, tmp_path / "out", *more, "2")
+        run_inpaint(model, photos, tmp_path / "out", *more, "4")
+        run_inpaint(model, photos, tmp_path / "whole", *more, "4")
+        for file in (tmp_path / "whole").rglob("*.png"):
+            other = tmp_path / "out" / file.relative_to(tmp_path / "whole")
+            assert other.read_bytes() == file.read_bytes()
+
+    def test_results_cannot_overwrite_each_other_or_be_taken_for_images(
+        self, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder = tmp_path / "same"
+        (folder / "a").mkdir(parents=True)
+        for name in ("a/b.png", "a_b.png"):
+            write_image(np.zeros((3, 8, 8)), folder / name)
+        with pytest.raises(SystemExit):
+            run_inpaint(model, folder, tmp_path / "out")
+        assert "called 'a_b'" in capsys.readouterr().err
+        with pytest.raises(SystemExit):
+            run_inpaint(model, folder, folder / "out")
+        assert "lies in" in capsys.readouterr().err
+
     def test_other_arguments_need_another_folder(
         self, model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
