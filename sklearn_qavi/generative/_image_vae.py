@@ -125,7 +125,9 @@ class ImageVAE(BaseEstimator):
         weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         n_used = int((weight > 0).sum())
         if n_used < _MIN_IMAGES:
-            raise ValueError(f"{n_used} images are to be learned from; {_MIN_IMAGES} are needed.")
+            raise ValueError(
+                f"{n_used} images have a sample_weight above 0; learning needs {_MIN_IMAGES}."
+            )
         self.image_shape_: tuple[int, int, int] = images.shape
         self.n_features_in_ = int(np.prod(self.image_shape_))
         self._architecture().check()
