@@ -413,7 +413,7 @@ class BaseQAVI:
         schedule = self.schedule
         if isinstance(schedule, str):
             name, schedule = schedule, SCHEDULES[schedule]
-            n_latent = getattr(self.generative_model_.members_[0], "latent_dim", 0)
+            n_latent = self.generative_model_.members_[0].latent_dim
             options = {"default": family.options_for(n_latent), "paper": family.paper_options}
             schedule = schedule.with_options(**options[name])
         return schedule.with_options(

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from ._command_line import make_parser, run_program
 from ._inpainter import QAVIInpainter
 from ._persistence import load_model
 from .datasets import ImageFiles, make_image_masks, read_image, write_image
-from .exceptions import ModelFormatError
 from .metrics import extract_features, frechet_distance, load_inception, lpips, p_ids, u_ids
-from .train import parameter
 
 __all__ = ["main"]
 
@@ -28,39 +27,6 @@ Holes are the white pixels of the files of --masks, one for each image in the or
 or are drawn at random. Completed images, images with their hole, and scores are written to OUT;
 images that are done already are not done again, so the same command goes on where it was stopped.
 """
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sklearn_qavi.inpaint",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("model", type=Path, help="folder that sklearn_qavi.train wrote")
-    add("images", type=Path, help="folder of images")
-    add("out", type=Path, help="folder that results are written to")
-    add("--masks", type=Path, help="folder of masks, white where a pixel is missing")
-    add("--mask-kind", choices=_KINDS, default="free_form", help="drawn at random; free_form")
-    add("--draws", type=int, default=1, help="completions of an image; default: 1")
-    add("--score-draws", type=int, default=100, help="codes for log scores; 0 for none")
-    add("--limit", type=int, help="complete the first so many images only")
-    add("--at-a-time", type=int, default=16, help="images between two looks at OUT; default: 16")
-    add("--inception", type=Path, help="weights of Inception, for FID, P-IDS and U-IDS")
-    add("--lpips", action="store_true", help="also the LPIPS; its weights must be at hand")
-    add("--folds", type=int, help="folds of P-IDS and U-IDS; default: the original definition")
-    add("--device", default="auto", help="auto, cpu or cuda; default: auto")
-    add("--seed", type=int, default=0)
-    add(
-        "--param",
-        action="append",
-        default=[],
-        type=parameter,
-        metavar="KEY=VALUE",
-        help="any parameter of QAVIInpainter, such as schedule=paper; repeatable",
-    )
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -85,12 +51,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     >>> from sklearn_qavi.inpaint import main
     >>> main(["model", "photos", "completed", "--draws", "3"])  # doctest: +SKIP
     """
-    parser = make_parser()
-    args = parser.parse_args(arguments)
-    try:
-        run(args)
-    except (ImportError, ModelFormatError, ValueError) as error:
-        parser.exit(1, f"{parser.prog}: {error}\n")
+    parser = make_parser(
+        "sklearn_qavi.inpaint",
+        _DESCRIPTION,
+        parameters_of="QAVIInpainter, such as schedule=paper",
+    )
+    add = parser.add_argument
+    add("model", type=Path, help="folder that sklearn_qavi.train wrote")
+    add("images", type=Path, help="folder of images")
+    add("out", type=Path, help="folder that results are written to")
+    add("--masks", type=Path, help="folder of masks, white where a pixel is missing")
+    add("--mask-kind", choices=_KINDS, default="free_form", help="drawn at random; free_form")
+    add("--draws", type=int, default=1, help="completions of an image; default: 1")
+    add("--score-draws", type=int, default=100, help="codes for log scores; 0 for none, and faster")
+    add("--limit", type=int, help="complete the first so many images only")
+    add("--at-a-time", type=int, default=16, help="images between two looks at OUT; default: 16")
+    add("--inception", type=Path, help="weights of Inception, for FID, P-IDS and U-IDS")
+    add("--lpips", action="store_true", help="also the LPIPS; its weights must be at hand")
+    add("--folds", type=int, help="folds of P-IDS and U-IDS; default: the original definition")
+    add("--device", default="auto", help="auto, cpu or cuda; default: auto")
+    run_program(parser, run, arguments)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -122,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
     ).fit()
     for folder in ("draws", "holes"):
         (args.out / folder).mkdir(parents=True, exist_ok=True)
-    done = finished(args.out / "images.jsonl", describe(args, model))
+    done = finished(args.out / "images.jsonl", describe(args))
     with tqdm(total=n, desc="inpainting", unit="image", initial=min(done, n)) as progress:
         for first in range(done, n, args.at_a_time):
             rows = np.arange(first, min(first + args.at_a_time, n))
@@ -150,11 +130,11 @@ def holes(
     return np.stack([files[i][0] > 0.5 for i in range(n)])
 
 
-def describe(args: argparse.Namespace, model: Any) -> dict[str, Any]:
+def describe(args: argparse.Namespace) -> dict[str, Any]:
     """Return what the completions in OUT depend on, for the first line of the records."""
-    names = ("images", "masks", "mask_kind", "draws", "score_draws", "seed", "param")
+    names = ("model", "images", "masks", "mask_kind", "draws", "score_draws", "seed", "param")
     settings = {name: getattr(args, name) for name in names}
-    return json.loads(json.dumps({"model": str(args.model), **settings}, default=str))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(settings, default=str))  # type: ignore[no-any-return]
 
 
 def finished(file: Path, description: dict[str, Any]) -> int:

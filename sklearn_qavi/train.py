@@ -1,15 +1,14 @@
 """Train a model of images from the command line: ``python -m sklearn_qavi.train --help``."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ._command_line import make_parser, run_program
 from .datasets import ImageFiles
-from .exceptions import ModelFormatError
 from .generative import HierarchicalVAE, WideResNetVAE
 
 __all__ = ["main"]
@@ -23,45 +22,27 @@ On several GPUs: torchrun --nproc-per-node 4 -m sklearn_qavi.train ... --device 
 """
 
 
-def parameter(text: str) -> tuple[str, Any]:
-    """Read KEY=VALUE; the value is JSON, or else the text itself."""
-    name, found, value = text.partition("=")
-    if not found or not name:
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE.")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sklearn_qavi.train",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("images", type=Path, help="folder of images; subfolders are searched too")
-    add("model", type=Path, help="folder that the trained model is written to")
-    add("--kind", choices=sorted(_MODELS), default="hierarchical")
-    add("--preset", help="of a hierarchical model, such as ffhq256-small; default: mnist")
-    add("--grey", action="store_true", help="train on grey images instead of colour")
-    add("--size", type=int, help="side that images are cropped and resized to; default: as is")
-    add("--epochs", type=int, help="most epochs; default: the model's")
-    add("--device", default="auto", help="auto, cpu, cuda, or distributed; default: auto")
-    add("--workers", type=int, default=2, help="processes that read images; default: 2")
-    add("--checkpoints", type=Path, help="where training is kept; default: MODEL/training")
-    add("--seed", type=int, default=0)
-    add(
-        "--param",
-        action="append",
-        default=[],
-        type=parameter,
-        metavar="KEY=VALUE",
-        help="any parameter of the model, such as batch_size=8 or augmentation=flip; repeatable",
-    )
-    return parser
+def run(args: argparse.Namespace) -> None:
+    """Train on the images of the folder, and save the model."""
+    parameters: dict[str, Any] = {
+        "random_state": args.seed,
+        "device": args.device,
+        "verbose": 1,
+        "checkpoint_folder": args.checkpoints or args.model / "training",
+    }
+    if args.preset is not None:
+        parameters["preset"] = args.preset
+    if args.epochs is not None:
+        parameters["max_epochs"] = args.epochs
+    vae = _MODELS[args.kind]().set_params(**parameters, **dict(args.param))
+    n_channels = 1 if args.grey else 3
+    images = ImageFiles(args.images, n_channels=n_channels, size=args.size, n_workers=args.workers)
+    say(f"{len(images)} images of shape {images.image_shape} in {args.images}")
+    vae.fit(images)
+    if is_first():
+        vae.save(args.model)
+    best = min(epoch[key] for epoch in vae.history_[0] for key in epoch if key.startswith("valid"))
+    say(f"trained for {vae.n_iter_} epochs, best validation score {best:.3f}: {args.model}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -82,34 +63,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     >>> from sklearn_qavi.train import main
     >>> main(["photos", "model", "--preset", "ffhq256-small", "--size", "256"])  # doctest: +SKIP
     """
-    parser = make_parser()
-    args = parser.parse_args(arguments)
-    parameters: dict[str, Any] = {
-        "random_state": args.seed,
-        "device": args.device,
-        "verbose": 1,
-        "checkpoint_folder": args.checkpoints or args.model / "training",
-    }
-    if args.preset is not None:
-        parameters["preset"] = args.preset
-    if args.epochs is not None:
-        parameters["max_epochs"] = args.epochs
-    try:
-        vae = _MODELS[args.kind]().set_params(**parameters, **dict(args.param))
-        images = ImageFiles(
-            args.images,
-            n_channels=1 if args.grey else 3,
-            size=args.size,
-            n_workers=args.workers,
-        )
-        say(f"{len(images)} images of shape {images.image_shape} in {args.images}")
-        vae.fit(images)
-    except (ImportError, ModelFormatError, ValueError) as error:
-        parser.exit(1, f"{parser.prog}: {error}\n")
-    if is_first():
-        vae.save(args.model)
-    best = min(epoch[key] for epoch in vae.history_[0] for key in epoch if key.startswith("valid"))
-    say(f"trained for {vae.n_iter_} epochs, best validation score {best:.3f}: {args.model}")
+    parser = make_parser(
+        "sklearn_qavi.train",
+        _DESCRIPTION,
+        parameters_of="the model, such as batch_size=8 or augmentation=flip",
+    )
+    add = parser.add_argument
+    add("images", type=Path, help="folder of images; subfolders are searched too")
+    add("model", type=Path, help="folder that the trained model is written to")
+    add("--kind", choices=sorted(_MODELS), default="hierarchical")
+    add("--preset", help="of a hierarchical model, such as ffhq256-small; default: mnist")
+    add("--grey", action="store_true", help="train on grey images instead of colour")
+    add("--size", type=int, help="side that images are cropped and resized to; default: as is")
+    add("--epochs", type=int, help="most epochs; default: the model's")
+    add("--device", default="auto", help="auto, cpu, cuda, or distributed; default: auto")
+    add("--workers", type=int, default=2, help="processes that read images; default: 2")
+    add("--checkpoints", type=Path, help="where training is kept; default: MODEL/training")
+    run_program(parser, run, arguments)
 
 
 def say(text: str) -> None:

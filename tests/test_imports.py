@@ -19,8 +19,9 @@ ROOT = Path(sklearn_qavi.__file__).parent
 
 # Stage -> the stages it may import. A stage is the first name below the package.
 STAGES = {
-    "inpaint": {"_inpainter", "_persistence", "datasets", "metrics", "train"},
-    "train": {"datasets", "generative"},
+    "inpaint": {"_command_line", "_inpainter", "_persistence", "datasets", "metrics"},
+    "train": {"_command_line", "datasets", "generative"},
+    "_command_line": set(),
     "partitions": {"_imputer"},
     "_multiple_imputation": {"_imputer", "_completions", "_analyses", "pooling", "preprocessing"},
     "_completions": {"preprocessing"},

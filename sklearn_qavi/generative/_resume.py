@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,8 @@ class TrainingFolder:
         if found is None:
             found = {**described, "used_seed": seed}
             if processes.is_first:
-                _write(file, (json.dumps(found, indent=2) + "\n").encode())
+                text = json.dumps(found, indent=2) + "\n"
+                _replace(file, lambda part: part.write_text(text, encoding="utf-8"))
         if any(found.get(name) != value for name, value in described.items()):
             raise ValueError(
                 f"checkpoint_folder={str(folder)!r} holds a training on other images, with other "
@@ -144,9 +146,7 @@ class Checkpoint(Callback):
             "settled": best.settled_,
             "history": json.dumps(epochs),
         }
-        part = self.file.with_suffix(".part")
-        torch.save(state, part)
-        os.replace(part, self.file)
+        _replace(self.file, lambda part: torch.save(state, part))
 
     def _restore(self, net: Any, state: dict[str, Any]) -> None:
         net.network_.load_state_dict(state["network"])
@@ -182,7 +182,8 @@ def _read(file: Path) -> Any:
     return found
 
 
-def _write(file: Path, content: bytes) -> None:
+def _replace(file: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file beside its place and move it there whole."""
     part = file.with_suffix(".part")
-    part.write_bytes(content)
+    write(part)
     os.replace(part, file)

@@ -224,7 +224,7 @@ def _fit_gaussian(
     loop = _Loop(target, family, optimizer, codes, batch_size, deadline, starter)
     loop.out_covariance = (
         torch.eye(target.latent_dim).to(like).repeat(target.n_rows, 1, 1)
-        if getattr(optimizer, "full", False)
+        if optimizer.full
         else None
     )
     loop.run(None)

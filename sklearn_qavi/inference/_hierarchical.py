@@ -16,7 +16,7 @@ from ._engine import fit_posterior
 from ._methods import InferenceMethod
 from ._objectives import hierarchical_bound
 from ._result import InferenceResult
-from ._schedule import SCHEDULES, Schedule
+from ._schedule import Schedule
 from ._target import DecoderTarget
 from .posteriors import HierarchicalPosterior, Start
 
@@ -230,13 +230,10 @@ class HierarchicalSpace(InferenceMethod):
         family = HierarchicalPosterior(decoder, thrifty=self.thrifty)
         family.draws_at_a_time = max(1, batch_size // (family.slots or 1))
         target = DecoderTarget(decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim)
-        schedule = self.schedule
-        if schedule is None:
-            schedule = SCHEDULES["default"].with_options(**family.schedule_options)
         return fit_posterior(
             target,
             family,
-            schedule=schedule,
+            schedule=self.schedule,
             beta=self.beta,
             seed=seed,
             progress=progress,

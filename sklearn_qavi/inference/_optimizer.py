@@ -29,6 +29,9 @@ class Optimizer(ABC):
     steps_per_run: ClassVar[int] = 1
     """Steps that `run` takes."""
 
+    full: bool = False
+    """Whether `covariance` knows the whole covariance."""
+
     @abstractmethod
     def start(self, start: Start) -> State:
         """Return the state of rows that have taken no step."""

@@ -1,0 +1,63 @@
+"""What the programs of the command line share: arguments, and errors in one line."""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .exceptions import ModelFormatError
+
+__all__ = ["make_parser", "run_program"]
+
+
+def make_parser(module: str, description: str, *, parameters_of: str) -> argparse.ArgumentParser:
+    """Return a parser with the arguments that all programs have.
+
+    Parameters
+    ----------
+    module : str
+        Name of the program's module.
+    description : str
+        What it does; lines stay as they are.
+    parameters_of : str
+        What ``--param`` sets parameters of, with an example.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        type=_parameter,
+        metavar="KEY=VALUE",
+        help=f"any parameter of {parameters_of}; repeatable",
+    )
+    return parser
+
+
+def run_program(
+    parser: argparse.ArgumentParser,
+    run: Callable[[argparse.Namespace], None],
+    arguments: Sequence[str] | None,
+) -> None:
+    """Read the arguments and run; what the user can mend ends in one line and exit status 1."""
+    args = parser.parse_args(arguments)
+    try:
+        run(args)
+    except (ImportError, ModelFormatError, ValueError) as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    """Read KEY=VALUE; the value is JSON, or else the text itself."""
+    name, found, value = text.partition("=")
+    if not found or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE.")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
