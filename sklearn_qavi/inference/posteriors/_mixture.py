@@ -14,11 +14,11 @@ from ._base import (
     inverse_softplus,
     normal_from_uniform,
 )
+from ._gaussian import MAX_FULL_CURVATURE
 
 __all__ = ["MixturePosterior"]
 
 _LOG_2PI = 1.8378770664093453
-_WEIGHT_WARM_UP = 24  # steps
 _ESTIMATORS = ("stratified", "implicit")
 
 
@@ -75,6 +75,23 @@ class MixturePosterior(PosteriorFamily):
         "learning_rate": 0.1,
         "min_learning_rate": 0.02,
     }
+
+    # many dimensions have many modes; large steps that shrink find better ones
+    annealed_options: ClassVar[dict[str, Any]] = {
+        "max_iter": 280,
+        "n_draws": 1,
+        "window": 40,
+        "learning_rate": 0.5,
+        "min_learning_rate": 0.01,
+        "decay": 0.5,
+        "decay_always": True,
+        "n_start_codes": 1024,
+    }
+
+    @classmethod
+    def options_for(cls, latent_dim: int) -> dict[str, Any]:
+        """Return options of steps that shrink as a row settles, or always with many dimensions."""
+        return cls.schedule_options if latent_dim <= MAX_FULL_CURVATURE else cls.annealed_options
 
     @classmethod
     def equally_weighted(cls, mean: Tensor, scale: Tensor) -> Posterior:
@@ -135,7 +152,8 @@ class MixturePosterior(PosteriorFamily):
         """
         moves = torch.ones(1, self.n_parameters, device=step.device)
         moves[:, : self.n_components] = 0.0
-        return torch.where(step.unsqueeze(1) <= _WEIGHT_WARM_UP, moves, 1.0)
+        held = 24 if self.latent_dim <= MAX_FULL_CURVATURE else 120
+        return torch.where(step.unsqueeze(1) <= held, moves, 1.0)
 
     def rsample(self, parameters: Tensor, noise: Tensor) -> Tensor:
         """Return codes (S, B, L) from noise (S, B or 1, 1 + L).

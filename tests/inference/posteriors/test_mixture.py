@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sklearn_qavi._random import torch_generator
-from sklearn_qavi.inference import MixturePosterior
+from sklearn_qavi.inference import FunctionTarget, MixturePosterior, fit_posterior
 from sklearn_qavi.inference._objectives import elbo
 
 
@@ -93,3 +93,27 @@ def test_components_of_a_row_start_around_that_row() -> None:
     assert (mean[1] > 0).all()
     # both hypotheses about a row are kept
     assert len(mean[0].unique()) == 2
+
+
+@pytest.mark.parametrize("latent_dim", [40, 60])
+def test_two_hypotheses_get_their_exact_weights_in_few_and_in_many_dimensions(
+    latent_dim: int,
+) -> None:
+    """The first code is at 2 or -2, the others are known well: mixtures are exact."""
+    weight, mode, scale = torch.tensor([0.7, 0.3]), torch.tensor([2.0, -2.0]), 0.3
+    others = torch.linspace(-1, 1, latent_dim - 1)
+
+    def log_likelihood(z: Tensor, rows: Tensor) -> Tensor:
+        first = z[..., :1]
+        modes = -0.5 * ((first - mode) / scale).square() - math.log(scale)
+        ambiguous = torch.logsumexp(weight.log() + modes, dim=-1) + 0.5 * first[..., 0].square()
+        return ambiguous - 2.0 * (z[..., 1:] - others).square().sum(-1)
+
+    target = FunctionTarget(log_likelihood, n_rows=1, latent_dim=latent_dim)
+    result = fit_posterior(target, MixturePosterior(latent_dim), seed=0)
+    # N(other; z, 1/4) has evidence N(other; 0, 5/4)
+    evidence = -0.4 * others.square().sum() - 0.5 * math.log(5.0) * len(others)
+    assert float(result.bound) == pytest.approx(float(evidence), abs=0.05)
+    found, mean, _ = result.posterior.family.components(result.posterior.parameters)
+    assert float(found[mean[..., 0] > 0].sum()) == pytest.approx(0.7, abs=0.03)
+    assert bool(result.converged)
