@@ -170,9 +170,11 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
     Notes
     -----
     An image's answer depends on the image, the fitted model and ``random_state`` alone: not on the
-    other images, their order, ``batch_size`` or ``n_jobs``. `sample` is keyed by ``random_state``
-    and the image's position in the call. An image without an observed pixel gets draws of the
-    prior.
+    other images, their order, ``batch_size`` or ``n_jobs``. With a hierarchical model the last two
+    hold up to rounding: how torch sums in its networks depends on how many draws go through them
+    at once and, on a CPU, on the number of threads, which is one a job where there are several.
+    `sample` is keyed by ``random_state`` and the image's position in the call. An image without an
+    observed pixel gets draws of the prior.
 
     References
     ----------

@@ -43,6 +43,9 @@ class LinearChain(nn.Module):
     def features(self, x: Tensor) -> list[Tensor]:
         return [x.mean(1).view(-1, 1, 1, 1)] * 3
 
+    def observed_positions(self, observed: Tensor) -> list[Tensor]:
+        return [observed.any(1).view(-1, 1, 1, 1)] * 3
+
     def descend(
         self, n: int, step: Callable[..., Any], *, thrifty: bool = False
     ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:

@@ -235,7 +235,7 @@ class _AmortisedHierarchical(BaseEstimator, InferenceMethod):
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`."""
         network = state.to(x.device)
-        family = HierarchicalPosterior(network.partial)
+        family = HierarchicalPosterior(network.partial, weights="layer")
         parts = []
         with torch.no_grad():
             # always as many rows at one time, so that a row's last bits are its own

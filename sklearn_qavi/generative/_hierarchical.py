@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, gelu, interpolate, pad
+from torch.nn.functional import adaptive_max_pool2d, avg_pool2d, gelu, interpolate, pad
 from torch.utils.checkpoint import checkpoint
 
 from ._network import VAENetwork
@@ -447,6 +447,15 @@ class HierarchicalNetwork(VAENetwork):
         """Return rows (n, D) as images with a margin, (n, C, R, R), as the encoder reads them."""
         images = (x - self.shift) / self.scale
         return pad(images.unflatten(1, self.image_shape), self.margin)
+
+    def observed_positions(self, observed: Tensor) -> list[Tensor]:
+        """Return which positions of each layer stand for an observed pixel, (n, 1, R, R).
+
+        ``observed`` (n, D) is True where a cell is observed. The margin does not count.
+        """
+        seen = observed.to(self.shift.dtype).unflatten(1, self.image_shape)
+        images = pad(seen.amax(1, keepdim=True), self.margin)
+        return [adaptive_max_pool2d(images, shape[-1]) > 0 for shape in self.feature_shapes]
 
     def reading_masks(self) -> "HierarchicalNetwork":
         """Return a copy to be trained whose encoder reads masks too, at first without effect."""

@@ -19,6 +19,7 @@ from ._result import InferenceResult
 from ._schedule import Schedule
 from ._target import DecoderTarget
 from .posteriors import HierarchicalPosterior, Start
+from .posteriors._hierarchical import WEIGHTS
 
 __all__ = ["FILLS", "FilledImageStart", "HierarchicalSpace", "fill_holes"]
 
@@ -133,8 +134,9 @@ class FilledImageStart:
         True where the cell is observed.
     fill : {"blur", "mean", "model", "noise"} or ndarray of shape (D,)
         See `HierarchicalSpace`.
-    weight : float
-        First weight g' and g of the encoder's posterior against the prior.
+    weight, hole_weight : float
+        First weights g' and g of the encoder's posterior against the prior, see
+        `HierarchicalSpace`.
     """
 
     family: HierarchicalPosterior
@@ -142,15 +144,21 @@ class FilledImageStart:
     observed: Tensor
     fill: str | NDArray[np.float64]
     weight: float
+    hole_weight: float
     n_evaluations: ClassVar[int] = 1
 
     def __call__(self, rows: Tensor, start: Start) -> Start:
         """Return the start of the rows with these indices."""
         decoder: Any = self.family.decoder
+        observed = self.observed[rows]
         with torch.no_grad():
-            filled = fill_holes(decoder, self.x[rows], self.observed[rows], self.fill)
+            filled = fill_holes(decoder, self.x[rows], observed, self.fill)
             features = decoder.features(filled)
-        return replace(start, parameters=self.family.pack(features, self.weight, self.weight))
+        weight: float | list[Tensor] = self.weight
+        if self.family.weights == "position":
+            first = torch.tensor([self.hole_weight, self.weight], device=observed.device)
+            weight = [first[seen.long()] for seen in decoder.observed_positions(observed)]
+        return replace(start, parameters=self.family.pack(features, weight, weight))
 
 
 @dataclass(frozen=True)
@@ -171,8 +179,15 @@ class HierarchicalSpace(InferenceMethod):
         What stands in the hole when the encoder reads an image for the start: means of observed
         pixels near by, their mean, the decoder's mean image, noise, or the cells of an image given
         as values from 0 to 1.
+    weights : {"position", "layer"}, default="position"
+        Whether the weights of the encoder's posterior against the prior belong to each position of
+        a layer, so that q can follow the image where it is seen and the prior in its hole, or to
+        whole layers as in [1]_.
     weight : float, default=0.9
         First weight of the encoder's posterior against the prior, between 0 and 1.
+    hole_weight : float, default=0.1
+        The same at positions that stand for missing pixels only. With ``weights="layer"`` it has
+        no effect.
     thrifty : bool, default=False
         Compute activations again for the gradient instead of keeping them: a third slower, in
         memory that no longer grows with the number of layers.
@@ -195,7 +210,9 @@ class HierarchicalSpace(InferenceMethod):
     schedule: Schedule | None = None
     beta: float = 1.0
     fill: str | NDArray[np.float64] = "blur"
+    weights: str = "position"
     weight: float = 0.9
+    hole_weight: float = 0.1
     thrifty: bool = False
     trace: bool = False
     needs: ClassVar[str | None] = "descend"
@@ -204,8 +221,11 @@ class HierarchicalSpace(InferenceMethod):
         """Check what fills the holes, and the weight."""
         if isinstance(self.fill, str) and self.fill not in FILLS:
             raise ValueError(f"fill must be one of {sorted(FILLS)} or an image, got {self.fill!r}.")
-        if not 0.0 < self.weight < 1.0:
-            raise ValueError(f"weight must lie between 0 and 1, got {self.weight!r}.")
+        if self.weights not in WEIGHTS:
+            raise ValueError(f"weights must be one of {WEIGHTS}, got {self.weights!r}.")
+        for name in ("weight", "hole_weight"):
+            if not 0.0 < getattr(self, name) < 1.0:
+                raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)!r}.")
 
     def with_trace(self) -> "HierarchicalSpace":
         """Return this method with the bound kept after each window of steps."""
@@ -227,7 +247,7 @@ class HierarchicalSpace(InferenceMethod):
 
         ``batch_size`` bounds the images, one a row and draw, whose gradients are computed together.
         """
-        family = HierarchicalPosterior(decoder, thrifty=self.thrifty)
+        family = HierarchicalPosterior(decoder, thrifty=self.thrifty, weights=self.weights)
         family.draws_at_a_time = max(1, batch_size // (family.slots or 1))
         target = DecoderTarget(decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim)
         return fit_posterior(
@@ -240,5 +260,5 @@ class HierarchicalSpace(InferenceMethod):
             objective=hierarchical_bound,
             deadline=deadline,
             trace=self.trace,
-            starter=FilledImageStart(family, x, observed, self.fill, self.weight),
+            starter=FilledImageStart(family, x, observed, self.fill, self.weight, self.hole_weight),
         )

@@ -12,9 +12,10 @@ from sklearn_qavi._random import torch_generator
 from sklearn_qavi.generative import make_image_likelihood
 from sklearn_qavi.generative._hierarchical import HierarchicalArchitecture, HierarchicalNetwork
 from sklearn_qavi.inference import SCHEDULES, HierarchicalPosterior, HierarchicalSpace, Schedule
-from sklearn_qavi.inference._hierarchical import FILLS, fill_holes
+from sklearn_qavi.inference._hierarchical import FILLS, FilledImageStart, fill_holes
 from sklearn_qavi.inference._noise import mirrored_normals
 from sklearn_qavi.inference._objectives import hierarchical_bound
+from sklearn_qavi.inference.posteriors import Start
 
 
 def small_network() -> HierarchicalNetwork:
@@ -95,13 +96,32 @@ class TestFill:
     def test_options_are_checked(self) -> None:
         with pytest.raises(ValueError, match="fill must be one of"):
             HierarchicalSpace(fill="zeros")
-        with pytest.raises(ValueError, match="between 0 and 1"):
-            HierarchicalSpace(weight=1.0)
+        for name in ("weight", "hole_weight"):
+            with pytest.raises(ValueError, match=f"^{name} must lie between 0 and 1"):
+                HierarchicalSpace(**{name: 1.0})
+        with pytest.raises(ValueError, match="weights must be one of"):
+            HierarchicalSpace(weights="pixel")
         with pytest.raises(ValueError, match="warmup is a share"):
             schedule(warmup=1.0)
 
 
 class TestRows:
+    def test_weights_start_small_where_nothing_is_seen(self) -> None:
+        network, observed = small_network(), torch.zeros(1, 16, dtype=torch.bool)
+        observed[0, 5] = True  # second row, second column
+        start = Start(*[torch.zeros(1, 1)] * 4)
+        for weights, finest in (("position", 0.1), ("layer", 0.8)):
+            family = HierarchicalPosterior(network, weights=weights)
+            starter = FilledImageStart(family, torch.zeros(1, 16), observed, "mean", 0.8, 0.1)
+            packed = starter(torch.tensor([0]), start).parameters
+            for by_layer in family.unpack(packed)[1:]:
+                one, two, four = (w[0, 0] for w in by_layer)
+                np.testing.assert_allclose(one, [[0.8]], rtol=1e-5)
+                np.testing.assert_allclose(two[0, 0], 0.8, rtol=1e-5)
+                np.testing.assert_allclose(two[-1, -1], finest, rtol=1e-5)
+                assert int((four > 0.5).sum()) == 1  # of one position, or the layer's
+                np.testing.assert_allclose(four[-1, -1], finest, rtol=1e-5)
+
     def test_a_row_does_not_depend_on_the_others(self) -> None:
         x, observed = rows(5)
         method = HierarchicalSpace(schedule())

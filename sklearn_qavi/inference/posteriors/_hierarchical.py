@@ -8,13 +8,14 @@ from torch import Tensor
 
 from ._base import PosteriorFamily, Start
 
-__all__ = ["HierarchicalDecoder", "HierarchicalPosterior"]
+__all__ = ["WEIGHTS", "HierarchicalDecoder", "HierarchicalPosterior"]
 
 Gaussian = tuple[Tensor, Tensor]  # mean and scale
 Chosen = tuple[Tensor, tuple[Tensor, ...]]  # a layer's code, and what is handed on
 
 _LOG_2PI = 1.8378770664093453
 _CHUNK = 64  # images at one time where no gradient is asked for
+WEIGHTS = ("position", "layer")
 _SLOTS, _SMALL = 4, 2**16  # rows in work at one time if no layer has more features than that
 
 
@@ -33,6 +34,10 @@ class HierarchicalDecoder(Protocol):
         """Return what the encoder tells each layer of complete rows (n, D)."""
         ...
 
+    def observed_positions(self, observed: Tensor) -> list[Tensor]:
+        """Return which positions of each layer stand for an observed pixel, (n, 1, R, R)."""
+        ...
+
     def descend(
         self, n: int, step: Callable[..., Any], *, thrifty: bool = False
     ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
@@ -46,7 +51,9 @@ class HierarchicalPosterior(PosteriorFamily):
     At layer l the code given those before it is Gaussian with mean ``g' m_q + (1 - g') m_p`` and
     scale ``g s_q + (1 - g) s_p``: m_p and s_p are the prior's, m_q and s_q what the encoder's
     posterior network, which stays as it is, makes of the features lambda_l. A row's parameters are
-    its features at every layer and the logits of its weights g' and g in [0, 1].
+    its features at every layer and the logits of its weights g' and g in [0, 1]. With weights of
+    its own at each position q can be the prior's where the image has a hole, given the layers
+    before, and the encoder's around it.
 
     Codes are flat and in units of the prior, as the decoder takes them: ``(z - m_p) / s_p``.
 
@@ -58,6 +65,8 @@ class HierarchicalPosterior(PosteriorFamily):
         Draws whose gradients are computed together; None takes all.
     thrifty : bool, default=False
         Compute each layer's activations again for the gradient instead of keeping them.
+    weights : {"position", "layer"}, default="position"
+        Whether g' and g belong to each position of a layer or, as in [1]_, to a whole layer.
 
     References
     ----------
@@ -90,9 +99,12 @@ class HierarchicalPosterior(PosteriorFamily):
         draws_at_a_time: int | None = None,
         *,
         thrifty: bool = False,
+        weights: str = "position",
     ) -> None:
+        if weights not in WEIGHTS:
+            raise ValueError(f"weights must be one of {WEIGHTS}, got {weights!r}.")
         super().__init__(decoder.latent_dim)
-        self.decoder, self.thrifty = decoder, thrifty
+        self.decoder, self.thrifty, self.weights = decoder, thrifty, weights
         self.draws_at_a_time = draws_at_a_time
         # not up to the caller: with another number at one time convolutions round differently
         self.slots = _SLOTS if max(self.feature_sizes) <= _SMALL else 1
@@ -109,8 +121,19 @@ class HierarchicalPosterior(PosteriorFamily):
 
     @property
     def n_parameters(self) -> int:
-        """Number P of parameters a row: features, then two weights a layer."""
-        return sum(self.feature_sizes) + 2 * self.n_layers
+        """Number P of parameters a row: features, then weights of means and of scales."""
+        return sum(self.feature_sizes) + 2 * sum(self.weight_sizes)
+
+    @property
+    def weight_sizes(self) -> list[int]:
+        """Number of weights g', and as many g, of each layer."""
+        return [side**2 for side in self._weight_sides]
+
+    @property
+    def _weight_sides(self) -> list[int]:
+        if self.weights == "layer":
+            return [1] * self.n_layers
+        return [shape[-1] for shape in self.decoder.feature_shapes]
 
     @property
     def layer_weights(self) -> Tensor:
@@ -124,25 +147,43 @@ class HierarchicalPosterior(PosteriorFamily):
     def thriftier(self, n_draws: int) -> "HierarchicalPosterior | None":
         """Return the family that keeps fewer activations, then the one with fewer draws at once."""
         size = min(self.draws_at_a_time or n_draws, n_draws)
-        if not self.thrifty:
-            return HierarchicalPosterior(self.decoder, size, thrifty=True)
-        return HierarchicalPosterior(self.decoder, size // 2, thrifty=True) if size > 1 else None
+        if self.thrifty:
+            size //= 2
+        if not size:
+            return None
+        return HierarchicalPosterior(self.decoder, size, thrifty=True, weights=self.weights)
 
-    def pack(self, features: list[Tensor], mean_weight: float, scale_weight: float) -> Tensor:
-        """Return the parameters (B, P) of features (B, W, R, R) by layer and weights in [0, 1]."""
-        flat = torch.cat([f.flatten(1) for f in features], dim=1)
-        weights = torch.tensor([mean_weight, scale_weight], dtype=torch.float64)
-        logits = torch.logit(weights).to(flat).repeat_interleave(self.n_layers)
-        return torch.cat([flat, logits.expand(len(flat), -1)], dim=1)
+    def pack(
+        self,
+        features: list[Tensor],
+        mean_weight: float | list[Tensor],
+        scale_weight: float | list[Tensor],
+    ) -> Tensor:
+        """Return the parameters (B, P) of features (B, W, R, R) by layer and weights in [0, 1].
 
-    def unpack(self, parameters: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Return features by layer and the weights g' and g, each (B, n_layers)."""
-        *flat, mean_logit, scale_logit = parameters.split(
-            [*self.feature_sizes, self.n_layers, self.n_layers], dim=1
-        )
+        Weights are one number, or by layer tensors that broadcast to (B, 1, R, R), or to
+        (B, 1, 1, 1) with ``weights="layer"``.
+        """
+        parts = list(features)
+        for weight in (mean_weight, scale_weight):
+            for layer, side in enumerate(self._weight_sides):
+                given = weight[layer] if isinstance(weight, list) else torch.tensor(weight)
+                logit = torch.logit(given.to(torch.float64)).to(features[0])
+                parts.append(logit.expand(len(features[0]), 1, side, side))
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+    def unpack(self, parameters: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Return by layer features (B, W, R, R) and weights g' and g (B, 1, R or 1, R or 1)."""
+        n, sizes = self.n_layers, [*self.feature_sizes, *self.weight_sizes, *self.weight_sizes]
+        parts = parameters.split(sizes, dim=1)
         shapes = self.decoder.feature_shapes
-        features = [f.unflatten(1, shape) for f, shape in zip(flat, shapes, strict=True)]
-        return features, torch.sigmoid(mean_logit), torch.sigmoid(scale_logit)
+        features = [f.unflatten(1, shape) for f, shape in zip(parts[:n], shapes, strict=True)]
+        sides = 2 * self._weight_sides
+        weights = [
+            torch.sigmoid(logit).unflatten(1, (1, side, side))
+            for logit, side in zip(parts[n:], sides, strict=True)
+        ]
+        return features, weights[:n], weights[n:]
 
     def initialise(self, start: Start) -> Tensor:
         """Return the parameters that the start brings, which has seen the rows' images."""
@@ -226,7 +267,7 @@ class HierarchicalPosterior(PosteriorFamily):
             def step(layer: int, prior: Gaussian, posterior: Any) -> Chosen:
                 learned = posterior(features[layer])
                 mean, scale = (
-                    torch.lerp(p, q, w[:, layer].view(-1, 1, 1, 1))
+                    torch.lerp(p, q, w[layer])
                     for p, q, w in zip(prior, learned, weights, strict=True)
                 )
                 return choose((mean, scale), prior, parts[layer])

@@ -51,9 +51,9 @@ def network() -> HierarchicalNetwork:
     return small_network()
 
 
-@pytest.fixture(scope="module")
-def family(network: HierarchicalNetwork) -> HierarchicalPosterior:
-    return HierarchicalPosterior(network)
+@pytest.fixture(scope="module", params=["position", "layer"])
+def family(network: HierarchicalNetwork, request: pytest.FixtureRequest) -> HierarchicalPosterior:
+    return HierarchicalPosterior(network, weights=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -63,18 +63,23 @@ def parameters(network: HierarchicalNetwork, family: HierarchicalPosterior) -> T
     return packed + 0.3 * normals(*packed.shape, seed=9)
 
 
-def infer_chain(chain: LinearChain, x: Tensor, observed: Tensor) -> InferenceResult:
+def infer_chain(
+    chain: LinearChain, x: Tensor, observed: Tensor, weights: str = "position"
+) -> InferenceResult:
     """Return the posteriors of rows of the chain, fitted with care."""
     careful = SCHEDULES["default"].with_options(
         max_iter=800, n_draws=8, window=16, tol=0.0, min_learning_rate=0.003, decay=0.7
     )
-    method = HierarchicalSpace(careful, fill="mean")
+    method = HierarchicalSpace(careful, fill="mean", weights=weights)
     return method.infer(chain, None, x, observed, seed=0, batch_size=64, progress=None)
 
 
 class TestExact:
+    @pytest.mark.parametrize("weights", ["position", "layer"])
     @pytest.mark.parametrize("n_hidden", [0, 3])
-    def test_bound_reaches_the_evidence_of_a_linear_model(self, n_hidden: int) -> None:
+    def test_bound_reaches_the_evidence_of_a_linear_model(
+        self, n_hidden: int, weights: str
+    ) -> None:
         chain = LinearChain()
         mean, covariance = chain.moments()
         x = np.random.default_rng(n_hidden).multivariate_normal(mean, covariance, size=2)
@@ -84,8 +89,8 @@ class TestExact:
             x[:, observed]
         )
         values, mask = torch.from_numpy(x), torch.from_numpy(observed).expand(2, -1)
-        result = infer_chain(chain, values, mask)
-        family, noise = HierarchicalPosterior(chain), normals(40_000, 2, 3)
+        result = infer_chain(chain, values, mask, weights)
+        family, noise = HierarchicalPosterior(chain, weights=weights), normals(40_000, 2, 3)
         target = DecoderTarget(chain.decode, chain.likelihood, values, mask, 3)
         bound = hierarchical_bound(
             target.block(torch.arange(2)), family, result.posterior.parameters, noise
@@ -132,6 +137,27 @@ class TestEnds:
         np.testing.assert_allclose(params[0], expected_params, atol=1e-10)
         np.testing.assert_allclose(kl[0], expected_kl, rtol=1e-9)
         assert (kl > 1e-3).all()  # so that the comparison says something
+
+    def test_each_position_has_weights_of_its_own(self, network: HierarchicalNetwork) -> None:
+        family, x = HierarchicalPosterior(network), rows(2)
+        left = [torch.zeros(2, 1, r, r, dtype=torch.float64) for r in (1, 2, 4)]
+        left[2][..., :2] = 1.0
+        parameters = family.pack(network.features(x), left, left)
+        noise = normals(3, 2, network.latent_dim)
+        _, codes, kl = family.descend(parameters, noise)
+        finest = codes[..., -16:].unflatten(-1, (4, 4))
+        plain = noise[..., -16:].unflatten(-1, (4, 4))
+        # the prior to the right and above, the encoder's posterior to the left
+        np.testing.assert_allclose(codes[..., :-16], noise[..., :-16], atol=1e-12)
+        np.testing.assert_allclose(finest[..., 2:], plain[..., 2:], atol=1e-12)
+        np.testing.assert_allclose(kl[..., :2], 0.0, atol=1e-12)
+        everywhere = [*left[:2], torch.ones_like(left[2])]
+        _, others, _ = family.descend(
+            family.pack(network.features(x), everywhere, everywhere), noise
+        )
+        expected = others[..., -16:].unflatten(-1, (4, 4))[..., :2]
+        np.testing.assert_allclose(finest[..., :2], expected, atol=1e-12)
+        assert (expected - plain[..., :2]).abs().min() > 1e-4
 
 
 class TestDensity:
@@ -221,7 +247,7 @@ class TestGradients:
                     family,
                     schedule=schedule,
                     objective=hierarchical_bound,
-                    starter=FilledImageStart(family, x, observed, "blur", 0.9),
+                    starter=FilledImageStart(family, x, observed, "blur", 0.9, 0.1),
                 )
             )
         np.testing.assert_allclose(
