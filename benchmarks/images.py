@@ -586,8 +586,8 @@ def parse_args() -> argparse.Namespace:
         "--mixture-steps",
         nargs="*",
         type=int,
-        default=[24, 48, 96],
-        help="the same; whole windows of 24 are taken",
+        default=[40, 120, 200],
+        help="the same; whole windows of 40 are taken",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--n-jobs", type=int, default=1)

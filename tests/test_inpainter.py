@@ -28,7 +28,6 @@ from torch import nn
 
 from _linear_images import LinearImages, LinearImageVAE, smooth_model
 from sklearn_qavi import QAVIInpainter, _persistence
-from sklearn_qavi._device import one_torch_thread
 from sklearn_qavi.baselines import PosteriorMatching
 from sklearn_qavi.datasets import make_image_masks
 from sklearn_qavi.exceptions import (
@@ -36,7 +35,7 @@ from sklearn_qavi.exceptions import (
     InferenceDivergedError,
     ModelFormatError,
 )
-from sklearn_qavi.generative import HierarchicalVAE, WideResNetVAE
+from sklearn_qavi.generative import WideResNetVAE
 from sklearn_qavi.metrics import iwae
 
 SHAPE = (1, 4, 5)
@@ -762,125 +761,3 @@ def test_beta_is_what_the_model_found_best() -> None:
     assert fitted._named_method().beta == 7.0
     assert fitted.set_params(beta=2.0)._named_method().beta == 2.0
     assert QAVIInpainter().beta is None
-
-
-@pytest.fixture(scope="module")
-def layered() -> HierarchicalVAE:
-    """Return a small hierarchical model of digits, not trained for long."""
-    vae = HierarchicalVAE(
-        encoder_layers="8x1,8d2,4x1,4d4,1x1",
-        decoder_layers="1x1,4m1,8m4",
-        width=16,
-        widths={},
-        max_epochs=5,
-        steps_per_epoch=40,
-        random_state=0,
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return vae.fit(load_digits().images[:400] / 16)
-
-
-class TestHierarchical:
-    """The contract again, with codes at many layers."""
-
-    def fitted(self, layered: HierarchicalVAE, **options: Any) -> QAVIInpainter:
-        quick = {"max_iter": 16, "random_state": 0, **options}
-        return QAVIInpainter(generative_model=layered, **quick).fit()
-
-    def holed(self, n: int = 4) -> np.ndarray:
-        lower = np.zeros((8, 8), dtype=bool)
-        lower[5:] = True
-        return np.where(lower, np.nan, load_digits().images[400 : 400 + n] / 16)
-
-    def test_it_completes_better_than_the_mean_image(self, layered: HierarchicalVAE) -> None:
-        digits = load_digits().images / 16
-        truth = digits[400:416]
-        missing = np.random.default_rng(0).random(truth.shape) < 0.4
-        holed = np.where(missing, np.nan, truth)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", InferenceConvergenceWarning)
-            completed = self.fitted(layered, max_iter=48).transform(holed)
-        mean = np.broadcast_to(digits[:400].mean(0), truth.shape)
-        error = np.square(completed - truth)[missing].mean()
-        assert error < 0.9 * np.square(mean - truth)[missing].mean()
-        np.testing.assert_array_equal(completed[~missing], holed[~missing])
-
-    @pytest.mark.filterwarnings("ignore::sklearn_qavi.exceptions.InferenceConvergenceWarning")
-    def test_rows_jobs_and_batches_do_not_matter(self, layered: HierarchicalVAE) -> None:
-        holed = self.holed()
-        expected = self.fitted(layered).sample(holed, n=2)
-        alone = self.fitted(layered).transform(holed[2:3])
-        np.testing.assert_array_equal(alone[0], self.fitted(layered).transform(holed)[2])
-        # up to rounding: more draws at once and more threads are summed in another order
-        for options in ({"n_jobs": 2}, {"batch_size": 1}):
-            other = self.fitted(layered, **options).sample(holed, n=2)
-            np.testing.assert_allclose(other, expected, atol=1e-3)
-        assert not np.array_equal(expected[0], expected[1])
-
-    @pytest.mark.filterwarnings("ignore::sklearn_qavi.exceptions.InferenceConvergenceWarning")
-    def test_jobs_of_one_thread_each_do_not_matter_to_the_bit(
-        self, layered: HierarchicalVAE
-    ) -> None:
-        holed = self.holed()
-        with one_torch_thread():
-            expected = self.fitted(layered).sample(holed, n=2)
-        np.testing.assert_array_equal(self.fitted(layered, n_jobs=2).sample(holed, n=2), expected)
-
-    @pytest.mark.filterwarnings("ignore::sklearn_qavi.exceptions.InferenceConvergenceWarning")
-    def test_it_is_saved_and_loaded_to_the_bit(
-        self, layered: HierarchicalVAE, tmp_path: Path
-    ) -> None:
-        fitted = self.fitted(layered)
-        fitted.save(tmp_path)
-        loaded = QAVIInpainter.load(tmp_path)
-        np.testing.assert_array_equal(
-            loaded.sample(self.holed(), n=2), fitted.sample(self.holed(), n=2)
-        )
-        pickled = pickle.loads(pickle.dumps(fitted))
-        np.testing.assert_array_equal(
-            pickled.transform(self.holed()), fitted.transform(self.holed())
-        )
-
-    def test_a_time_budget_is_kept_and_said(self, layered: HierarchicalVAE) -> None:
-        # too short for one window of steps, after which no image can have converged
-        fitted = self.fitted(layered, max_iter=100_000, time_budget=1e-3)
-        with pytest.warns(InferenceConvergenceWarning, match="when the 0.001 s ran out"):
-            completed = fitted.transform(self.holed(3))
-        assert np.isfinite(completed).all()
-
-    @pytest.mark.filterwarnings("ignore::sklearn_qavi.exceptions.InferenceConvergenceWarning")
-    def test_all_and_none_missing(self, layered: HierarchicalVAE) -> None:
-        nothing = np.full((1, 8, 8), np.nan)
-        draws = self.fitted(layered).sample(nothing, n=3)
-        assert np.isfinite(draws).all()
-        whole = load_digits().images[:2] / 16
-        np.testing.assert_array_equal(self.fitted(layered).transform(whole), whole)
-
-    def test_auto_is_hierarchical_and_others_are_refused_or_work(
-        self, layered: HierarchicalVAE
-    ) -> None:
-        assert self.fitted(layered)._posterior == "hierarchical"
-        assert inpainter()._posterior == "gaussian"
-        with pytest.raises(ValueError, match="needs a hierarchical model"):
-            inpainter(posterior="hierarchical")
-        with pytest.raises(ValueError, match="codes at many layers"):
-            self.fitted(layered, posterior="feature")
-
-    def test_the_papers_schedule_is_at_hand(self, layered: HierarchicalVAE) -> None:
-        method = self.fitted(layered, schedule="paper", max_iter=None)._named_method()
-        schedule = method.schedule
-        assert (schedule.max_iter, schedule.n_draws, schedule.warmup) == (1000, 28, 0.5)
-
-    def test_by_name_it_trains(self) -> None:
-        digits = np.zeros((30, 28, 28))
-        digits[:, 8:20, 8:20] = np.random.default_rng(0).random((30, 12, 12))
-        model = HierarchicalVAE(max_epochs=1, steps_per_epoch=1)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            fitted = QAVIInpainter(generative_model=model, random_state=0).fit(digits)
-        assert fitted.generative_model_.preset == "mnist"
-        with pytest.raises(ValueError, match="larger than the decoder's last resolution"):
-            QAVIInpainter(generative_model="hierarchical", random_state=0).fit(
-                np.zeros((10, 40, 40))
-            )
