@@ -82,7 +82,7 @@ class MixturePosterior(PosteriorFamily):
         "n_draws": 1,
         "window": 40,
         "learning_rate": 0.5,
-        "min_learning_rate": 0.01,
+        "min_learning_rate": 0.005,
         "decay": 0.5,
         "decay_always": True,
         "n_start_codes": 1024,
