@@ -168,7 +168,7 @@ class HierarchicalPosterior(PosteriorFamily):
         for weight in (mean_weight, scale_weight):
             for layer, side in enumerate(self._weight_sides):
                 given = weight[layer] if isinstance(weight, list) else torch.tensor(weight)
-                logit = torch.logit(given.to(torch.float64)).to(features[0])
+                logit = torch.logit(given.to(features[0]))
                 parts.append(logit.expand(len(features[0]), 1, side, side))
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 
