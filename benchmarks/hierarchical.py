@@ -21,14 +21,13 @@ import torch
 from _common import append_record, machine, read_records
 from images import Classifier, Digits, digest, load_digits, rmse
 from numpy.typing import NDArray
-from scoringrules import crps_ensemble
 
 from sklearn_qavi import QAVIInpainter, __version__
 from sklearn_qavi.baselines import HierarchicalPosteriorMatching, HierarchicalVAEAC
 from sklearn_qavi.datasets import make_image_masks
 from sklearn_qavi.generative import HierarchicalVAE
 from sklearn_qavi.inference import SCHEDULES, HierarchicalPosterior, HierarchicalSpace, Schedule
-from sklearn_qavi.metrics import frechet_distance, p_ids, u_ids
+from sklearn_qavi.metrics import frechet_distance, masked_crps, p_ids, u_ids
 
 MASKS = ("free_form", "rotated_half")
 RIVALS: dict[str, Any] = {
@@ -133,7 +132,9 @@ def run_methods(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace
                     f"{name}_pixel": float(scores[name].sum() / missing.sum())
                     for name in ("iwae", "predictive", "conditional")
                 },
-                "crps": float(crps_of_draws(truth, draws)[missing].mean()),
+                "crps": masked_crps(
+                    *(t.reshape(*t.shape[:-2], -1) for t in (truth, draws, missing))
+                ),
                 # of a draw, the mean over draws
                 "rmse_draw": float(np.mean([rmse(draw, truth, missing) for draw in draws])),
                 "frechet": float(np.mean([frechet_distance(real, c) for c in completed])),
@@ -155,12 +156,6 @@ def run_methods(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace
                 f"{record['seconds_image']:.2f} s an image",
                 flush=True,
             )
-
-
-def crps_of_draws(truth: NDArray[np.float64], draws: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the fair CRPS of every pixel."""
-    ensemble = np.moveaxis(draws, 0, -1)
-    return crps_ensemble(truth, ensemble, estimator="fair", backend="numpy")
 
 
 # The warm-up

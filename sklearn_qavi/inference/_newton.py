@@ -13,8 +13,7 @@ from ._noise import noise_bank
 from ._optimizer import Optimizer, State
 from ._schedule import Schedule
 from .posteriors import GaussianPosterior, Start
-from .posteriors._base import padded, padded_square
-from .posteriors._gaussian import MAX_FULL_CURVATURE
+from .posteriors._base import MAX_FULL_CURVATURE, padded, padded_square
 
 __all__ = ["Newton"]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .posteriors import PosteriorFamily
-from .posteriors._gaussian import MAX_FULL_CURVATURE
+from .posteriors._base import MAX_FULL_CURVATURE
 
 __all__ = ["SCHEDULES", "Schedule"]
 

@@ -16,7 +16,10 @@ from torch.nn.functional import pad
 
 from ..._random import sobol_uniform, torch_generator
 
-__all__ = ["Draws", "Posterior", "PosteriorFamily", "Start"]
+__all__ = ["MAX_FULL_CURVATURE", "Draws", "Posterior", "PosteriorFamily", "Start"]
+
+MAX_FULL_CURVATURE = 48
+"""Latent dimensions above which Newton steps see the diagonal of the curvature only."""
 
 _LOG_2PI = 1.8378770664093453
 _TILE = 16
@@ -127,6 +130,9 @@ class PosteriorFamily(ABC):
     schedule_options: ClassVar[dict[str, Any]] = {}
     """What the default schedule does differently for this family."""
 
+    annealed_options: ClassVar[dict[str, Any] | None] = None
+    """The same with more than `MAX_FULL_CURVATURE` latent dimensions, if that differs."""
+
     paper_options: ClassVar[dict[str, Any]] = {}
     """What the paper's schedule does differently for this family."""
 
@@ -145,6 +151,8 @@ class PosteriorFamily(ABC):
     @classmethod
     def options_for(cls, latent_dim: int) -> dict[str, Any]:
         """Return what the default schedule does differently for codes of this size."""
+        if latent_dim > MAX_FULL_CURVATURE and cls.annealed_options is not None:
+            return cls.annealed_options
         return cls.schedule_options
 
     def thriftier(self, n_draws: int) -> Self | None:

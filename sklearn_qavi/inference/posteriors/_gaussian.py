@@ -8,10 +8,7 @@ from torch.nn.functional import softplus
 
 from ._base import Draws, Posterior, PosteriorFamily, Start, inverse_softplus
 
-__all__ = ["MAX_FULL_CURVATURE", "GaussianPosterior", "diagonal_normal_log_prob"]
-
-MAX_FULL_CURVATURE = 48
-"""Latent dimensions above which Newton steps see the diagonal of the curvature only."""
+__all__ = ["GaussianPosterior", "diagonal_normal_log_prob"]
 
 _LOG_2PI = 1.8378770664093453
 
@@ -56,7 +53,7 @@ class GaussianPosterior(PosteriorFamily):
     }
 
     # Newton steps on a diagonal settle in the next mode; large steps that shrink find better ones
-    annealed_options: ClassVar[dict[str, Any]] = {
+    annealed_options: ClassVar[dict[str, Any] | None] = {
         "max_iter": 140,
         "n_draws": 4,
         "window": 20,
@@ -66,11 +63,6 @@ class GaussianPosterior(PosteriorFamily):
         "decay_always": True,
         "n_start_codes": 1024,
     }
-
-    @classmethod
-    def options_for(cls, latent_dim: int) -> dict[str, Any]:
-        """Return Newton's options, or those of annealed Adam steps with many dimensions."""
-        return cls.schedule_options if latent_dim <= MAX_FULL_CURVATURE else cls.annealed_options
 
     @classmethod
     def posterior(cls, mean: Tensor, scale: Tensor) -> Posterior:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from ._base import (
+    MAX_FULL_CURVATURE,
     Draws,
     Posterior,
     PosteriorFamily,
@@ -14,7 +15,6 @@ from ._base import (
     inverse_softplus,
     normal_from_uniform,
 )
-from ._gaussian import MAX_FULL_CURVATURE
 
 __all__ = ["MixturePosterior"]
 
@@ -76,8 +76,8 @@ class MixturePosterior(PosteriorFamily):
         "min_learning_rate": 0.02,
     }
 
-    # many dimensions have many modes; large steps that shrink find better ones
-    annealed_options: ClassVar[dict[str, Any]] = {
+    # large steps that shrink, whatever a window gained, end at higher bounds there
+    annealed_options: ClassVar[dict[str, Any] | None] = {
         "max_iter": 280,
         "n_draws": 1,
         "window": 40,
@@ -87,11 +87,6 @@ class MixturePosterior(PosteriorFamily):
         "decay_always": True,
         "n_start_codes": 1024,
     }
-
-    @classmethod
-    def options_for(cls, latent_dim: int) -> dict[str, Any]:
-        """Return options of steps that shrink as a row settles, or always with many dimensions."""
-        return cls.schedule_options if latent_dim <= MAX_FULL_CURVATURE else cls.annealed_options
 
     @classmethod
     def equally_weighted(cls, mean: Tensor, scale: Tensor) -> Posterior:
