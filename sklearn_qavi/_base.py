@@ -45,7 +45,14 @@ from .inference import (
 from .preprocessing import EncodedTable
 from .sampling import DecoderPool, PooledPosterior, half_sample_mode
 
-__all__ = ["N_SUMMARY_DRAWS", "BaseQAVI", "Query", "checked_alpha", "checked_count"]
+__all__ = [
+    "N_SUMMARY_DRAWS",
+    "BaseQAVI",
+    "Query",
+    "checked_alpha",
+    "checked_count",
+    "interval_limits",
+]
 
 N_SUMMARY_DRAWS = 256  # draws behind medians, modes and intervals
 _DRAWS_BYTES = 2**26  # of draws that `iter_samples` holds
@@ -62,15 +69,15 @@ class Query:
     ----------
     table : EncodedTable
         The rows as numbers with a mask.
-    checked : object
+    checked : Frame or ImageBatch
         The input after its checks, which values are put into.
-    original : object
-        The input as it came, whose container is given back.
+    original : object, default=None
+        Images as they came, whose container is given back.
     """
 
     table: EncodedTable
     checked: Any
-    original: Any
+    original: Any = None
 
 
 class BaseQAVI:
@@ -259,9 +266,7 @@ class BaseQAVI:
 
     def _limits(self, query: Query, alpha: float) -> NDArray[np.float64]:
         """Return lower and upper limits of each missing cell, (2, N, D)."""
-        return self._over_chunks(
-            query.table, partial(_quantiles, [alpha / 2, 1 - alpha / 2]), n_values=2
-        )
+        return self._over_chunks(query.table, partial(interval_limits, alpha), n_values=2)
 
     def _posteriors(self, table: EncodedTable, *, trace: bool = False) -> PooledPosterior:
         """Return the posteriors of all rows, with the diagnostics of their weights."""
@@ -565,9 +570,11 @@ def _keep(pooled: PooledPosterior, positions: NDArray[np.int64]) -> PooledPoster
     return pooled
 
 
-def _quantiles(
-    levels: list[float], pooled: PooledPosterior, positions: NDArray[np.int64]
+def interval_limits(
+    alpha: float, pooled: PooledPosterior, positions: NDArray[np.int64]
 ) -> NDArray[np.float64]:
+    """Return the limits of central intervals that leave out a mass of alpha, (2, rows, D)."""
+    levels = [alpha / 2, 1 - alpha / 2]
     return np.quantile(pooled.shared_draws(N_SUMMARY_DRAWS), levels, axis=0)
 
 

@@ -19,7 +19,14 @@ from sklearn.utils.validation import (
 )
 from torch import nn
 
-from ._base import N_SUMMARY_DRAWS, BaseQAVI, Query, checked_alpha, checked_count
+from ._base import (
+    N_SUMMARY_DRAWS,
+    BaseQAVI,
+    Query,
+    checked_alpha,
+    checked_count,
+    interval_limits,
+)
 from ._caching import fit_cached
 from ._chunks import Summary
 from ._random import seed_from
@@ -32,8 +39,6 @@ from ._sklearn_compat import (
     check_sample_weight,
     fit_context,
     get_output_config,
-    is_scalar_nan,
-    wrap_in_container,
 )
 from .exceptions import ExtremeValueWarning, InferenceDivergedError
 from .generative import GenerativeModel, PretrainedDecoder, TabularVAE
@@ -44,9 +49,8 @@ from .preprocessing import (
     Frame,
     TableEncoder,
     as_frame,
-    build_container,
     check_unique_names,
-    is_dataframe,
+    known_container,
     select_training_rows,
 )
 from .sampling import PooledPosterior
@@ -64,8 +68,9 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     latent code to each incomplete row, using only the decoder and the row's observed cells, and
     fill its missing cells from the decoder. Any pattern of missing cells works without retraining.
 
-    Columns may be numbers, levels (text, categories, booleans) or times. Imputed levels are levels
-    of the column, whole numbers come out whole in draws, times stay within reach of the observed.
+    Columns may be numbers, levels (text, categories, booleans) or times. Observed cells come back
+    as they were. Imputed ones are values of the column's type: levels of the column, integers
+    within the type's range, times no further out than a tenth of the observed range.
 
     Parameters
     ----------
@@ -77,17 +82,19 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         Observation model of the columns. None leaves it to the model. For a bare module it names
         what the module's output means, see `PretrainedDecoder`, in original units.
     categorical_features : "from_dtype", None or array-like, default="from_dtype"
-        Columns that hold levels: a mask, positions or names. Columns of booleans, of text that
-        is not numbers, and with "from_dtype" pandas and polars categories, are so in any case;
-        an ordered category is ordinal.
+        Columns that hold levels: a mask, positions or names. Columns of booleans, of text, and
+        with "from_dtype" categories of pandas, polars and pyarrow, are so in any case; an ordered
+        category is ordinal.
     column_types : dict or None, default=None
         What columns hold, by name or position, where the type does not say it: "real",
         "positive" (modelled on a log scale), a pair ``(low, high)`` of limits (modelled on a logit
         scale), "integer", "count" (not negative), "nominal", "ordinal", or a list of levels in
         order. Numbers are "integer" or "count" otherwise if all are whole (of floats, at least
-        ten), and "real" if not.
-    handle_unknown : {"error", "missing"}, default="error"
-        What to do in `transform` with levels that `fit` did not see; "missing" imputes them.
+        ten), and "real" if not. Text is "nominal" unless it is declared to hold numbers; its
+        imputed cells are then text as well.
+    handle_unknown : {"missing", "error"}, default="missing"
+        What to do with levels that `fit` did not see, such as identifiers of new rows. With
+        "missing" inference ignores them, and they come back as they are.
     restore_integers : bool, default=False
         With a dataframe as output, round whole numbers that came as floats because of their
         holes, and return them as integers. Columns of integer types are so in any case.
@@ -136,11 +143,12 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         Of levels, each summary is the most probable one.
     sample_posterior : bool, default=False
         With True `transform` fills in one draw, whatever the strategy.
-    missing_values : int, float, str or np.nan, default=np.nan
-        What marks a missing cell; in columns of text, categories or times None, NaN, NaT and NA
-        do so as well.
-    min_value, max_value : float or array-like of shape (n_features,), default=-np.inf, np.inf
-        Bounds of imputed numbers, in original units.
+    missing_values : int, float, str, np.nan, None or pandas.NA, default=np.nan
+        What marks a missing cell, besides NaN, None, NaT and NA, which do so in any case, and the
+        mask of a masked array.
+    min_value, max_value : float, array-like of shape (n_features,) or dict
+        Bounds of imputed numbers, in original units, none by default: for all columns, one for
+        each (NaN is none; those of columns that hold no numbers do not matter), or by name.
     delta : dict or None, default=None
         Added to imputed numbers, by name or position of the column, in original units: how an
         answer changes if missing values are systematically larger or smaller than observed ones
@@ -148,7 +156,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     add_indicator : bool, default=False
         Append the columns of a `MissingIndicator`.
     keep_empty_features : bool, default=False
-        Keep columns without any value at `fit`, filled with 0, instead of dropping them.
+        Keep columns without any value at `fit`, their missing cells filled with 0, instead of
+        dropping them with a warning.
     batch_size : int, default=64
         Rows in work at one time. Memory grows with it, results do not depend on it.
     device : str, default="auto"
@@ -190,7 +199,12 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     ConvergenceWarning
         If training or the inference of some rows ran out of iterations.
     ExtremeValueWarning
-        If observed values lie more than 100 standard deviations from the training mean.
+        If observed values lie more than 100 standard deviations from the training mean, and
+        outside of what `fit` saw.
+    NumericTextWarning
+        If a column of text reads as numbers; it is taken as text unless its type is declared.
+    UserWarning
+        If columns without any value are dropped.
 
     See Also
     --------
@@ -255,7 +269,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         likelihood: str | list[str] | None = None,
         categorical_features: Any = "from_dtype",
         column_types: dict[Any, Any] | None = None,
-        handle_unknown: str = "error",
+        handle_unknown: str = "missing",
         restore_integers: bool = False,
         training_rows: str = "auto",
         proper: bool = False,
@@ -348,7 +362,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         TrainingDivergedError
             If the training loss is not finite.
         """
-        checked = self._check_input(X, in_fit=True)
+        checked = self._check_input(X, in_fit=True).copy()
         self.encoder_ = TableEncoder(
             missing_values=self.missing_values,
             keep_empty_features=self.keep_empty_features,
@@ -358,13 +372,12 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             column_types=self.column_types,
             handle_unknown=self.handle_unknown,
             delta=self.delta,
-        ).fit(checked, getattr(self, "feature_names_in_", None))
+        ).fit(checked)
         self._fit_indicator(self.encoder_.missing(checked))
         self._seed = seed_from(self.random_state)
         table = self.encoder_.encode(checked)
         self._take_model(self._trained_model(table, sample_weight), table)
         self._fit_X = checked
-        self._fit_frame = X.copy() if hasattr(X, "iloc") else None
         return self
 
     def transform(self, X: Any, *, row_offset: int = 0) -> Any:
@@ -381,8 +394,10 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         Returns
         -------
         X_completed : ndarray of shape (n_rows, n_features_out)
-            Observed cells are those of X, bit for bit. Floats, or objects where a column holds
-            text or times; a dataframe with the types of X if `set_output` says so.
+            Observed cells are those of X. An array keeps its type, integers too, of which means
+            are then rounded; a dataframe becomes an array of floats, or of objects where floats
+            do not hold its cells exactly, and a dataframe with the types of X if `set_output` says
+            so; a pyarrow table stays one. Types do not depend on which cells are missing.
 
         Raises
         ------
@@ -434,8 +449,9 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         Returns
         -------
         draws : ndarray of shape (n, n_rows, n_features_out), or list of n dataframes
-            Each is a completed table as `transform` returns it; dataframes if `set_output` says
-            so. The first draws of a larger n are those of a smaller n.
+            Each is a completed table as `transform` returns it; a list of dataframes if
+            `set_output` says so, and of pyarrow tables if X is one. The first draws of a larger n
+            are those of a smaller n.
 
         Raises
         ------
@@ -448,12 +464,13 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         n, row_offset = checked_count("n", n), checked_count("row_offset", row_offset)
         query = self._query_or_fitted(X)
         completed = self._draws(query, n, row_offset)
-        if get_output_config("transform", self)["dense"] != "default":
+        dataframes = get_output_config("transform", self)["dense"] != "default"
+        if dataframes or query.checked.container == "pyarrow":
             return completed
         if n:
             return np.stack(completed)
         shape = (0, len(query.checked), len(self.get_feature_names_out()))
-        return np.empty(shape, dtype=getattr(query.checked, "dtype", float))
+        return np.empty(shape, dtype=query.checked.dtype)
 
     def iter_samples(self, X: Any = None, n: int = 1, *, row_offset: int = 0) -> Iterator[Any]:
         """Yield the tables of `sample` one by one, so that they are never held together.
@@ -500,8 +517,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         -------
         lower, upper : ndarrays of shape (n_rows, n_features_out)
             In original units, from 256 draws; both equal the observed value on observed cells.
-            Levels without order have no intervals: their missing cells stay missing, and
-            `level_probabilities` says how sure each level is. Dataframes if `set_output` says so.
+            Levels without order have no intervals: both limits are the most probable level, and
+            `level_probabilities` says how sure it is. Dataframes if `set_output` says so.
 
         Raises
         ------
@@ -511,9 +528,10 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         check_is_fitted(self)
         alpha = checked_alpha(alpha)
         query = self._query_or_fitted(X)
-        limits = self._limits(query, alpha)
-        unordered = [schema.kind in ("nominal", "binary") for schema in self.encoder_.modelled]
-        limits[..., unordered] = np.nan
+        unordered = [j for j, s in enumerate(self.encoder_.modelled) if s.is_unordered]
+        quantiles = partial(interval_limits, alpha)
+        summary = partial(_with_levels, quantiles, unordered) if unordered else quantiles
+        limits = self._over_chunks(query.table, summary, n_values=2)
         lower, upper = (self._completed(query, limit) for limit in limits)
         return lower, upper
 
@@ -529,7 +547,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         -------
         probabilities : dict of DataFrame of shape (n_rows, n_levels)
             By name of the column; one column a level, rows sum to 1. An observed cell has
-            probability 1 at its level.
+            probability 1 at its level; one with a level that `fit` did not see has zeros. Empty
+            if no column holds levels.
         """
         import pandas as pd
 
@@ -537,17 +556,18 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         query = self._query_or_fitted(X)
         table = query.table
         with_levels = [(j, s) for j, s in enumerate(self.encoder_.modelled) if s.n_levels]
+        if not with_levels:
+            return {}
         sizes = [len(schema.levels) for _, schema in with_levels]
         flat = self._over_chunks(table, _probabilities, units=False, width=sum(sizes))[0]
-        parts = np.split(flat, np.cumsum(sizes)[:-1], axis=1) if sizes else []
+        parts = np.split(flat, np.cumsum(sizes)[:-1], axis=1)
         out = {}
         for (j, schema), part in zip(with_levels, parts, strict=True):
             observed = table.observed[:, j]
+            part[~table.holes[:, j]] = 0.0  # also of a category that fit did not see
             part[observed] = np.eye(len(schema.levels))[table.values[observed, j].astype(int)]
             columns = pd.Index(list(schema.levels), tupleize_cols=False)
-            out[schema.name] = pd.DataFrame(
-                part, columns=columns, index=getattr(query.original, "index", None)
-            )
+            out[schema.name] = pd.DataFrame(part, columns=columns, index=query.checked.index)
         return out
 
     def infer(self, X: Any = None, *, trace: bool = False) -> PooledPosterior:
@@ -651,9 +671,13 @@ class QAVIImputer(BaseQAVI, BaseImputer):
                 "missing marks cells that have no value in X, so they cannot be scored."
             )
         hidden = hidden[:, ~self.encoder_.is_empty_]
-        return self._scores_of_missing(
-            self.encoder_.encode(checked), hidden, n_draws, return_details
-        )
+        table = self.encoder_.encode(checked)
+        if (hidden & ~table.observed).any():
+            raise ValueError(
+                "missing marks cells with categories that fit did not see, so they cannot be "
+                "scored. Fit on rows that have them, or leave them out of missing."
+            )
+        return self._scores_of_missing(table, hidden, n_draws, return_details)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return the names of the columns of the completed table.
@@ -679,36 +703,34 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         tags.input_tags.categorical = tags.input_tags.string = True
         return tags
 
-    def _check_input(self, X: Any, *, in_fit: bool) -> NDArray[Any] | Frame:
+    def _check_input(self, X: Any, *, in_fit: bool) -> Frame:
+        """Return the table by columns, after the checks that scikit-learn makes."""
+        X = known_container(X)
         check_unique_names(X)
-        frame = as_frame(X, always=not in_fit and not self.encoder_.gives_numbers)
-        if frame is not None:
-            validate_data(self, X, reset=in_fit, skip_check_array=True)
-            if len(frame) == 0:
-                raise ValueError(
-                    f"Found array with 0 sample(s) (shape={frame.shape}) while a minimum of 1 is "
-                    "required by QAVIImputer."
-                )
-            return frame.copy() if in_fit else frame
-        return validate_data(
-            self,
-            X,
-            reset=in_fit,
-            dtype=FLOAT_DTYPES,
-            ensure_all_finite="allow-nan" if is_scalar_nan(self.missing_values) else True,
-            copy=in_fit,
-        )
+        frame = as_frame(X)
+        if frame is None:
+            dtype = "numeric" if isinstance(X, np.ndarray) else FLOAT_DTYPES
+            array = validate_data(self, X, reset=in_fit, dtype=dtype, ensure_all_finite=False)
+            return Frame.of_array(array)
+        if 0 in frame.shape:
+            axis = frame.shape.index(0)
+            raise ValueError(
+                f"Found array with 0 {['sample', 'feature'][axis]}(s) (shape={frame.shape}) while "
+                "a minimum of 1 is required by QAVIImputer."
+            )
+        validate_data(self, X, reset=in_fit, skip_check_array=True)
+        return frame
 
     def _query(self, X: Any) -> Query:
         checked = self._check_input(X, in_fit=False)
-        return Query(self.encoder_.encode(checked), checked, X)
+        return Query(self.encoder_.encode(checked), checked)
 
     def _query_or_fitted(self, X: Any) -> Query:
         if X is not None:
             return self._query(X)
         if self._fit_X is None:
             raise ValueError("The table of fit is not part of a saved imputer; pass a table X.")
-        return Query(self.encoder_.encode(self._fit_X), self._fit_X, self._fit_frame)
+        return Query(self.encoder_.encode(self._fit_X), self._fit_X)
 
     def _trained_model(self, table: EncodedTable, sample_weight: Any) -> Any:
         model = self.generative_model
@@ -819,7 +841,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             return summary
         if self.strategy == "mean":
             summary = partial(_mean, self._curved_columns())
-        return partial(_with_levels, summary)
+        with_levels = [j for j, n in enumerate(self.encoder_.n_levels_) if n is not None]
+        return partial(_with_levels, summary, with_levels) if with_levels else summary
 
     def _curved_columns(self) -> list["_CurvedColumn"]:
         """Return the columns whose mean is not the model's mean in original units."""
@@ -834,43 +857,39 @@ class QAVIImputer(BaseQAVI, BaseImputer):
 
     def _finish(self, query: Query, imputed: NDArray[np.float64]) -> Any:
         """Put imputed values into the table, check that all is finite, append the indicator."""
-        checked, table, original = query.checked, query.table, query.original
-        bad = ~np.isfinite(imputed) & ~table.observed
-        bad &= np.array([s.kind not in ("nominal", "binary") for s in self.encoder_.modelled])
-        dtype = getattr(checked, "dtype", np.float64)
-        bad |= ~table.observed & (np.abs(imputed) > np.finfo(dtype).max)
+        frame, table, encoder = query.checked, query.table, self.encoder_
+        bad = encoder.overflows(frame, imputed, table.holes)
         if bad.any():
-            names = check_feature_names_in(self, None)[~self.encoder_.is_empty_]
             raise InferenceDivergedError(
-                f"Imputed values of column(s) {names[bad.any(axis=0)].tolist()} are not finite in "
+                f"Imputed values of column(s) {self._names_of(bad)} are not finite in "
                 f"{int(bad.any(axis=1).sum())} row(s). Set min_value and max_value, or check the "
                 "decoder's output for these rows."
             )
-        indicator = self._transform_indicator(self.encoder_.missing(checked))
-        kind = get_output_config("transform", self)["dense"]
-        if kind == "default" or not is_dataframe(original):
-            completed = self.encoder_.decode(checked, imputed, table.observed)
-            return self._concatenate_indicator(completed, indicator)
-        frame = checked if isinstance(checked, Frame) else Frame.of(original)
-        columns = self.encoder_.decode_columns(
-            frame, imputed, table.observed, restore_integers=self.restore_integers
+        return encoder.decode(
+            frame,
+            imputed,
+            table.holes,
+            get_output_config("transform", self)["dense"],
+            restore_integers=self.restore_integers,
+            more=self._transform_indicator(encoder.missing(frame)),
+            names=list(self.get_feature_names_out()),
         )
-        columns += [] if indicator is None else Frame.of_array(indicator).columns
-        return build_container(kind, columns, list(self.get_feature_names_out()), original)
 
     def _completed(self, query: Query, imputed: NDArray[np.float64]) -> Any:
         """Return what `_finish` does in the container of `set_output`."""
-        finished = self._finish(query, imputed)
-        return wrap_in_container("transform", finished, query.original, self)
+        return self._finish(query, imputed)
+
+    def _names_of(self, cells: NDArray[np.bool_]) -> list[Any]:
+        """Return the names of the modelled columns that have one of these cells (N, D)."""
+        return [self.encoder_.modelled[j].name for j in np.flatnonzero(cells.any(axis=0))]
 
     def _warn_odd(self, table: EncodedTable) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
             far = np.abs(self.generative_model_.standardise(table.values)) > _FAR
-        far &= self._is_number
+        far &= self._is_number & ~self.encoder_.was_seen(table)
         if far.any():
-            names = check_feature_names_in(self, None)[~self.encoder_.is_empty_]
             warnings.warn(
-                f"Column(s) {names[far.any(axis=0)].tolist()} have observed values more than "
+                f"Column(s) {self._names_of(far)} have observed values more than "
                 f"{_FAR:.0f} standard deviations from the training mean, in "
                 f"{int(far.any(axis=1).sum())} row(s). Inference takes them as {_FAR:.0f}; they "
                 "are returned unchanged. Check their units.",
@@ -898,12 +917,13 @@ class _CurvedColumn:
 
 
 def _with_levels(
-    summary: Summary, pooled: PooledPosterior, positions: NDArray[np.int64]
+    summary: Summary, columns: list[int], pooled: PooledPosterior, positions: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return a summary (1, rows, D) with the most probable code in the columns of levels."""
+    """Return a summary (n, rows, D) with the most probable code in some columns of levels."""
     values = summary(pooled, positions)
-    for j, probability in pooled.level_probabilities().items():
-        values[..., j] = probability.argmax(axis=1)
+    probabilities = pooled.level_probabilities()
+    for j in columns:
+        values[..., j] = probabilities[j].argmax(axis=1)
     return values
 
 

@@ -21,6 +21,7 @@ __all__ = ["load_model", "read_imputer", "write_imputer"]
 FORMAT_VERSION = 1
 _CONFIG, _MODEL = "imputer.json", "model"
 _MODELS: dict[str, Any] = {c.__name__: c for c in (HierarchicalVAE, TabularVAE, WideResNetVAE)}
+_FIELDS = ("name", "kind", "levels", "limits", "unit", "seen", "decimals", "cell_type", "is_exact")
 _ESTIMATORS: dict[str, Any] = {**_MODELS, **{c.__name__: c for c in BASELINES.values()}}
 
 
@@ -200,7 +201,7 @@ def _restore_table(imputer: Any, config: dict[str, Any]) -> None:
         raise ValueError(f"{len(schema)} columns are described, not {imputer.n_features_in_}")
     lower, upper = (np.asarray(limit, dtype=np.float64) for limit in _value(config["limits"]))
     imputer.encoder_ = TableEncoder.restored(schema, lower, upper, imputer)
-    imputer._fit_X = imputer._fit_frame = None
+    imputer._fit_X = None
     imputer._fit_indicator(np.zeros((1, imputer.n_features_in_), dtype=bool))
     if imputer.indicator_ is not None:
         imputer.indicator_.features_ = np.asarray(_value(config["indicator_features"]), dtype=int)
@@ -209,23 +210,24 @@ def _restore_table(imputer: Any, config: dict[str, Any]) -> None:
 def _plain_column(schema: ColumnSchema) -> dict[str, Any]:
     import pandas as pd
 
-    plain = {
-        field: _plain(getattr(schema, field), f"column {schema.name!r}")
-        for field in ("name", "kind", "levels", "limits", "unit")
-    }
+    plain = {field: _plain(getattr(schema, field), f"column {schema.name!r}") for field in _FIELDS}
     if isinstance(schema.dtype, pd.CategoricalDtype):
         plain["categories"] = _plain(list(schema.dtype.categories), f"column {schema.name!r}")
         plain["ordered"] = bool(schema.dtype.ordered)
+    elif isinstance(schema.dtype, np.dtype | pd.api.extensions.ExtensionDtype):
+        plain["dtype"] = str(schema.dtype)
     return plain
 
 
 def _column(plain: dict[str, Any]) -> ColumnSchema:
     import pandas as pd
 
-    fields = {f: _value(plain[f]) for f in ("name", "kind", "levels", "limits", "unit")}
+    fields = {field: _value(plain[field]) for field in _FIELDS}
     dtype = None
     if "categories" in plain:
         dtype = pd.CategoricalDtype(_value(plain["categories"]), ordered=plain["ordered"])
+    elif "dtype" in plain:
+        dtype = pd.api.types.pandas_dtype(plain["dtype"])
     return ColumnSchema(**fields, dtype=dtype)
 
 
@@ -245,6 +247,8 @@ def _plain(value: Any, where: str) -> Any:
         return {"tuple": [_plain(item, where) for item in value]}
     if isinstance(value, dict):
         return {"dict": [[_plain(k, where), _plain(v, where)] for k, v in value.items()]}
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
     if isinstance(value, pd.Timestamp):
         return {"timestamp": value.isoformat()}
     if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
@@ -273,6 +277,8 @@ def _value(plain: Any) -> Any:
         return tuple(_value(content))
     if kind == "dict":
         return {_value(k): _value(v) for k, v in content}
+    if kind == "bytes":
+        return bytes.fromhex(content)
     if kind == "timestamp":
         return pd.Timestamp(content)
     if kind == "date":

@@ -31,3 +31,7 @@ class InferenceConvergenceWarning(ConvergenceWarning):
 
 class UnreliablePosteriorWarning(UserWarning):
     """Importance weights say that some rows' posteriors miss part of what the decoder allows."""
+
+
+class NumericTextWarning(UserWarning):
+    """A column of text reads as numbers; it is taken as text, unless its type is declared."""

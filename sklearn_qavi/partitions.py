@@ -4,6 +4,8 @@ A row's draws are keyed by its position in the whole table, so the parts may be 
 """
 
 import copy
+import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,15 +87,16 @@ def complete_parquet(
         batch_size=batch_rows, batch_readahead=1, fragment_readahead=1, use_threads=False
     )
     writer, position = None, 0
+    imputer = copy.copy(imputer).set_output(transform="default")
     try:
         for batch in batches:
-            frame = batch.to_pandas()
-            for completed in _completed(imputer, frame, n, position):
-                table = pa.Table.from_pandas(completed, preserve_index=False)
+            table = pa.Table.from_batches([batch])
+            for completed in _completed_arrow(imputer, table, n, position):
                 if writer is None:
-                    writer = pa.parquet.ParquetWriter(target, table.schema)
-                writer.write_table(table.cast(writer.schema))
-            position += len(frame)
+                    schema = completed.schema.with_metadata(_metadata(dataset.schema, completed))
+                    writer = pa.parquet.ParquetWriter(target, schema)
+                writer.write_table(completed.cast(writer.schema))
+            position += len(table)
     finally:
         if writer is not None:
             writer.close()
@@ -151,14 +154,47 @@ def complete_dask(imputer: Any, frame: Any, *, n: int | None = None) -> Any:
     lengths = frame.map_partitions(len).compute()
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     light = copy.copy(imputer)  # the training table need not travel
-    light._fit_X = light._fit_frame = None
+    light._fit_X = None
     worker_imputer = delayed(light)
     parts = [
         delayed(_completed_part)(worker_imputer, part, n, int(start))
         for part, start in zip(frame.to_delayed(), starts, strict=True)
     ]
-    meta = _completed_part(light, frame._meta_nonempty, n, 0).iloc[:0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the rows that Dask makes up are like no others
+        meta = _completed_part(light, frame._meta_nonempty, n, 0).iloc[:0]
     return dd.from_delayed(parts, meta=meta, divisions=frame.divisions if n is None else None)
+
+
+def _completed_arrow(imputer: Any, table: Any, n: int | None, start: int) -> Iterator[Any]:
+    """Yield the completed rows of a pyarrow table, once for each draw."""
+    import pyarrow as pa
+
+    names = list(imputer.feature_names_in_)
+    shown = table.select(names)
+    if n is None:
+        drawn = [imputer.transform(shown, row_offset=start)]
+    else:
+        drawn = imputer.sample(shown, n=n, row_offset=start)
+    for k, completed in enumerate(drawn):
+        columns = {c: table[c] for c in table.column_names if c not in names}
+        columns |= dict(zip(completed.column_names, completed.columns, strict=True))
+        order = [c for c in table.column_names if c in columns]
+        order += [c for c in completed.column_names if c not in order]
+        out = pa.table({c: columns[c] for c in order})
+        yield out if n is None else out.append_column(IMPUTATION, pa.repeat(k, len(out)))
+
+
+def _metadata(schema: Any, completed: Any) -> Any:
+    """Return what pandas wrote about its types and index, as far as it is still true."""
+    about = schema.pandas_metadata
+    if about is None:
+        return None
+    names = completed.column_names
+    index = [c for c in about["index_columns"] if c in names]  # a range has another length now
+    columns = [c for c in about["columns"] if (c["field_name"] or c["name"]) in names]
+    about = {**about, "index_columns": index, "columns": columns}
+    return {b"pandas": json.dumps(about).encode()}
 
 
 def _completed_part(imputer: Any, frame: pd.DataFrame, n: int | None, start: int) -> pd.DataFrame:
@@ -179,11 +215,8 @@ def _completed(
     else:
         tables = imputer.sample(frame[names], n=n, row_offset=start)
     for k, table in enumerate(tables):
-        # whole numbers are integers only in parts without holes
-        whole = [c for c in table if table[c].dtype in (np.dtype("int64"), np.dtype("int32"))]
-        completed = table.astype(dict.fromkeys(whole, np.float64))
-        out = pd.concat([others, completed], axis=1)
-        out = out[[c for c in frame.columns if c in out] + [c for c in completed if c not in frame]]
+        out = pd.concat([others, table], axis=1)
+        out = out[[c for c in frame.columns if c in out] + [c for c in table if c not in frame]]
         if n is not None:
             out[IMPUTATION] = k
         yield out

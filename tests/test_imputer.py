@@ -338,8 +338,10 @@ class TestLikeIterativeImputer:
         np.testing.assert_array_equal(
             quick(missing_values=-1).fit(marked).transform(marked), with_nan
         )
-        with pytest.raises(ValueError, match="contains NaN"):
-            quick(missing_values=-1).fit(holes)
+        both = np.where(np.arange(len(holes))[:, None] % 2, holes, marked)  # NaN counts as well
+        np.testing.assert_array_equal(quick(missing_values=-1).fit(both).transform(both), with_nan)
+        with pytest.raises(ValueError, match="expected to be both numerical"):
+            quick(missing_values="?").fit(holes)
 
     @pytest.mark.parametrize("container", ["pandas", "polars"])
     def test_set_output(self, holes: Array, container: str) -> None:
@@ -532,7 +534,8 @@ class TestBadInput:
         infinite = holes.copy()
         infinite[3, 1] = np.inf
         for bad, message in [
-            (infinite, "infinity"),
+            (infinite, "Column 'x1' holds infinity"),
+            (pd.DataFrame(infinite, columns=list("abcd")), "Column 'b' holds infinity"),
             (holes[:, 0], "1D array"),
         ]:
             with pytest.raises(ValueError, match=message):

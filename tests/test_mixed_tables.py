@@ -137,12 +137,14 @@ def test_probabilities_of_levels_are_calibrated_by_the_draws(
     assert (fitted.transform(holes)["city"] == most_probable).all()
 
 
-def test_intervals_of_levels_without_order_stay_open(
+def test_limits_of_levels_without_order_are_the_most_probable_one(
     fitted: QAVIImputer, holes: pd.DataFrame
 ) -> None:
     lower, upper = fitted.predict_interval(holes, alpha=0.2)
+    most_probable = fitted.transform(holes)
     for name in ("city", "colour", "member"):
-        assert (lower[name].isna() == holes[name].isna()).all()
+        assert (lower[name] == most_probable[name]).all()
+        assert (upper[name] == most_probable[name]).all()
     assert (lower["size"] <= upper["size"]).all()
     assert (lower["since"] <= upper["since"]).all()
     assert (lower["income"] <= upper["income"]).all()
@@ -189,18 +191,37 @@ def test_codes_in_an_array_are_levels_if_named(fitted: QAVIImputer) -> None:
         quick(categorical_features=[True, False, True]).fit(X)
 
 
-def test_unknown_levels_are_an_error_or_imputed(fitted: QAVIImputer, holes: pd.DataFrame) -> None:
+def test_unknown_levels_come_back_and_tell_nothing(
+    fitted: QAVIImputer, holes: pd.DataFrame
+) -> None:
     new = holes.copy()
     new.loc[[0, 1], "city"] = ["Bern", "Oslo"]
-    with pytest.raises(ValueError, match=r"'city' holds level.*'Bern'.*handle_unknown='missing'"):
-        fitted.transform(new)
-    lenient = clone(fitted).set_params(handle_unknown="missing").fit(holes)
-    lenient.set_output(transform="pandas")
-    completed = lenient.transform(new)
-    assert completed.loc[0, "city"] in {"Rome", "Paris", "Oslo"}
-    assert completed.loc[1, "city"] == "Oslo"
+    completed = fitted.transform(new)
+    assert completed.loc[[0, 1], "city"].tolist() == ["Bern", "Oslo"]
+    hidden = fitted.transform(new.assign(city=new["city"].replace("Bern", None)))
+    pd.testing.assert_frame_equal(completed.drop(columns="city"), hidden.drop(columns="city"))
+    probabilities = fitted.level_probabilities(new)["city"]
+    assert (probabilities.loc[0] == 0).all()
+    assert probabilities.loc[1, "Oslo"] == 1
+    mask = np.zeros(new.shape, dtype=bool)
+    mask[0, new.columns.get_loc("city")] = True
+    with pytest.raises(ValueError, match="categories that fit did not see"):
+        fitted.score_missing(new, mask)
     few = holes.assign(city="Oslo").head(20)  # a subset of levels is fine
     assert (fitted.transform(few)["city"] == "Oslo").all()
+    strict = clone(fitted).set_params(handle_unknown="error").fit(holes)
+    with pytest.raises(ValueError, match=r"'city' holds level.*'Bern'.*handle_unknown='missing'"):
+        strict.transform(new)
+
+
+def test_identifiers_of_new_rows_come_back() -> None:
+    train = people(60)[["age"]].assign(name=[f"car {i}" for i in range(60)])
+    train["age"] = train["age"].mask(np.arange(60) % 6 == 0)
+    new = pd.DataFrame({"age": [np.nan, 30.0, np.nan], "name": ["car 900", "car 901", None]})
+    completed = quick().set_output(transform="pandas").fit(train).transform(new)
+    assert completed["name"].tolist()[:2] == ["car 900", "car 901"]
+    assert completed.loc[2, "name"] in set(train["name"])
+    assert completed["age"].notna().all()
 
 
 def test_whole_numbers_become_integers_again_on_request(

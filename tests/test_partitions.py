@@ -1,5 +1,7 @@
 """Tables completed part by part."""
 
+import warnings
+
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
@@ -53,6 +55,40 @@ def test_without_draws_it_is_transform(fitted, holes, tmp_path) -> None:
     out = pq.read_table(tmp_path / "all.out").to_pandas()
     expected = fitted.transform(holes.drop(columns="name"))
     np.testing.assert_array_equal(out[fitted.feature_names_in_], expected)
+
+
+def test_types_and_large_whole_numbers_stay(tmp_path) -> None:
+    """In parts with holes and in parts without, in Parquet and in Dask."""
+    big, rng = 4873214862074861313, np.random.default_rng(0)
+    frame = pd.DataFrame({"id": pd.array([big + i for i in range(60)], dtype="Int64")})
+    frame["id"] = frame["id"].mask(frame.index == 3)
+    frame["day"] = pd.Series(pd.date_range("2024-01-01", periods=60)).mask(frame.index == 4)
+    frame["k"] = pd.Series(pd.Categorical(list("ab") * 30)).mask(frame.index == 5)
+    frame["x"] = rng.normal(size=60).astype(np.float32)
+    frame.index = pd.Index([f"r{i}" for i in range(60)], name="row")
+    model = TabularVAE(
+        latent_dim=2, hidden_layer_sizes=(4,), n_decoders=1, likelihood="student_t",
+        max_epochs=1, steps_per_epoch=1,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        imputer = QAVIImputer(generative_model=model, random_state=0).fit(frame)
+    frame.to_parquet(tmp_path / "holes.parquet")
+    complete_parquet(
+        imputer, tmp_path / "holes.parquet", tmp_path / "out.parquet", n=2, batch_rows=20
+    )
+    out = pd.read_parquet(tmp_path / "out.parquet")
+    draws = [out[out["imputation"] == k].drop(columns="imputation") for k in range(2)]
+    expected = imputer.set_output(transform="pandas").sample(frame, n=2)
+    parts = complete_dask(imputer, dd.from_pandas(frame, npartitions=3)).compute(scheduler="sync")
+    for completed in (*draws, parts):
+        assert completed.index.tolist() == frame.index.tolist()
+        assert (completed.dtypes == frame.dtypes).all()
+        assert completed.notna().all().all()
+        seen = frame["id"].notna()
+        assert (completed["id"][seen] == frame["id"][seen]).all()
+    for draw, whole in zip(draws, expected, strict=True):
+        pd.testing.assert_frame_equal(draw, whole)
 
 
 @pytest.mark.parametrize("npartitions", [1, 4])

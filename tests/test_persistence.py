@@ -16,7 +16,10 @@ from sklearn_qavi.exceptions import ModelFormatError
 from sklearn_qavi.generative import PretrainedDecoder, TabularVAE
 from sklearn_qavi.inference import SCHEDULES
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:Skipping features without any observed:UserWarning"),
+]
 
 
 def frame(n: int = 60) -> pd.DataFrame:

@@ -438,14 +438,19 @@ class TabularVAE(BaseEstimator):
                 "drop them before fitting."
             )
         share = weight[:, None] * observed / (weight @ observed)
+        # shares of the range lose no digits, whether values are huge, tiny or close together
+        start = np.nanmin(X, axis=0)
         with np.errstate(over="ignore", invalid="ignore"):
-            self.mean_ = np.nansum(share * X, axis=0)
-            scale = np.sqrt(np.nansum(share * np.square(X - self.mean_), axis=0))
-        if not (np.isfinite(self.mean_).all() and np.isfinite(scale).all()):
-            raise ValueError("The columns' means or variances overflow; rescale the table.")
-        # rounding leaves a constant column with a tiny spread that must not be blown up
-        constant = scale <= 1e-12 * np.abs(self.mean_)
-        self.scale_ = np.where(constant, 1.0, scale)
+            reach = np.nanmax(X, axis=0) - start
+            if not np.isfinite(reach).all():
+                raise ValueError("The columns' ranges overflow; rescale the table.")
+            place = np.where(observed, (X - start) / np.where(reach > 0, reach, 1.0), 0.0)
+        mean = (share * place).sum(axis=0)
+        scale = reach * np.sqrt((share * np.square(place - mean)).sum(axis=0))
+        self.mean_ = start + reach * mean
+        # a value is not known better than to the next float
+        scale = np.maximum(scale, np.spacing(np.abs(self.mean_)))
+        self.scale_ = np.where(reach > 0, scale, 1.0)
         is_code = np.array([n is not None for n in self.n_levels_])
         self.mean_[is_code], self.scale_[is_code] = 0.0, 1.0
 

@@ -1,6 +1,6 @@
 """From a user's table or images to numbers with a mask, and back."""
 
-from ._frames import Frame, as_frame, build_container, check_unique_names, is_dataframe
+from ._frames import Frame, as_frame, check_unique_names, is_dataframe, known_container
 from ._images import ImageBatch, ImageEncoder, find_image_shape
 from ._rows import select_training_rows
 from ._schema import ColumnSchema
@@ -14,9 +14,9 @@ __all__ = [
     "ImageEncoder",
     "TableEncoder",
     "as_frame",
-    "build_container",
     "check_unique_names",
     "find_image_shape",
     "is_dataframe",
+    "known_container",
     "select_training_rows",
 ]

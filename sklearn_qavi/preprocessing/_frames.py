@@ -1,57 +1,103 @@
-"""Tables whose columns have types of their own, from pandas, polars or object arrays, and back."""
+"""Frame: a table of any container, column by column as it came, with what stands in it."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Frame", "as_frame", "build_container", "check_unique_names", "is_dataframe"]
+__all__ = ["Frame", "as_frame", "check_unique_names", "is_dataframe", "known_container"]
+
+_EXACT = 2**53  # beyond it not every whole number is a float
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A table as one pandas Series a column.
+    """A table by columns.
 
     Parameters
     ----------
-    columns : list of pandas.Series
-        In order; names may repeat.
+    native : list of ndarray, pandas.Series, polars.Series or pyarrow.ChunkedArray
+        The columns as they came: what observed cells are given back from.
+    columns : list of ndarray or pandas.Series
+        The same as numbers, levels and times are read from them, which may round.
     names : list of hashable
         Names of the columns.
+    container : {"array", "pandas", "polars", "pyarrow"}
+        What the table came in.
+    n_rows : int
+        Number of rows.
+    dtype : numpy.dtype or None, default=None
+        Type of an array.
+    index : pandas.Index or None, default=None
+        Of a pandas dataframe.
     """
 
+    native: list[Any]
     columns: list[Any]
     names: list[Hashable]
+    container: str
+    n_rows: int
+    dtype: Any = None
+    index: Any = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """Number of rows and columns."""
-        return (len(self.columns[0]) if self.columns else 0, len(self.columns))
+        return (self.n_rows, len(self.columns))
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether a column is of numbers, or of objects that may be numbers."""
+        return any(getattr(column.dtype, "kind", "O") in "iufbO" for column in self.columns)
+
+    @property
+    def has_text(self) -> bool:
+        """Whether a column is of text or categories, or of objects that may be text."""
+        return any(getattr(column.dtype, "kind", "O") in "OUS" for column in self.columns)
 
     @classmethod
-    def of(cls, X: Any) -> "Frame":
-        """Return the columns of a dataframe."""
+    def of_array(cls, X: NDArray[Any], missing: NDArray[np.bool_] | None = None) -> "Frame":
+        """Return the columns of an array (N, D), without the cells that a mask hides."""
+        native = list(X.T)
+        columns = [_from_array_column(column) for column in native]
+        if missing is not None:
+            columns = [
+                _masked(column, hidden) for column, hidden in zip(columns, missing.T, strict=True)
+            ]
+        names: list[Hashable] = [f"x{j}" for j in range(X.shape[1])]
+        return cls(native, columns, names, "array", len(X), dtype=X.dtype)
+
+    @classmethod
+    def of_dataframe(cls, X: Any) -> "Frame":
+        """Return the columns of a dataframe of pandas or polars, or of a pyarrow table."""
         if _is_pandas(X):
-            return cls([X.iloc[:, j] for j in range(X.shape[1])], list(X.columns))
-        return cls([_from_polars(series) for series in X.get_columns()], list(X.columns))
-
-    @classmethod
-    def of_array(cls, X: NDArray[Any]) -> "Frame":
-        """Return the columns of an array."""
-        import pandas as pd
-
-        columns = [pd.Series(column, dtype=column.dtype) for column in X.T]
-        return cls(columns, [f"x{j}" for j in range(len(columns))])
+            native = [X.iloc[:, j] for j in range(X.shape[1])]
+            columns = [_from_pandas(series) for series in native]
+            return cls(native, columns, list(X.columns), "pandas", len(X), index=X.index)
+        if _is_polars(X):
+            native = X.get_columns()
+            columns = [_from_polars(series) for series in native]
+            return cls(native, columns, list(X.columns), "polars", len(X))
+        columns = [_from_arrow(column) for column in X.columns]
+        return cls(list(X.columns), columns, list(X.column_names), "pyarrow", X.num_rows)
 
     def copy(self) -> "Frame":
         """Return a copy that changes of the original do not reach."""
-        return Frame([column.copy() for column in self.columns], list(self.names))
+        native, columns = [], []
+        for own, read in zip(self.native, self.columns, strict=True):
+            kept = own.copy() if hasattr(own, "copy") else own  # arrow's never change
+            native.append(kept)
+            columns.append(kept if read is own else read)
+        return Frame(
+            native, columns, self.names, self.container, self.n_rows, self.dtype, self.index
+        )
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return self.shape[0]
+        return self.n_rows
 
 
 def is_dataframe(X: Any) -> bool:
@@ -60,81 +106,63 @@ def is_dataframe(X: Any) -> bool:
 
 
 def check_unique_names(X: Any) -> None:
-    """Raise an error that lists the column names that a dataframe has twice."""
-    if not _is_pandas(X):
-        return
-    twice = X.columns[X.columns.duplicated()].unique().tolist()
+    """Raise an error that lists the column names that a table has twice."""
+    names = list(X.columns) if _is_pandas(X) else X.column_names if _is_arrow(X) else []
+    twice = list(dict.fromkeys(name for name in names if names.count(name) > 1))
     if twice:
         raise ValueError(
             f"Column name(s) {twice} occur more than once. Rename the columns, or pass an array."
         )
 
 
-def as_frame(X: Any, *, always: bool = False) -> Frame | None:
-    """Return the columns of a table that is not all numbers, None for one that is.
+def known_container(X: Any) -> Any:
+    """Return a table in a container that is read here, or say how to make it one.
+
+    Raises
+    ------
+    TypeError
+        If the table is only a plan of one, as polars and Dask make them.
+    """
+    if isinstance(X, np.ndarray) and X.dtype.names is not None:
+        import pandas as pd
+
+        return pd.DataFrame(X)
+    if type(X).__name__ == "LazyFrame" and hasattr(X, "collect"):
+        raise TypeError(
+            "A polars LazyFrame has no values yet. Pass X.collect(), which computes them."
+        )
+    if hasattr(X, "compute") and hasattr(X, "dask"):
+        raise TypeError(
+            "A Dask collection has no values yet. Fit on X.compute(), or on a part of it, and "
+            "complete it with sklearn_qavi.partitions.complete_dask."
+        )
+    if type(X).__name__ == "RecordBatch" and hasattr(X, "column_names"):
+        import pyarrow as pa
+
+        return pa.Table.from_batches([X])
+    return X
+
+
+def as_frame(X: Any) -> Frame | None:
+    """Return a table by columns, None for what scikit-learn has to make an array of floats of.
 
     Parameters
     ----------
     X : object
-        Dataframes with a column that is not a plain number, and arrays or lists that hold text,
-        become a `Frame`; anything else is left to scikit-learn's checks.
-    always : bool, default=False
-        Whether numbers become a `Frame` as well: a few rows of a table with text may show none.
+        Dataframes, and arrays and lists that hold more than numbers, become a `Frame`. Arrays of
+        numbers, lists of them and what is no table at all are left to scikit-learn's checks.
     """
-    if _is_pandas(X):
-        plain = X.shape[1] == 0 or all(_is_plain_number(dtype) for dtype in X.dtypes)
-        return None if plain and not always else Frame.of(X)
-    if _is_polars(X):
-        plain = all(dtype.is_numeric() for dtype in X.dtypes)
-        return None if plain and not always else Frame.of(X)
-    return _from_array(X, always)
-
-
-def build_container(kind: str, columns: list[Any], names: list[Any], original: Any) -> Any:
-    """Return completed columns as a dataframe.
-
-    Parameters
-    ----------
-    kind : {"pandas", "polars"}
-        Of the dataframe.
-    columns : list of pandas.Series
-        Completed columns.
-    names : list of str
-        Their names.
-    original : object
-        What was given; a pandas dataframe's index is kept, and so are a polars one's types.
-    """
-    import pandas as pd
-
-    if kind == "pandas":
-        index = original.index if _is_pandas(original) else None
-        columns = [column.reset_index(drop=True) for column in columns]
-        frame = pd.concat(columns, axis=1) if columns else pd.DataFrame()
-        frame.columns = pd.Index(names)
-        if index is not None:
-            frame.index = index
-        return frame
-    import polars as pl
-
-    types = (
-        dict(zip(original.columns, original.dtypes, strict=True)) if _is_polars(original) else {}
-    )
-    series = []
-    for name, column in zip(names, columns, strict=True):
-        dtype = types.get(name)
-        values = [None if _is_null(v) else v for v in column.astype(object)]
-        if dtype is not None and dtype.is_integer() and not _all_whole(values):
-            dtype = None  # a mean of whole numbers is not whole
-        completed = pl.Series(name, values, strict=False)
-        holds_numbers = completed.dtype.is_numeric() or completed.dtype == pl.Boolean
-        if dtype is not None and dtype.is_numeric() and not holds_numbers:
-            dtype = None  # the rows showed no text or time, and so had no type for it
-        series.append(completed if dtype is None else completed.cast(dtype, strict=False))
-    return pl.DataFrame(series)
-
-
-def _all_whole(values: list[Any]) -> bool:
-    return all(value is None or float(value).is_integer() for value in values)
+    if is_dataframe(X) or _is_arrow(X):
+        return Frame.of_dataframe(X)
+    if isinstance(X, np.ma.MaskedArray):
+        if X.ndim != 2 or X.dtype.kind not in "OUSbiufmM":
+            return None
+        return Frame.of_array(np.ma.getdata(X), np.ma.getmaskarray(X))
+    if isinstance(X, list | tuple):
+        return _from_list(X)
+    if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "OUSmM":
+        return Frame.of_array(X)
+    return None
 
 
 def _is_pandas(X: Any) -> bool:
@@ -145,65 +173,118 @@ def _is_polars(X: Any) -> bool:
     return hasattr(X, "schema") and hasattr(X, "get_columns")
 
 
-def _is_plain_number(dtype: Any) -> bool:
-    """Return whether a column is real or whole numbers, nullable ones included."""
+def _is_arrow(X: Any) -> bool:
+    return hasattr(X, "schema") and hasattr(X, "column_names") and hasattr(X, "num_rows")
+
+
+def _from_list(X: Any) -> Frame | None:
+    try:
+        table = np.array(X, dtype=object)
+    except ValueError:  # ragged: scikit-learn says so
+        return None
+    if table.ndim != 2 or not any(_needs_a_type(column) for column in table.T):
+        return None
+    return Frame.of_array(table)
+
+
+def _needs_a_type(values: NDArray[Any]) -> bool:
+    """Return whether a column of a list holds more than numbers that floats hold exactly."""
     import pandas as pd
 
-    return getattr(dtype, "kind", "O") in "iuf" and not isinstance(dtype, pd.CategoricalDtype)
+    typed = (str, bytes, bool, np.bool_, Decimal, np.datetime64, np.timedelta64)
+    return any(
+        value is pd.NA
+        or isinstance(value, typed)
+        or hasattr(value, "isoformat")
+        or (isinstance(value, int | np.integer) and abs(int(value)) > _EXACT)
+        for value in values
+    )
 
 
-def _is_null(value: Any) -> bool:
-    return value is None or value != value
+def _from_array_column(values: NDArray[Any]) -> Any:
+    if values.dtype.kind in "biuf":
+        return values
+    import pandas as pd
+
+    dtype = object if values.dtype.kind in "OUS" else values.dtype
+    return pd.Series(values.astype(dtype), dtype=None if dtype is not object else object)
+
+
+def _masked(values: Any, hidden: NDArray[np.bool_]) -> Any:
+    """Return a column of an array without the cells that its mask hides."""
+    import pandas as pd
+
+    if not hidden.any():
+        return values
+    kind = values.dtype.kind
+    if kind in "biu":  # numpy's have no missing value
+        values = values.astype({"b": bool, "i": np.int64, "u": np.uint64}[kind])
+        return pd.Series(pd.array(values)).mask(hidden)
+    return pd.Series(values).mask(hidden)
+
+
+def _from_pandas(series: Any) -> Any:
+    import pandas as pd
+
+    if isinstance(series.dtype, pd.SparseDtype):
+        return series.sparse.to_dense()
+    if isinstance(series.dtype, pd.ArrowDtype):
+        return _from_arrow(_arrow_of(series))
+    return series
+
+
+def _arrow_of(series: Any) -> Any:
+    """Return the arrow array of a pandas column that holds one."""
+    import pyarrow as pa
+
+    array = pa.array(series.array)
+    return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
+
+
+def _from_arrow(column: Any) -> Any:
+    import pandas as pd
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        values = column.cast(kind.value_type).to_pylist()
+        return pd.Series(pd.Categorical(values, ordered=kind.ordered))
+    if pa.types.is_decimal(kind) or pa.types.is_floating(kind):
+        return pd.Series(column.cast(pa.float64()).to_numpy())
+    if pa.types.is_date(kind):
+        return pd.Series(column.cast(pa.timestamp("s")).to_numpy().astype("datetime64[s]"))
+    if pa.types.is_duration(kind):
+        return pd.Series(column.to_numpy())
+    if (
+        pa.types.is_null(kind)
+        or pa.types.is_time(kind)
+        or pa.types.is_nested(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    ):
+        return pd.Series(column.to_pylist(), dtype=object)
+    return pd.Series(column.to_pandas(types_mapper=pd.ArrowDtype))
 
 
 def _from_polars(series: Any) -> Any:
     import pandas as pd
 
-    kind = str(series.dtype)
-    if series.dtype.is_temporal() and not kind.startswith("Time"):
-        return pd.Series(series.to_numpy(), name=series.name)
+    dtype, kind = series.dtype, str(series.dtype)
     if kind.startswith(("Categorical", "Enum")):
-        fixed = getattr(series.dtype, "categories", None) if kind.startswith("Enum") else None
+        fixed = getattr(dtype, "categories", None) if kind.startswith("Enum") else None
         seen = sorted(series.drop_nulls().cast(str).unique().to_list())
         levels = seen if fixed is None else list(fixed)
-        return pd.Series(pd.Categorical(series.to_list(), categories=levels), name=series.name)
-    if series.dtype.is_numeric():
-        return pd.Series(series.to_numpy(), name=series.name)
-    return pd.Series(series.to_list(), dtype=object, name=series.name)
+        return pd.Series(pd.Categorical(series.to_list(), categories=levels))
+    if dtype.is_integer() and kind not in ("Int128", "UInt128"):
+        values = series.fill_null(0).to_numpy()
+        if not series.null_count():
+            return pd.Series(values)
+        return pd.Series(pd.array(values)).mask(series.is_null().to_numpy())
+    if dtype.is_numeric():
+        import polars as pl
 
-
-def _from_array(X: Any, always: bool) -> Frame | None:
-    if isinstance(X, list | tuple):
-        try:
-            X = np.array(X, dtype=object)
-        except ValueError:  # ragged: scikit-learn says so
-            return None
-    if not isinstance(X, np.ndarray) or X.ndim != 2 or X.dtype.kind not in "OUSbiuf":
-        return None
-    if X.dtype.kind in "biuf" and not always:
-        return None
-    if X.dtype.kind == "S":
-        X = X.astype("U")
-    if not always and not any(_holds_levels(X[:, j]) for j in range(X.shape[1])):
-        return None
-    return Frame.of_array(X.astype(object))
-
-
-def _holds_levels(values: NDArray[Any]) -> bool:
-    """Return whether an array column needs a type of its own: text that is no number, or times."""
-    if values.dtype.kind == "U":
-        values = values.astype(object)
-    others = [v for v in values if not isinstance(v, int | float | np.number) and v is not None]
-    if not others:
-        return any(isinstance(v, bool | np.bool_) for v in values)
-    return any(_is_level(value) for value in others)
-
-
-def _is_level(value: Any) -> bool:
-    if isinstance(value, str):
-        try:
-            float(value)
-        except ValueError:
-            return True
-        return False
-    return hasattr(value, "isoformat") or isinstance(value, np.datetime64 | np.timedelta64)
+        exact = dtype.is_float()
+        return pd.Series((series if exact else series.cast(pl.Float64)).to_numpy())
+    if dtype.is_temporal() and not kind.startswith("Time"):
+        return pd.Series(series.to_numpy())
+    return pd.Series(series.to_list(), dtype=object)

@@ -7,25 +7,38 @@ scale where they are positive or bounded, the codes of levels, and times as coun
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NUMBERS", "ColumnSchema", "read_column"]
+__all__ = [
+    "NUMBERS",
+    "UNITS",
+    "ColumnSchema",
+    "cell_type_of",
+    "floats_hold",
+    "holds_numeric_text",
+    "read_column",
+]
 
 NUMBERS = ("real", "positive", "bounded", "integer", "count")
 _LEVELS = ("binary", "nominal", "ordinal")
-_UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
-_UNITS["D"] = 24 * _UNITS["h"]
+UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+UNITS["D"] = 24 * UNITS["h"]
+_TIME_MARGIN = 0.1  # share of the observed range that imputed times may lie beyond either end
+_MAX_DECIMALS = 15  # digits after the point that text or decimals are read to
 _SQUEEZE = (
     0.005  # share of a bounded range that its ends are taken inwards by, so that logits exist
 )
 _MAX_ORDINAL_LEVELS = 50  # more are a count of levels
 _SHOWN = 5
 _EXACT = 2.0**53  # beyond it not every whole number is a float
-_ENOUGH_WHOLE = 10  # floats that show a column to be of whole numbers
+_WIDE = ("int128", "uint128", "decimal")  # types that floats do not hold
+_ENOUGH_WHOLE = 10  # numbers that show a column to be of whole ones, or of none below 0
 
 
 @dataclass(frozen=True)
@@ -45,8 +58,16 @@ class ColumnSchema:
         What imputed numbers and times stay within, in original units (times: in ``unit``).
     unit : str, default=""
         Unit that times are counted in, as numpy names it.
+    seen : tuple of float, default=(-inf, inf)
+        Smallest and largest number or time of `fit`, in original units (times: in ``unit``).
+    decimals : int, default=0
+        Most digits after the point, of numbers that came as text or as decimals.
+    cell_type : str, default=""
+        Python type of the cells of a column of objects, see `cell_type_of`; "" of other columns.
+    is_exact : bool, default=True
+        Whether floats hold all of the column's numbers as they came.
     dtype : object, default=None
-        The column's type in pandas, None for arrays.
+        The column's type in pandas, polars or pyarrow, None for arrays.
     """
 
     name: Any
@@ -54,6 +75,10 @@ class ColumnSchema:
     levels: tuple[Any, ...] = ()
     limits: tuple[float, float] = (-np.inf, np.inf)
     unit: str = ""
+    seen: tuple[float, float] = (-np.inf, np.inf)
+    decimals: int = 0
+    cell_type: str = ""
+    is_exact: bool = True
     dtype: Any = None
 
     @property
@@ -62,9 +87,9 @@ class ColumnSchema:
         return len(self.levels) if self.kind in _LEVELS else None
 
     @property
-    def is_nominal(self) -> bool:
+    def is_unordered(self) -> bool:
         """Whether the values have no order, so that quantiles mean nothing."""
-        return self.kind == "nominal"
+        return self.kind in ("nominal", "binary")
 
     @property
     def is_linear(self) -> bool:
@@ -77,13 +102,18 @@ class ColumnSchema:
         return self.kind in ("integer", "count", "date", "duration")
 
     @property
+    def numpy_code(self) -> str:
+        """Name of the numpy type of times."""
+        return "datetime64" if self.kind == "date" else "timedelta64"
+
+    @property
     def gives_numbers(self) -> bool:
-        """Whether the values fit into an array of floats."""
+        """Whether floats hold all values as they are."""
         if self.kind in _LEVELS:
             return all(
                 isinstance(v, bool | int | float | np.number | np.bool_) for v in self.levels
             )
-        return self.kind in (*NUMBERS, "empty")
+        return self.kind == "empty" or (self.kind in NUMBERS and self.is_exact)
 
     def encode(
         self, values: Any, missing: NDArray[np.bool_]
@@ -114,7 +144,7 @@ class ColumnSchema:
         elif self.kind in ("date", "duration"):
             out[~missing] = _counts(self, shown)
         else:
-            out[~missing] = self._to_model(_numbers(self.name, shown))
+            out[~missing] = self.to_model(_numbers(self.name, shown))
         return out, unknown
 
     def from_model(
@@ -148,10 +178,13 @@ class ColumnSchema:
         return np.clip(numbers, *self.limits)
 
     def to_model(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the model's numbers for values in original units."""
-        return self._to_model(numbers)
+        """Return the model's numbers for values in original units.
 
-    def _to_model(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        Raises
+        ------
+        ValueError
+            If a value is outside of the column's range.
+        """
         lower, upper = self.limits
         if self.kind == "positive":
             self._check(numbers, numbers > 0, "greater than 0")
@@ -176,15 +209,18 @@ class ColumnSchema:
             levels = np.empty(len(self.levels), dtype=object)
             levels[:] = self.levels
             return levels[numbers.astype(int)]
-        if self.kind == "date":
-            return numbers.astype(np.int64).astype(f"datetime64[{self.unit}]")
-        if self.kind == "duration":
-            return numbers.astype(np.int64).astype(f"timedelta64[{self.unit}]")
+        if self.unit:
+            return numbers.astype(np.int64).astype(f"{self.numpy_code}[{self.unit}]")
         return numbers
 
 
 def read_column(
-    name: Any, values: Any, missing: NDArray[np.bool_], declared: Any = None
+    name: Any,
+    values: Any,
+    missing: NDArray[np.bool_],
+    declared: Any = None,
+    *,
+    dtype: Any = None,
 ) -> ColumnSchema:
     """Say what a column holds.
 
@@ -199,27 +235,134 @@ def read_column(
     declared : object, default=None
         What the user says: "real", "positive", "integer", "count", "nominal" or "ordinal"; a pair
         of limits for "bounded"; a list of levels in order for "ordinal". None reads the type.
+    dtype : object, default=None
+        Type of the column as it came, from pandas, polars or pyarrow; None for arrays.
 
     Raises
     ------
     ValueError
         If the column cannot be imputed as it is; the message says what to do.
     """
-    dtype = getattr(values, "dtype", None) if hasattr(values, "iloc") else None
-    shown = values[~missing]
     if missing.all():
         return ColumnSchema(name, "empty", dtype=dtype)
+    shown = values[~missing]
+    schema = _read(name, shown, declared)
+    cells = _objects(shown)
+    return replace(
+        schema,
+        dtype=dtype,
+        cell_type=cell_type_of(cells),
+        decimals=0 if schema.is_whole else _decimals(cells),
+        is_exact=schema.kind not in NUMBERS or floats_hold(shown, dtype),
+    )
+
+
+def _read(name: Any, shown: Any, declared: Any) -> ColumnSchema:
     if isinstance(declared, tuple):
-        return _bounded(name, shown, declared, dtype)
+        return _bounded(name, shown, declared)
     if isinstance(declared, list):
-        return _listed_levels(name, shown, declared, dtype)
+        return _listed_levels(name, shown, declared)
     if declared is None:
         declared = _kind_of(name, shown)
-    if declared == "nominal" or declared == "ordinal" or declared == "binary":
-        return _levels(name, shown, declared, dtype)
+    if declared in ("nominal", "ordinal", "binary"):
+        return _levels(name, shown, declared)
     if declared in ("date", "duration"):
-        return _times(name, shown, declared, dtype)
-    return _number(name, _numbers(name, shown), declared, dtype)
+        return _times(name, shown, declared)
+    return _number(name, _numbers(name, shown), declared, getattr(shown, "dtype", None))
+
+
+def _objects(shown: Any) -> list[Any]:
+    """Return the cells of a column of objects or text, none of other columns."""
+    import pandas as pd
+
+    if isinstance(shown, np.ndarray) or isinstance(shown.dtype, pd.CategoricalDtype):
+        return []
+    is_object = pd.api.types.is_object_dtype(shown.dtype)
+    return list(shown) if is_object or pd.api.types.is_string_dtype(shown.dtype) else []
+
+
+def cell_type_of(cells: Any) -> str:
+    """Return the Python type of cells: "int", "float", "Decimal", "str", "date", ... or ""."""
+    cells = [cell for cell in cells if not isinstance(cell, bool | np.bool_)]
+    if not len(cells):
+        return ""
+    for kind, name in _CELL_TYPES:
+        if all(isinstance(cell, kind) for cell in cells):
+            return name
+    return type(cells[0]).__name__
+
+
+_CELL_TYPES: list[tuple[Any, str]] = [
+    (np.timedelta64, "timedelta64"),  # numpy takes it for an integer
+    (Integral, "int"),
+    (Real, "float"),
+    (Decimal, "Decimal"),
+    (str, "str"),
+    (bytes, "bytes"),
+]
+
+
+def holds_numeric_text(values: Any, missing: NDArray[np.bool_]) -> list[str] | None:
+    """Return the blank cells of a column of text that is numbers otherwise; None if it is not.
+
+    Text with leading zeros is a code, such as a ZIP code, and no number.
+    """
+    import pandas as pd
+
+    if not hasattr(values, "iloc") or isinstance(values.dtype, pd.CategoricalDtype):
+        return None
+    shown = _objects(values[~missing])
+    if not shown or not all(isinstance(value, str) for value in shown):
+        return None
+    shown = list(dict.fromkeys(shown))
+    blank = [value for value in shown if not value.strip()]
+    others = [value.strip() for value in shown if value.strip()]
+    if not others or any(_is_code(text) or not _is_number(text) for text in others):
+        return None
+    return blank
+
+
+def _is_code(text: str) -> bool:
+    digits = text.lstrip("+-")
+    return len(digits) > 1 and digits[0] == "0" and digits[1].isdigit()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
+
+
+def _decimals(cells: Any) -> int:
+    """Return the most digits after the point of text or decimals that are numbers."""
+    text = [str(cell) for cell in cells if isinstance(cell, str | Decimal)]
+    text = [t.strip() for t in text if "e" not in t.lower()]
+    return min(max((len(t.partition(".")[2]) for t in text), default=0), _MAX_DECIMALS)
+
+
+def floats_hold(shown: Any, dtype: Any = None) -> bool:
+    """Return whether floats hold the observed cells of a column as they are.
+
+    Parameters
+    ----------
+    shown : ndarray or pandas.Series
+        The observed cells, as they are read.
+    dtype : object, default=None
+        Type of the column as it came.
+    """
+    if str(dtype).lower().startswith(_WIDE):
+        return False
+    kind = getattr(shown.dtype, "kind", "O")
+    if kind in "iu":
+        return len(shown) == 0 or bool(shown.min() >= -_EXACT and shown.max() <= _EXACT)
+    if kind in "bf":
+        return getattr(shown.dtype, "itemsize", 8) <= 8
+    return kind == "O" and all(_float_holds(cell) for cell in shown)
+
+
+def _float_holds(cell: Any) -> bool:
+    return isinstance(cell, Real) and not (isinstance(cell, Integral) and abs(int(cell)) > _EXACT)
 
 
 def _kind_of(name: Any, shown: Any) -> str | None:
@@ -249,7 +392,6 @@ def _kind_of(name: Any, shown: Any) -> str | None:
 
 
 def _kind_of_objects(name: Any, shown: Any) -> str | None:
-    import pandas as pd
     from pandas.api import types
 
     found = types.infer_dtype(shown, skipna=True)
@@ -262,18 +404,18 @@ def _kind_of_objects(name: Any, shown: Any) -> str | None:
         "timedelta64": "duration",
         "bytes": "nominal",
         "categorical": "nominal",
+        "string": "nominal",
     }
     if found in simple:
         return simple[found]
     if found in ("integer", "floating", "mixed-integer-float", "decimal"):
         return None
-    if found == "string":
-        try:
-            pd.to_numeric(shown)
-        except (ValueError, TypeError, OverflowError):
-            return "nominal"
-        return None
     kinds = sorted({type(value).__name__ for value in shown})
+    if len(kinds) == 1:
+        raise ValueError(
+            f"Column {name!r} holds values of the type {kinds[0]}, e.g. {_some(shown)}, which "
+            "cannot be imputed. Turn them into numbers, text or dates, or leave the column out."
+        )
     raise ValueError(
         f"Column {name!r} mixes values of the types {kinds}, e.g. {_some(shown)}. Make them one "
         "type, mark those that stand for a missing cell as missing (None or missing_values), or "
@@ -285,12 +427,12 @@ def _number(name: Any, numbers: NDArray[np.float64], kind: Any, dtype: Any) -> C
     limits = (-np.inf, np.inf)
     if kind is None:
         whole = bool((numbers == np.round(numbers)).all() and (np.abs(numbers) < _EXACT).all())
-        if getattr(dtype, "kind", "f") not in "iu":  # a few floats may be whole by chance
-            whole = whole and len(numbers) >= _ENOUGH_WHOLE
-        kind = "real" if not whole else "count" if numbers.min() >= 0 else "integer"
+        enough = len(numbers) >= _ENOUGH_WHOLE  # a few may be whole, or not negative, by chance
+        whole = whole and (enough or getattr(dtype, "kind", "f") in "iu")
+        kind = "real" if not whole else "count" if enough and numbers.min() >= 0 else "integer"
     if kind == "positive":
         # draws from a wide distribution of logarithms may be absurd, or infinite
-        schema = ColumnSchema(name, kind, dtype=dtype)
+        schema = ColumnSchema(name, kind)
         logs = schema.to_model(numbers)
         reach = max(float(np.ptp(logs)), 1.0)
         limits = (0.0, float(np.exp(min(logs.max() + reach, 700.0))))
@@ -301,10 +443,10 @@ def _number(name: Any, numbers: NDArray[np.float64], kind: Any, dtype: Any) -> C
                 f"{_some(numbers[numbers < 0])}. Declare it 'integer'."
             )
         limits = (0.0, np.inf)
-    return ColumnSchema(name, kind, limits=limits, dtype=dtype)
+    return ColumnSchema(name, kind, limits=limits, seen=_range(numbers))
 
 
-def _bounded(name: Any, shown: Any, limits: tuple[Any, ...], dtype: Any) -> ColumnSchema:
+def _bounded(name: Any, shown: Any, limits: tuple[Any, ...]) -> ColumnSchema:
     try:
         lower, upper = (float(limit) for limit in limits)
     except (TypeError, ValueError) as error:
@@ -316,14 +458,16 @@ def _bounded(name: Any, shown: Any, limits: tuple[Any, ...], dtype: Any) -> Colu
             f"The limits of column {name!r} in column_types must be finite and in order, got "
             f"{limits!r}. For one bound use 'positive', or min_value and max_value."
         )
-    schema = ColumnSchema(name, "bounded", limits=(lower, upper), dtype=dtype)
-    schema.to_model(_numbers(name, shown))  # checks the range
-    return schema
+    schema = ColumnSchema(name, "bounded", limits=(lower, upper))
+    numbers = _numbers(name, shown)
+    schema.to_model(numbers)  # checks the range
+    return replace(schema, seen=_range(numbers))
 
 
-def _levels(name: Any, shown: Any, kind: str, dtype: Any) -> ColumnSchema:
+def _levels(name: Any, shown: Any, kind: str) -> ColumnSchema:
     import pandas as pd
 
+    dtype = getattr(shown, "dtype", None)
     if isinstance(dtype, pd.CategoricalDtype):
         codes = np.bincount(shown.cat.codes, minlength=len(dtype.categories))
         counts = {level: n for level, n in zip(dtype.categories, codes, strict=True) if n}
@@ -341,11 +485,11 @@ def _levels(name: Any, shown: Any, kind: str, dtype: Any) -> ColumnSchema:
 
         if len(levels) > MAX_WIDTH:  # rare levels share an output; see CategoricalLikelihood
             levels.sort(key=lambda level: -int(counts[level]))
-    return ColumnSchema(name, kind, tuple(levels), dtype=dtype)
+    return ColumnSchema(name, kind, tuple(levels))
 
 
-def _listed_levels(name: Any, shown: Any, levels: list[Any], dtype: Any) -> ColumnSchema:
-    schema = ColumnSchema(name, "ordinal", tuple(levels), dtype=dtype)
+def _listed_levels(name: Any, shown: Any, levels: list[Any]) -> ColumnSchema:
+    schema = ColumnSchema(name, "ordinal", tuple(levels))
     if len(set(levels)) != len(levels):
         raise ValueError(f"The levels of column {name!r} in column_types repeat: {levels!r}.")
     unknown = np.isnan(_codes(shown, schema.levels))
@@ -357,16 +501,20 @@ def _listed_levels(name: Any, shown: Any, levels: list[Any], dtype: Any) -> Colu
     return schema
 
 
-def _times(name: Any, shown: Any, kind: str, dtype: Any) -> ColumnSchema:
+def _times(name: Any, shown: Any, kind: str) -> ColumnSchema:
     counts = _counts(ColumnSchema(name, kind, unit="us"), shown)
     # the coarsest unit in which all are whole; finer than microseconds is not kept
     unit = next(
-        u for u in ("D", "h", "m", "s", "ms", "us") if not (counts % (_UNITS[u] // 1000)).any()
+        u for u in ("D", "h", "m", "s", "ms", "us") if not (counts % (UNITS[u] // 1000)).any()
     )
-    counts = counts / (_UNITS[unit] // 1000)
-    reach = float(np.ptp(counts))
-    limits = (float(counts.min()) - reach, float(counts.max()) + reach)
-    return ColumnSchema(name, kind, limits=limits, unit=unit, dtype=dtype)
+    seen = lowest, highest = _range(counts / (UNITS[unit] // 1000))
+    margin = np.floor(_TIME_MARGIN * (highest - lowest))
+    limits = (lowest - margin, highest + margin)
+    return ColumnSchema(name, kind, limits=limits, unit=unit, seen=seen)
+
+
+def _range(numbers: NDArray[np.float64]) -> tuple[float, float]:
+    return float(numbers.min()), float(numbers.max())
 
 
 def _counts(schema: ColumnSchema, shown: Any) -> NDArray[np.float64]:
@@ -388,40 +536,54 @@ def _counts(schema: ColumnSchema, shown: Any) -> NDArray[np.float64]:
         ) from error
     code = "datetime64" if schema.kind == "date" else "timedelta64"
     counts = times.astype(f"{code}[us]").astype(np.int64)
-    return counts / (_UNITS[schema.unit] // 1000)
+    return counts / (UNITS[schema.unit] // 1000)
 
 
 def _numbers(name: Any, shown: Any) -> NDArray[np.float64]:
     """Return observed values as finite floats."""
     if hasattr(shown, "iloc"):
-        import pandas as pd
-
-        try:
-            converted = pd.to_numeric(shown.astype(object) if shown.dtype == "category" else shown)
-            numbers = converted.to_numpy(dtype=np.float64)
-        except (ValueError, TypeError, OverflowError) as error:
-            raise ValueError(
-                f"Column {name!r} holds numbers, but {_some(_not_numbers(shown))} is not one. Mark "
-                "such cells as missing, or name the column in categorical_features."
-            ) from error
+        if getattr(shown.dtype, "kind", "O") in "iuf" and shown.dtype != "category":
+            numbers = shown.to_numpy(dtype=np.float64)
+        else:
+            numbers = _parsed(name, shown)
     else:
-        numbers = np.asarray(shown, dtype=np.float64)
+        with np.errstate(over="ignore"):
+            numbers = np.asarray(shown, dtype=np.float64)
     if not np.isfinite(numbers).all():
+        n_bad = int((~np.isfinite(numbers)).sum())
         raise ValueError(
-            f"Column {name!r} holds infinity, or a value too large for a float. Clip such values, "
-            "or mark them as missing."
+            f"Column {name!r} holds infinity, or a value too large for a float, in {n_bad} "
+            "row(s). Clip such values, or mark them as missing."
         )
     return numbers
 
 
-def _not_numbers(shown: Any) -> list[Any]:
+def _parsed(name: Any, shown: Any) -> NDArray[np.float64]:
+    """Return objects or text as floats."""
+    values, numbers = list(shown), np.empty(len(shown))
     bad = []
-    for value in shown:
+    for i, value in enumerate(values):
         try:
-            float(value)
-        except (ValueError, TypeError, OverflowError):
+            numbers[i] = float(value)
+        except (ValueError, TypeError):
             bad.append(value)
-    return bad
+        except OverflowError:
+            numbers[i] = np.inf
+        else:
+            if np.isnan(numbers[i]):
+                bad.append(value)
+    if not bad:
+        return numbers
+    blank = list(dict.fromkeys(v for v in bad if isinstance(v, str) and not v.strip()))
+    if blank and len(blank) == len(set(map(repr, bad))):
+        raise ValueError(
+            f"Column {name!r} holds numbers, but {len(bad)} of its cells are blank text "
+            f"({_some(blank)}). Pass missing_values={blank[0]!r} to have them imputed."
+        )
+    raise ValueError(
+        f"Column {name!r} holds numbers, but {_some(bad)} is not one. Mark such cells as missing, "
+        "or name the column in categorical_features."
+    )
 
 
 def _codes(shown: Any, levels: tuple[Any, ...]) -> NDArray[np.float64]:
@@ -472,7 +634,8 @@ def _as_series(values: Any) -> Any:
 
 
 def _some(values: Any) -> str:
-    """Return a few values for a message."""
-    distinct = list(dict.fromkeys(repr(value)[:40] for value in list(values)[:200]))
+    """Return a few values for a message, numpy's as plain numbers."""
+    plain = [v.item() if isinstance(v, np.generic) else v for v in list(values)[:200]]
+    distinct = list(dict.fromkeys(repr(value)[:40] for value in plain))
     more = ", ..." if len(distinct) > _SHOWN else ""
     return ", ".join(distinct[:_SHOWN]) + more

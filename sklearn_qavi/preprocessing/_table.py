@@ -1,17 +1,20 @@
 """TableEncoder: which columns there are, what stands in them, and the way back."""
 
+import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Number, Real
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_array
 
-from .._sklearn_compat import get_mask
+from ..exceptions import NumericTextWarning
+from ._containers import as_array, build_container
+from ._filling import complete_column, largest_number, may_hold
 from ._frames import Frame
-from ._schema import NUMBERS, ColumnSchema, read_column
+from ._schema import NUMBERS, ColumnSchema, floats_hold, holds_numeric_text, read_column
 
 __all__ = ["EncodedTable", "TableEncoder"]
 
@@ -28,20 +31,29 @@ class EncodedTable:
         What the model sees before it standardises: numbers (logarithms of "positive" columns),
         codes of levels, counts of units of time; NaN where missing.
     observed : bool ndarray of shape (N, D)
-        True where a cell is observed.
+        True where inference sees a value.
+    unseen : bool ndarray of shape (N, D) or None, default=None
+        True where a cell has a value that inference ignores, a category that `fit` did not see.
     """
 
     values: NDArray[Any]
     observed: NDArray[np.bool_]
+    unseen: NDArray[np.bool_] | None = None
+
+    @property
+    def holes(self) -> NDArray[np.bool_]:
+        """Cells without a value, (N, D)."""
+        return ~self.observed if self.unseen is None else ~(self.observed | self.unseen)
 
     @property
     def incomplete_rows(self) -> NDArray[np.intp]:
         """Positions of the rows with a missing cell."""
-        return np.flatnonzero(~self.observed.all(axis=1))
+        return np.flatnonzero(self.holes.any(axis=1))
 
     def take(self, rows: NDArray[np.intp]) -> "EncodedTable":
         """Return some rows."""
-        return EncodedTable(self.values[rows], self.observed[rows])
+        unseen = None if self.unseen is None else self.unseen[rows]
+        return EncodedTable(self.values[rows], self.observed[rows], unseen)
 
 
 class TableEncoder:
@@ -49,17 +61,17 @@ class TableEncoder:
 
     Parameters
     ----------
-    missing_values : number or str, default=nan
-        What marks a missing cell, besides None, NaN, NaT and NA in columns with types of their own.
+    missing_values : number, str or None, default=nan
+        What marks a missing cell, besides None, NaN, NaT and NA.
     keep_empty_features : bool, default=False
         Whether columns without any value at fit are kept, filled with 0, or dropped.
-    min_value, max_value : float or array-like of shape (n_features,)
-        Bounds of imputed numbers.
+    min_value, max_value : float, array-like of shape (n_features,) or dict
+        Bounds of imputed numbers; NaN is none.
     categorical_features : "from_dtype", None or array-like, default="from_dtype"
         Which columns hold levels, see `QAVIImputer`.
     column_types : dict or None, default=None
         What columns hold, see `QAVIImputer`.
-    handle_unknown : {"error", "missing"}, default="error"
+    handle_unknown : {"missing", "error"}, default="missing"
         What to do with levels that `fit` did not see.
     delta : dict or None, default=None
         What is added to imputed numbers, by name or position of the column, in original units.
@@ -83,7 +95,7 @@ class TableEncoder:
         max_value: Any = None,
         categorical_features: Any = "from_dtype",
         column_types: dict[Hashable, Any] | None = None,
-        handle_unknown: str = "error",
+        handle_unknown: str = "missing",
         delta: dict[Hashable, float] | None = None,
     ) -> None:
         self.missing_values = missing_values
@@ -94,34 +106,30 @@ class TableEncoder:
         self.handle_unknown = handle_unknown
         self.delta = delta
 
-    def fit(self, table: NDArray[Any] | Frame, names: Sequence[Hashable] | None = None) -> Self:
+    def fit(self, table: Frame) -> Self:
         """Read the columns and check what was said about them.
 
         Parameters
         ----------
-        table : ndarray of shape (N, n_features) or Frame
+        table : Frame
             What was given to the estimator's ``fit``, checked.
-        names : sequence of str, default=None
-            Names of the columns; None takes the frame's, or ``x0``, ``x1``, ...
         """
-        n_features = table.shape[1]
-        if names is None:
-            names = (
-                table.names if isinstance(table, Frame) else [f"x{j}" for j in range(n_features)]
-            )
+        self._check_marker(table)
         missing = self.missing(table)
-        declared = self._declared(list(names))
+        declared = self._declared(table.names)
         self.schema_ = [
-            read_column(name, _column(table, j), missing[:, j], declared[j])
-            for j, name in enumerate(names)
+            read_column(
+                name, table.columns[j], missing[:, j], declared[j], dtype=_type_of(table.native[j])
+            )
+            for j, name in enumerate(table.names)
         ]
         self.is_empty_: NDArray[np.bool_] = np.asarray(missing.all(axis=0))
         self._check_empty(table)
-        lower = self._limit(self.min_value, "min", -np.inf)
-        upper = self._limit(self.max_value, "max", np.inf)
-        if not (lower < upper).all():
+        _warn_numeric_text(table, missing, declared)
+        self.lower_ = self._limits(self.min_value, "min", -np.inf)
+        self.upper_ = self._limits(self.max_value, "max", np.inf)
+        if not (self.lower_ < self.upper_).all():
             raise ValueError("One (or more) features have min_value >= max_value.")
-        self.lower_, self.upper_ = lower[~self.is_empty_], upper[~self.is_empty_]
         self.shifts_ = self._shifts()
         self.n_levels_ = [schema.n_levels for schema in self.modelled]
         return self
@@ -167,18 +175,19 @@ class TableEncoder:
         """Whether a completed table fits into an array of floats."""
         return all(schema.gives_numbers for schema in self.modelled)
 
-    def missing(self, table: NDArray[Any] | Frame) -> NDArray[np.bool_]:
+    def missing(self, table: Frame) -> NDArray[np.bool_]:
         """Return which cells have no value, (N, n_features)."""
-        if not isinstance(table, Frame):
-            return get_mask(table, self.missing_values)
-        return np.column_stack([self._missing_of(column) for column in table.columns])
+        out = np.empty(table.shape, dtype=bool)
+        for j, column in enumerate(table.columns):
+            out[:, j] = _missing_of(column, self.missing_values)
+        return out
 
-    def encode(self, table: NDArray[Any] | Frame) -> EncodedTable:
+    def encode(self, table: Frame) -> EncodedTable:
         """Return the modelled columns.
 
         Parameters
         ----------
-        table : ndarray of shape (N, n_features) or Frame
+        table : Frame
             A checked table.
 
         Raises
@@ -188,21 +197,22 @@ class TableEncoder:
         """
         missing = self.missing(table)
         kept = np.flatnonzero(~self.is_empty_).tolist()
-        if not isinstance(table, Frame) and all(
-            s.kind in NUMBERS and s.is_linear for s in self.modelled
-        ):
-            values = table[:, kept].astype(np.float64)
-            values[missing[:, kept]] = np.nan
-            return EncodedTable(values, ~missing[:, kept])
         values = np.empty((len(table), len(kept)))
-        observed = ~missing[:, kept]
+        unseen = np.zeros(values.shape, dtype=bool)
         for i, j in enumerate(kept):
-            column = _column(table, j)
-            values[:, i], unknown = self.schema_[j].encode(column, missing[:, j])
-            if unknown.any():
-                self._handle_unknown(self.schema_[j], column, unknown)
-                observed[unknown, i] = False
-        return EncodedTable(values, observed)
+            column = table.columns[j]
+            values[:, i], unseen[:, i] = self.schema_[j].encode(column, missing[:, j])
+            if self.handle_unknown == "error" and unseen[:, i].any():
+                _refuse_unseen(self.schema_[j], column[unseen[:, i]])
+        return EncodedTable(values, ~(missing[:, kept] | unseen), unseen)
+
+    def was_seen(self, table: EncodedTable) -> NDArray[np.bool_]:
+        """Return which cells hold numbers within the range of those of `fit`, (N, D)."""
+        inside = np.empty(table.values.shape, dtype=bool)
+        for j, schema in enumerate(self.modelled):
+            lowest, highest = schema.to_model(np.array(schema.seen))
+            inside[:, j] = (table.values[:, j] >= lowest) & (table.values[:, j] <= highest)
+        return inside
 
     def from_model(self, imputed: NDArray[np.float64], *, whole: bool) -> NDArray[np.float64]:
         """Return imputed numbers (..., D) of the model as numbers in original units, in bounds.
@@ -220,92 +230,108 @@ class TableEncoder:
 
     def decode(
         self,
-        table: NDArray[Any] | Frame,
+        table: Frame,
         imputed: NDArray[np.float64],
-        observed: NDArray[np.bool_],
-    ) -> NDArray[Any]:
+        holes: NDArray[np.bool_],
+        container: str = "default",
+        *,
+        restore_integers: bool = False,
+        more: NDArray[Any] | None = None,
+        names: Sequence[Any] = (),
+    ) -> Any:
         """Return the table without its empty columns, or with zeros there, and its holes filled.
 
         Parameters
         ----------
-        table : ndarray of shape (N, n_features) or Frame
+        table : Frame
             The table that `encode` got; not changed.
         imputed : float64 ndarray of shape (N, D)
-            What `from_model` gave, for the missing cells; what stands elsewhere is ignored. NaN
-            leaves a cell without a value.
-        observed : bool ndarray of shape (N, D)
-            True where the value of ``table`` is to be kept.
+            What `from_model` gave, for the missing cells; what stands elsewhere is ignored.
+        holes : bool ndarray of shape (N, D)
+            True where a cell is to be filled.
+        container : {"default", "pandas", "polars"}, default="default"
+            What to return. "default" is an array, or a pyarrow table if that is what came.
+        restore_integers : bool, default=False
+            In a dataframe, round whole numbers that were floats because of their holes, and make
+            them integers.
+        more : ndarray of shape (N, n_more), default=None
+            Columns to append.
+        names : sequence of str, default=()
+            Names of all columns that are returned.
 
         Returns
         -------
-        completed : ndarray of shape (N, D) or (N, n_features)
-            Arrays keep their floating type, and observed cells their bits. Frames become float
-            where all columns are numbers, else object.
+        completed : ndarray, DataFrame or pyarrow.Table
+            Observed cells are those of the table, and types too.
         """
-        if isinstance(table, Frame):
-            columns = self.decode_columns(table, imputed, observed)
-            dtype = np.float64 if self.gives_numbers else object
-            out = np.empty((len(table), len(columns)), dtype=dtype)
-            for j, column in enumerate(columns):
-                out[:, j] = _as_objects(column) if dtype is object else column.to_numpy(dtype)
-            return out
-        values = np.empty(imputed.shape, dtype=np.float64)
-        for j, schema in enumerate(self.modelled):
-            numbers = imputed[:, j]
-            if schema.n_levels is not None:
-                levels = np.append(np.array(schema.levels, dtype=np.float64), np.nan)
-                numbers = levels[
-                    np.where(np.isnan(numbers), len(schema.levels), numbers).astype(int)
-                ]
-            values[:, j] = numbers
-        with np.errstate(over="ignore"):
-            completed = np.where(observed, table[:, ~self.is_empty_], values.astype(table.dtype))
-        if not self.keep_empty_features:
-            return completed
-        full = table.copy()
-        full[:, self.is_empty_] = 0.0
-        full[:, ~self.is_empty_] = completed
-        return full
+        if container == "default" and table.container == "pyarrow":
+            container = "pyarrow"
+        parts = self._parts(table, imputed, holes)
+        if container == "default" and table.container != "array" and self._fits_floats(table):
+            floats = [
+                _as_floats(schema, table.columns[j], numbers, gaps)
+                for j, schema, numbers, gaps in parts
+            ]
+            return as_array(floats, _float_type(table), more)
+        completed = [
+            complete_column(table.native[j], schema, numbers, gaps)
+            for j, schema, numbers, gaps in parts
+        ]
+        if container == "default":
+            dtype = np.dtype(object)
+            if table.container == "array" and all(may_hold(table.dtype, s) for _, s, *_ in parts):
+                dtype = table.dtype
+            return as_array(completed, dtype, more)
+        if restore_integers:
+            completed = [
+                _as_integers(column) if schema.kind in ("integer", "count") else column
+                for column, (_, schema, _, _) in zip(completed, parts, strict=True)
+            ]
+        return build_container(container, completed, list(names), table.index, more)
 
-    def decode_columns(
-        self,
-        table: Frame,
-        imputed: NDArray[np.float64],
-        observed: NDArray[np.bool_],
-        *,
-        restore_integers: bool = False,
-    ) -> list[Any]:
-        """Return completed columns as pandas Series of the types that they came in.
+    def overflows(
+        self, table: Frame, imputed: NDArray[np.float64], holes: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Return the holes whose value is not finite in the column's type, (N, D)."""
+        kept = np.flatnonzero(~self.is_empty_)
+        most = np.array([largest_number(table.native[j]) for j in kept])
+        return holes & ~(np.isfinite(imputed) & (np.abs(imputed) <= most))
 
-        Parameters
-        ----------
-        table, imputed, observed : object
-            See `decode`.
-        restore_integers : bool, default=False
-            Round whole numbers that were floats because of their holes, and make them integers.
-        """
-        columns = []
-        place = 0
+    def _parts(
+        self, table: Frame, imputed: NDArray[np.float64], holes: NDArray[np.bool_]
+    ) -> list[tuple[int, ColumnSchema, NDArray[np.float64], NDArray[np.bool_]]]:
+        """Return the columns to give back: position, schema, imputed numbers, and holes."""
+        parts, place = [], 0
         for j, schema in enumerate(self.schema_):
-            if self.is_empty_[j]:
-                if self.keep_empty_features:
-                    columns.append(table.columns[j].astype(object).map(lambda _: 0.0).astype(float))
-                continue
-            columns.append(
-                _completed(schema, table.columns[j], imputed[:, place], observed[:, place])
-            )
-            if restore_integers and schema.kind in ("integer", "count"):
-                columns[-1] = _as_integers(columns[-1])
-            place += 1
-        return columns
+            if not self.is_empty_[j]:
+                parts.append((j, schema, imputed[:, place], holes[:, place]))
+                place += 1
+            elif self.keep_empty_features:
+                gaps = _missing_of(table.columns[j], self.missing_values)
+                parts.append((j, schema, np.zeros(len(table)), gaps))
+        return parts
 
-    def _missing_of(self, column: Any) -> NDArray[np.bool_]:
-        missing = column.isna().to_numpy(dtype=bool)
+    def _fits_floats(self, table: Frame) -> bool:
+        """Return whether an array of floats holds all observed cells of a table as they are."""
+        return self.gives_numbers and all(
+            floats_hold(column[~_missing_of(column, self.missing_values)], _type_of(native))
+            for column, native, empty in zip(
+                table.columns, table.native, self.is_empty_, strict=True
+            )
+            if self.keep_empty_features or not empty
+        )
+
+    def _check_marker(self, table: Frame) -> None:
+        """Refuse a marker of a type that no column has, which could mark nothing."""
         marker = self.missing_values
-        if marker is None or (isinstance(marker, float) and np.isnan(marker)):
-            return missing
-        same = np.array([_same(v, marker) for v in column.astype(object)], dtype=bool)
-        return missing | same
+        kind = "text" if isinstance(marker, str) else "numbers"
+        if _is_null(marker) or (table.has_text if kind == "text" else table.has_numbers):
+            return
+        raise ValueError(
+            "'X' and 'missing_values' types are expected to be both numerical or both text, but "
+            f"missing_values={_plain(marker)!r} and no column of X holds {kind}. NaN, None, NaT "
+            "and NA count as missing in any case."
+        )
 
     def _declared(self, names: list[Hashable]) -> list[Any]:
         """Return what the user said of each column, None where nothing."""
@@ -339,62 +365,169 @@ class TableEncoder:
             shifts[j] = shift
         return shifts[~self.is_empty_]
 
-    def _check_empty(self, table: NDArray[Any] | Frame) -> None:
-        if self.keep_empty_features and isinstance(table, Frame):
-            bad = [
-                schema.name
-                for schema, column in zip(self.schema_, table.columns, strict=True)
-                if schema.kind == "empty" and getattr(column.dtype, "kind", "O") not in "iufO"
-            ]
-            if bad:
-                raise ValueError(
-                    f"keep_empty_features=True fills columns without any value with 0, which "
-                    f"{bad} cannot hold. Drop them, or convert them to float."
-                )
-
-    def _handle_unknown(
-        self, schema: ColumnSchema, column: Any, unknown: NDArray[np.bool_]
-    ) -> None:
-        if self.handle_unknown == "missing" or schema.kind == "empty":
+    def _check_empty(self, table: Frame) -> None:
+        empty = [s.name for s in self.schema_ if s.kind == "empty"]
+        if not empty:
             return
-        found = list(dict.fromkeys(map(repr, column[unknown])))
-        raise ValueError(
-            f"Column {schema.name!r} holds level(s) that fit did not see: {', '.join(found[:5])}"
-            f"{', ...' if len(found) > 5 else ''}. Fit on rows that have them, or pass "
-            "handle_unknown='missing' to have such cells imputed."
-        )
-
-    def _limit(self, limit: Any, name: str, default: float) -> NDArray[np.float64]:
-        n_features = len(self.is_empty_)
-        if limit is None:
-            limit = default
-        if np.isscalar(limit):
-            return np.full(n_features, limit, dtype=np.float64)
-        limit = check_array(limit, ensure_all_finite=False, ensure_2d=False, dtype=np.float64)
-        if limit.shape != (n_features,):
+        if not self.keep_empty_features:
+            if len(empty) < len(self.schema_):
+                warnings.warn(
+                    f"Skipping features without any observed values: {empty}. At least one "
+                    "observed value is needed to impute a feature.",
+                    UserWarning,
+                    stacklevel=5,
+                )
+            return
+        bad = [
+            schema.name
+            for schema, column in zip(self.schema_, table.columns, strict=True)
+            if schema.kind == "empty" and getattr(column.dtype, "kind", "O") not in "iufO"
+        ]
+        if bad:
             raise ValueError(
-                f"'{name}_value' should be of shape ({n_features},) when an array-like is "
-                f"provided. Got {limit.shape}, instead."
+                f"keep_empty_features=True fills columns without any value with 0, which "
+                f"{bad} cannot hold. Drop them, or convert them to float."
             )
-        return limit
+
+    def _limits(self, limit: Any, name: str, default: float) -> NDArray[np.float64]:
+        """Return a bound of each modelled column; NaN, or one of what is no number, is none."""
+        n_features = len(self.is_empty_)
+        names = [schema.name for schema in self.schema_]
+        if isinstance(limit, dict) or (hasattr(limit, "items") and _are_names(limit.index, names)):
+            limits = self._limits_by_name(dict(limit.items()), f"{name}_value", names)
+        elif limit is None or np.isscalar(limit):
+            limits = np.full(n_features, default if limit is None else limit, dtype=np.float64)
+        else:
+            limits = check_array(limit, ensure_all_finite=False, ensure_2d=False, dtype=np.float64)
+            if limits.shape != (n_features,):
+                raise ValueError(
+                    f"'{name}_value' should be of shape ({n_features},) when an array-like is "
+                    f"provided. Got {limits.shape}, instead."
+                )
+        is_number = np.array([schema.kind in NUMBERS for schema in self.schema_])
+        limits = np.where(np.isnan(limits) | ~is_number, default, limits)
+        return np.asarray(limits[~self.is_empty_])
+
+    def _limits_by_name(
+        self, chosen: dict[Any, Any], parameter: str, names: list[Hashable]
+    ) -> NDArray[np.float64]:
+        limits = np.full(len(names), np.nan)
+        for key, limit in chosen.items():
+            (j,) = _positions([key], names, parameter)
+            kind = self.schema_[j].kind
+            if kind not in (*NUMBERS, "empty"):
+                raise ValueError(f"{parameter} bounds numbers, but column {names[j]!r} is {kind}.")
+            if not isinstance(limit, Real):
+                raise ValueError(f"{parameter}[{key!r}] must be a number, got {limit!r}.")
+            limits[j] = limit
+        return limits
 
 
-def _column(table: NDArray[Any] | Frame, j: int) -> Any:
-    return table.columns[j] if isinstance(table, Frame) else table[:, j]
+def _missing_of(column: Any, marker: Any) -> NDArray[np.bool_]:
+    """Return which cells of a column are null, or the marker."""
+    if isinstance(column, np.ndarray):
+        missing = np.isnan(column) if column.dtype.kind == "f" else np.zeros(len(column), bool)
+    else:
+        missing = column.isna().to_numpy(dtype=bool)
+    if _is_null(marker):
+        return missing
+    kind = getattr(column.dtype, "kind", "O")
+    if kind in "iuf":
+        if isinstance(marker, str):
+            return missing
+        same = np.asarray(column == marker)
+        return missing | np.where(missing, False, same).astype(bool)
+    if kind in "bmM":
+        return missing
+    return missing | np.array([_same(v, marker) for v in column.astype(object)], dtype=bool)
 
 
 def _same(value: Any, marker: Any) -> bool:
-    return (type(value) is type(marker) and value == marker) or (
-        not isinstance(value, str)
-        and not isinstance(marker, str)
-        and np.isscalar(value)
-        and value == marker
+    if isinstance(value, str | bool | np.bool_) or isinstance(marker, str):
+        return type(value) is type(marker) and bool(value == marker)
+    return isinstance(value, Number) and bool(value == marker)
+
+
+def _is_null(marker: Any) -> bool:
+    """Return whether a marker is one of those that count as missing in any case."""
+    import pandas as pd
+
+    return marker is None or marker is pd.NA or marker is pd.NaT or marker != marker
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _refuse_unseen(schema: ColumnSchema, values: Any) -> None:
+    found = list(dict.fromkeys(repr(_plain(value)) for value in values))
+    raise ValueError(
+        f"Column {schema.name!r} holds level(s) that fit did not see: {', '.join(found[:5])}"
+        f"{', ...' if len(found) > 5 else ''}. Fit on rows that have them, or pass "
+        "handle_unknown='missing' to have inference ignore them."
     )
+
+
+def _warn_numeric_text(table: Frame, missing: NDArray[np.bool_], declared: list[Any]) -> None:
+    """Warn of columns of text that may be meant as numbers."""
+    found, blanks, blank_text = [], [], []
+    for j, name in enumerate(table.names):
+        blank = None if declared[j] else holds_numeric_text(table.columns[j], missing[:, j])
+        if blank is not None:
+            found.append(name)
+            blanks += [f"{text!r} in {name!r}" for text in blank]
+            blank_text += blank
+    if not found:
+        return
+    about_blanks = ""
+    if blanks:
+        about_blanks = (
+            f" Blank text ({', '.join(blanks)}) is a category as well; "
+            f"missing_values={blank_text[0]!r} marks it as missing."
+        )
+    warnings.warn(
+        f"Column(s) {found} hold numbers written as text. They are taken as text, each distinct "
+        f"text a category. If they are numbers, pass column_types={{{found[0]!r}: 'real'}}; if "
+        "they are codes, 'nominal' there ends this warning." + about_blanks,
+        NumericTextWarning,
+        stacklevel=5,
+    )
+
+
+def _type_of(native: Any) -> Any:
+    """Return the type of a column that is not one of an array."""
+    if isinstance(native, np.ndarray):
+        return None
+    return getattr(native, "type", None) or getattr(native, "dtype", None)
+
+
+def _as_floats(
+    schema: ColumnSchema, column: Any, numbers: NDArray[np.float64], holes: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return a completed column as floats; means of whole numbers stay as they are."""
+    out = np.empty(len(holes))
+    shown = column[~holes]
+    if getattr(shown.dtype, "kind", "O") == "O":
+        shown = np.array([float(value) for value in shown])
+    out[~holes] = np.asarray(shown, dtype=np.float64)
+    values = numbers[holes]
+    if schema.n_levels is not None:
+        values = np.array([float(level) for level in schema.decode(values)])
+    out[holes] = values
+    return out
+
+
+def _float_type(table: Frame) -> np.dtype[Any]:
+    """Return the type of an array of floats for a dataframe of numbers."""
+    types = {getattr(column, "dtype", None) for column in table.native}
+    if all(isinstance(dtype, np.dtype) and dtype.kind == "f" for dtype in types):
+        return np.result_type(*types)
+    return np.dtype(np.float64)
 
 
 def _positions(chosen: Any, names: list[Hashable], parameter: str) -> list[int]:
     """Return the columns that a mask, a list of positions or a list of names means."""
-    chosen = list(np.atleast_1d(np.asarray(chosen, dtype=object)))
+    chosen = [chosen] if isinstance(chosen, str) or np.ndim(chosen) == 0 else list(chosen)
     if chosen and all(isinstance(c, bool | np.bool_) for c in chosen):
         if len(chosen) != len(names):
             raise ValueError(
@@ -409,126 +542,28 @@ def _positions(chosen: Any, names: list[Hashable], parameter: str) -> list[int]:
             positions.append(int(c) % len(names))
         else:
             raise ValueError(
-                f"{parameter} names {c!r}, which is no column of X: {names[:10]}"
+                f"{parameter} names {_plain(c)!r}, which is no column of X: {names[:10]}"
                 f"{', ...' if len(names) > 10 else ''}."
             )
     return positions
 
 
-def _completed(
-    schema: ColumnSchema, column: Any, imputed: NDArray[np.float64], observed: NDArray[np.bool_]
-) -> Any:
-    """Return a column with its holes filled, in its own type."""
-    import pandas as pd
-
-    holes = ~observed & ~np.isnan(imputed)
-    if observed.all():
-        return column
-    kind = getattr(column.dtype, "kind", "O")
-    if schema.kind in NUMBERS:
-        return _completed_numbers(column, imputed, observed)
-    if kind in "iuf" and not observed.any():  # nothing was shown that could have a type
-        column = pd.Series(
-            [None] * len(column), index=column.index, name=column.name, dtype=schema.dtype or object
-        )
-    values = schema.decode(imputed[holes])
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        filled = column.astype(object).to_numpy(copy=True)
-        filled[~observed] = None
-        filled[holes] = values
-        dtype = schema.dtype if isinstance(schema.dtype, pd.CategoricalDtype) else column.dtype
-        return pd.Series(pd.Categorical(filled, dtype=dtype), index=column.index, name=column.name)
-    if schema.unit:
-        return _completed_times(schema, column, values, holes, observed)
-    filled = column.astype(object).to_numpy(copy=True)
-    if (~observed & ~holes).any():
-        filled[~observed] = None
-    filled[holes] = values
-    out = pd.Series(filled, index=column.index, name=column.name, dtype=object)
-    return out if kind == "O" and column.dtype == object else out.astype(column.dtype)
-
-
-def _completed_numbers(
-    column: Any, imputed: NDArray[np.float64], observed: NDArray[np.bool_]
-) -> Any:
-    import pandas as pd
-
-    if (
-        column.dtype == object
-        or not hasattr(column.dtype, "kind")
-        or column.dtype.kind not in "iuf"
-    ):
-        kept = pd.to_numeric(column.astype(object).where(observed), errors="coerce")
-        numbers = np.where(observed, kept.to_numpy(dtype=np.float64), imputed)
-        return pd.Series(numbers, index=column.index, name=column.name)
-    out = column.copy()
-    if column.dtype.kind in "iu":
-        limits = np.iinfo(getattr(column.dtype, "numpy_dtype", column.dtype))
-        imputed = np.clip(np.round(imputed), limits.min, limits.max)
-        if imputed.size and limits.max > 2**53:  # the nearest float may be beyond the limit
-            imputed = np.clip(imputed, -(2.0**63), np.nextafter(2.0**63, 0))
-    out.iloc[np.flatnonzero(~observed)] = imputed[~observed].astype(
-        getattr(column.dtype, "numpy_dtype", column.dtype)
-    )
-    return out
-
-
-def _completed_times(
-    schema: ColumnSchema,
-    column: Any,
-    values: NDArray[Any],
-    holes: NDArray[np.bool_],
-    observed: NDArray[np.bool_],
-) -> Any:
-    import pandas as pd
-
-    zone = getattr(column.dtype, "tz", None)
-    if column.dtype == object:
-        first = column[observed].iloc[0] if observed.any() else None
-        filled = column.to_numpy(copy=True)
-        times = values.astype(f"{(values.dtype.kind == 'M' and 'datetime64') or 'timedelta64'}[us]")
-        filled[holes] = [_like(first, time) for time in times]
-        return pd.Series(filled, index=column.index, name=column.name, dtype=object)
-    new = pd.Series(values)
-    if zone is not None:
-        new = new.dt.tz_localize("UTC").dt.tz_convert(zone)
-    out = column.copy()
-    out.iloc[np.flatnonzero(holes)] = new.astype(column.dtype).array
-    return out
-
-
-def _like(first: Any, time: Any) -> Any:
-    """Return a time as an object of the kind of the column's first one."""
-    import datetime
-
-    import pandas as pd
-
-    value = time.astype(object)
-    if isinstance(first, pd.Timestamp):
-        return (
-            pd.Timestamp(value, tz=first.tz)
-            if first.tz is None
-            else (pd.Timestamp(value, tz="UTC").tz_convert(first.tz))
-        )
-    if isinstance(first, pd.Timedelta):
-        return pd.Timedelta(value)
-    if isinstance(first, datetime.datetime):
-        return (
-            value.replace(tzinfo=datetime.UTC).astimezone(first.tzinfo) if first.tzinfo else value
-        )
-    if isinstance(first, datetime.date):
-        return value.date()
-    return value
-
-
-def _as_objects(column: Any) -> NDArray[Any]:
-    out = np.empty(len(column), dtype=object)
-    out[:] = list(column.astype(object))
-    return out
+def _are_names(labels: Any, names: list[Hashable]) -> bool:
+    """Return whether the labels of a pandas Series are columns."""
+    return all(label in names for label in labels)
 
 
 def _as_integers(column: Any) -> Any:
-    """Return a column of floats as integers, rounded."""
+    """Return a column of floats as integers, rounded; others as they are."""
+    import pandas as pd
+
+    if hasattr(column, "zip_with"):  # polars
+        import polars as pl
+
+        return column.round().cast(pl.Int64) if column.dtype.is_float() else column
     if getattr(column.dtype, "kind", "O") != "f":
         return column
-    return column.round().astype("Int64" if not isinstance(column.dtype, np.dtype) else "int64")
+    if isinstance(column, np.ndarray):
+        return np.round(column).astype(np.int64)
+    nullable = pd.api.types.is_extension_array_dtype(column.dtype)
+    return column.round().astype("Int64" if nullable else "int64")

@@ -309,3 +309,22 @@ def test_rows_without_weight_are_left_out(X: NDArray[np.float64]) -> None:
         model.fit(X, sample_weight=np.arange(len(X)) < 3)
     with pytest.raises(ValueError, match="Negative"):
         model.fit(X, sample_weight=-np.ones(len(X)))
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0, -1e9, 2.0**60, 4873214862074861312.0, 1e300, 1e-300])
+@pytest.mark.parametrize("spread", [0.0, 1e-310, 1e-9, 1.0, 120.0, 1e200])
+def test_standardised_columns_have_deviation_one_or_are_constant(
+    shift: float, spread: float
+) -> None:
+    """Whatever their size: the deviation of n values, one of them apart, is at most sqrt(n - 1)."""
+    X = shift + spread * np.arange(40.0).reshape(-1, 1)
+    X = np.column_stack([X, np.where(np.arange(40) == 7, X[:, 0], X[0, 0])])
+    vae = TabularVAE()
+    vae.n_levels_ = [None, None]
+    vae.atoms_ = [[], []]
+    vae._learn_standardisation(X, np.ones(40))
+    values = vae.standardise(X)
+    assert np.abs(values).max() <= np.sqrt(39) + 1  # rounding of the mean to the next float
+    for j in range(2):
+        if np.ptp(X[:, j]) > 64 * np.spacing(np.abs(X[:, j]).max()):
+            np.testing.assert_allclose(values[:, j].std(), 1.0, rtol=0.02)
