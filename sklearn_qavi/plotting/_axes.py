@@ -186,7 +186,8 @@ def label_places(
     """
     inches = inches_of(ax)
     along, across = inches if axis == "x" else inches[::-1]
-    size = size_of_lines(ax, axis, len(labels), share)
+    beside = 72.0 * _LABEL_SHARE * across / (_LETTER * SHORTEST)
+    size = min(size_of_lines(ax, axis, len(labels), share), max(beside, _SMALLEST))
     short = shorten(labels, max(min(longest, _letters(_LABEL_SHARE * across, size)), SHORTEST))
     turned = axis == "x" and _letters(0.9 * share * along / len(labels)) < max(map(len, short))
     if axis == "x" and not turned:
