@@ -87,12 +87,12 @@ for k, (name, analysis) in enumerate(analyses.items()):
         positions + 0.18 * (k - 1.5),
         xerr=[estimate - lower, upper - estimate],
         fmt="o",
-        color=["black", "C1", "C2", "C0"][k],
+        color=[plt.rcParams["text.color"], "C1", "C2", "C0"][k],
         label=name,
         capsize=2,
         markersize=4,
     )
-ax.axvline(0, color="0.8", zorder=0)
+ax.axvline(0, color=plt.rcParams["grid.color"], zorder=0)
 ax.set(xlabel="coefficient, 95% interval", yticks=positions, yticklabels=X.columns)
 ax.invert_yaxis()
 ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)

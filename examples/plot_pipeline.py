@@ -80,7 +80,12 @@ truth = linregress(X["color_intensity"], X["alcohol"])
 _, ax = plt.subplots(figsize=(7, 2.5), layout="constrained")
 ax.plot(slopes, np.zeros_like(slopes), "|", markersize=20, label="one completed table each")
 ax.errorbar(
-    slopes.mean(), 0.5, xerr=1.96 * pooled_error, fmt="o", color="k", label="pooled, 95% interval"
+    slopes.mean(),
+    0.5,
+    xerr=1.96 * pooled_error,
+    fmt="o",
+    color=plt.rcParams["text.color"],
+    label="pooled, 95% interval",
 )
 ax.axvline(truth.slope, color="C3", label="complete table")
 ax.set(xlabel="slope of alcohol on colour intensity", yticks=[], ylim=(-0.7, 1.2))

@@ -89,7 +89,7 @@ tipping = np.interp(0.0, answers["lower"], answers.index)
 fig, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
 ax.fill_between(answers.index, answers["lower"], answers["upper"], alpha=0.2, linewidth=0)
 ax.plot(answers.index, answers["estimate"], "o-", label="pooled estimate, 95% interval")
-ax.axhline(0.0, color="0.4", linewidth=1)
+ax.axhline(0.0, color=plt.rcParams["axes.edgecolor"], linewidth=1)
 ax.axvline(tipping, color="C3", linestyle="--", label=f"tipping point: {tipping:.0f} points")
 ax.plot(0, regression(complete).params["bp"], "k*", markersize=11, label="nobody dropped out")
 ax.set(

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from joblib import effective_n_jobs
 from numpy.typing import NDArray
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -183,6 +184,11 @@ class BaseQAVI:
         if isinstance(self.generative_model, GenerativeModel):
             copied.generative_model = self.generative_model
         return copied
+
+    def __sklearn_tags__(self) -> Tags:
+        tags: Tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.non_deterministic = self.time_budget is not None
+        return tags
 
     # What a subclass says about its input
 

@@ -25,12 +25,13 @@ from ._sklearn_compat import (
     check_feature_names_in,
     fit_context,
     get_output_config,
+    is_scalar_nan,
     wrap_in_container,
 )
 from .exceptions import InferenceDivergedError
 from .generative import GenerativeModel, HierarchicalVAE, PretrainedImageDecoder, WideResNetVAE
 from .inference import InferenceMethod, Schedule
-from .preprocessing import ImageBatch, ImageEncoder, find_image_shape
+from .preprocessing import ImageBatch, ImageEncoder, as_array, find_image_shape
 from .sampling import PooledPosterior
 
 __all__ = ["QAVIInpainter"]
@@ -315,11 +316,8 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         TrainingDivergedError
             If the training loss is not finite.
         """
-        model = self.generative_model
-        known = getattr(model, "image_shape_", None) if isinstance(model, GenerativeModel) else None
-        shape = find_image_shape(X, self.image_shape, self.data_format, known)
-        self.encoder_ = ImageEncoder(shape, self.data_format, self.missing_values)
-        self.image_shape_ = shape
+        self.encoder_ = self._new_encoder(X)
+        self.image_shape_ = self.encoder_.shape
         self.n_features_in_ = self.encoder_.n_cells
         if X is None and hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
@@ -596,11 +594,26 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.three_d_array = True
+        try:
+            shape = find_image_shape(None, self.image_shape, self.data_format, self._known_shape)
+        except ValueError:
+            shape = None  # left to the images, or refused by fit
+        tags.input_tags.two_d_array = shape is not None
+        tags.input_tags.three_d_array = shape is None or shape[0] == 1
+        tags.input_tags.allow_nan = is_scalar_nan(self.missing_values)
         tags.input_tags.positive_only = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.transformer_tags.preserves_dtype = ["float64", "float32", "float16", "uint8"]
         return tags
+
+    @property
+    def _known_shape(self) -> tuple[int, int, int] | None:
+        """Shape (C, H, W) of a trained model's images, None if it is not known."""
+        model = self.generative_model
+        return getattr(model, "image_shape_", None) if isinstance(model, GenerativeModel) else None
+
+    def _new_encoder(self, X: Any) -> ImageEncoder:
+        shape = find_image_shape(X, self.image_shape, self.data_format, self._known_shape)
+        return ImageEncoder(shape, self.data_format, self.missing_values)
 
     @property
     def _posterior(self) -> str | InferenceMethod:
@@ -624,9 +637,10 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         return get_output_config("transform", self)["dense"] if _is_flat(self) else "default"
 
     def _encoded(self, X: Any, mask: Any = None, *, reset: bool = False) -> ImageBatch:
-        if np.ndim(X) == 2:
+        array = as_array(X)
+        if array.ndim == 2:
             check_feature_names(self, X, reset=reset)
-        return self.encoder_.encode(X, mask)
+        return self.encoder_.encode(array, mask)
 
     def _query(self, X: Any, mask: Any) -> Query:
         batch = self._encoded(X, mask)

@@ -237,6 +237,7 @@ class ImageVAE(BaseEstimator):
         tags.input_tags.allow_nan = True
         tags.input_tags.three_d_array = True
         tags.input_tags.two_d_array = False
+        tags.input_tags.positive_only = True
         return tags
 
     def _setting(self, name: str) -> Any:

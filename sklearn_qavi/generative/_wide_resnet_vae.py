@@ -307,6 +307,8 @@ class WideResNetVAE(ImageVAE):
 
     def _validation(self, x: Tensor, observed: Tensor, weight: Tensor, seed: int) -> Any:
         halves = hidden_halves(self.image_shape_, len(x), torch_generator(seed))
+        # where one half holds no observed pixel, the other one is hidden
+        halves = halves ^ ~(observed & halves).any(dim=1, keepdim=True)
         cells = HiddenCells(x, observed & ~halves, observed & halves, weight)
         return ScoreOfHiddenCells(cells.to(resolve_device(self.device)), self.validation_beta)
 

@@ -1,27 +1,48 @@
 """What the displays share: axes, colours, axes of time, shares of levels."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._labels import LONGEST, SHORTEST, shorten
+
 __all__ = [
     "IMPUTED",
     "OBSERVED",
     "TRUTH",
+    "add_legend",
     "edges_of_bins",
+    "faint",
+    "figures_that_fit",
     "hide_frame",
+    "inches_of",
+    "ink",
+    "label_places",
+    "lines_that_fit",
     "most_common",
     "new_axes",
     "panel_axes",
+    "readable",
+    "say_below",
+    "say_beside",
+    "set_title",
     "set_value_axis",
-    "shorten",
+    "short_names",
+    "size_of_lines",
+    "size_of_text",
 ]
 
 OBSERVED, IMPUTED, TRUTH = "C0", "C1", "C3"  # blue, orange, red: told apart by the colour-blind
 _MAX_WHOLE_BINS = 40
-_LONGEST_LABEL = 18
+_LETTER = 0.56  # mean width of a letter in units of its height
+_LEAST_CONTRAST = 3.0  # of lines and letters, as the guidelines of the web (WCAG) ask
+_LINE = 1.25  # height of a line in units of that of its letters
+_SMALLEST = 5.0  # points that letters have
+_LABEL_SHARE = 0.4  # of the axes' height or width that labels beside them may take
 
 
 def new_axes(owner: str, size: tuple[float, float]) -> Any:
@@ -106,7 +127,159 @@ def most_common(weight: NDArray[np.float64], limit: int) -> NDArray[np.intp]:
     return np.sort(np.argsort(-weight, kind="stable")[:limit])
 
 
-def shorten(label: Any) -> str:
-    """Return a label that is not too long for an axis."""
-    text = str(label)
-    return text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…"
+def add_legend(ax: Any, loc: str = "best", *, room: bool = False) -> None:
+    """Put a legend into axes, and with ``room`` some room for it above what they show."""
+    from ._legend import FittedLegend
+
+    handles, labels = ax.get_legend_handles_labels()
+    legend: Any = FittedLegend(ax, handles, labels, loc, wide=room)
+    ax.legend_, legend._remove_method = legend, ax._remove_legend  # as ax.legend does
+    if room:
+        engine = ax.figure.get_layout_engine()
+        if engine is not None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # drawing says it again
+                engine.execute(ax.get_figure(root=True))  # how high the axes will be
+        bottom, top = ax.get_ylim()
+        ax.set_ylim(bottom, bottom + (top - bottom) / (1.0 - legend.height_share()))
+
+
+def say_below(ax: Any, *lines: str) -> None:
+    """Write what an axis shows, and what is left out, below axes, in lines that are no wider."""
+    width = max(_letters(inches_of(ax)[0]), SHORTEST)
+    said = "\n".join(fill(line, width) for line in lines if line)
+    ax.set_xlabel(said, fontsize="small" if "\n" in said else "medium")
+
+
+def say_beside(ax: Any, *lines: str) -> None:
+    """Write what an axis shows beside axes, in lines that are no longer than the axes are high."""
+    height = max(_letters(0.95 * inches_of(ax)[1]), SHORTEST)
+    said = "\n".join(fill(line, height) for line in lines)
+    ax.set_ylabel(said, fontsize="medium" if said == "\n".join(lines) else "small")
+
+
+def short_names(ax: Any, names: Iterable[Any]) -> list[str]:
+    """Return names that are not wider than axes."""
+    width = _letters(0.9 * inches_of(ax)[0])
+    return shorten(names, min(max(width, SHORTEST), 2 * LONGEST))
+
+
+def set_title(ax: Any, name: str, note: str = "") -> None:
+    """Put a name and what there is to say of it above axes, on two lines if they are narrow."""
+    width = max(_letters(0.9 * inches_of(ax)[0]), SHORTEST)
+    join = " " if len(name) + len(note) < width else "\n"
+    ax.set_title(f"{name}{join}{fill(note, width)}".strip(), fontsize="medium")
+
+
+def label_places(
+    ax: Any,
+    axis: str,
+    places: Any,
+    labels: Sequence[Any],
+    *,
+    share: float = 1.0,
+    longest: int = LONGEST,
+) -> None:
+    """Name places on an axis, in letters and lengths that the axes have room for.
+
+    ``share`` is the part of the axis over which the places are spread.
+    """
+    inches = inches_of(ax)
+    along, across = inches if axis == "x" else inches[::-1]
+    beside = 72.0 * _LABEL_SHARE * across / (_LETTER * SHORTEST)
+    size = min(size_of_lines(ax, axis, len(labels), share), max(beside, _SMALLEST))
+    short = shorten(labels, max(min(longest, _letters(_LABEL_SHARE * across, size)), SHORTEST))
+    turned = axis == "x" and _letters(0.9 * share * along / len(labels)) < max(map(len, short))
+    if axis == "x" and not turned:
+        size = _font_size()
+    getattr(ax, f"set_{axis}ticks")(places, short, rotation=90 if turned else 0, fontsize=size)
+
+
+def figures_that_fit(ax: Any, letters: int, share: float = 1.0) -> int:
+    """Return how many small figures of so many letters fit side by side into this part of axes."""
+    return _letters(share * inches_of(ax)[0], 0.9 * _font_size()) // letters
+
+
+def size_of_lines(ax: Any, axis: str, n: int, share: float = 1.0) -> float:
+    """Return the size of letters, in points, of n lines on this part of an axis."""
+    pitch = 72.0 * share * inches_of(ax)["xy".index(axis)] / n
+    return float(np.clip(pitch / _LINE, _SMALLEST, _font_size()))
+
+
+def size_of_text(ax: Any, letters: int) -> float:
+    """Return the size of so many letters, in points, that are as wide as axes at most."""
+    return float(np.clip(72.0 * inches_of(ax)[0] / (_LETTER * letters), _SMALLEST, _font_size()))
+
+
+def lines_that_fit(ax: Any, axis: str, share: float = 1.0) -> int:
+    """Return how many lines of the smallest letters have room along this part of an axis."""
+    inches = inches_of(ax)["xy".index(axis)]
+    return max(int(72.0 * share * inches / (_LINE * _SMALLEST)), 1)
+
+
+def _font_size() -> float:
+    import matplotlib as mpl
+
+    return float(mpl.rcParams["font.size"])
+
+
+def _letters(inches: float, size: float | None = None) -> int:
+    """Return how many letters have room, of the usual size if none is given."""
+    return int(72.0 * inches / (_LETTER * (size or _font_size())))
+
+
+def inches_of(ax: Any) -> tuple[float, float]:
+    """Return width and height of axes."""
+    box, dpi = ax.get_window_extent(), ax.get_figure(root=True).dpi
+    return box.width / dpi, box.height / dpi
+
+
+def ink(ax: Any) -> Any:
+    """Return the colour of text, or one like it that can be read on these axes."""
+    import matplotlib as mpl
+
+    return readable(mpl.rcParams["text.color"], ax)
+
+
+def faint(ax: Any, share: float = 0.15) -> Any:
+    """Return the colour of the axes with this share of the colour of text."""
+    from matplotlib.colors import to_rgb
+
+    return tuple(_mixed(_background(ax), to_rgb(ink(ax)), share))
+
+
+def readable(color: Any, ax: Any) -> Any:
+    """Return a colour, moved towards black or white until lines of it stand out from the axes."""
+    from matplotlib.colors import to_hex, to_rgb
+
+    ground = _background(ax)
+    end = max([(0.0, 0.0, 0.0), (1.0, 1.0, 1.0)], key=lambda one: _contrast(one, ground))
+    if _contrast(to_rgb(color), ground) >= _LEAST_CONTRAST:
+        return color
+    steps = (_mixed(to_rgb(color), end, share) for share in np.linspace(0.0, 1.0, 41))
+    return to_hex(next(one for one in steps if _contrast(one, ground) >= 1.02 * _LEAST_CONTRAST))
+
+
+def _background(ax: Any) -> tuple[float, ...]:
+    from matplotlib.colors import to_rgb, to_rgba
+
+    color = ax.get_facecolor()
+    if to_rgba(color)[3] == 0.0:  # axes that show the figure
+        color = ax.get_figure(root=True).get_facecolor()
+    return to_rgb(color)
+
+
+def _mixed(color: Any, other: Any, share: float) -> Any:
+    return (1.0 - share) * np.asarray(color) + share * np.asarray(other)
+
+
+def _contrast(color: Any, other: Any) -> float:
+    """Return the contrast of two colours from 1 to 21, as WCAG 2 defines it."""
+    light, dark = sorted((_luminance(color), _luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(color: Any) -> float:
+    rgb = np.asarray(color)
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ np.array([0.2126, 0.7152, 0.0722]))

@@ -6,7 +6,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ._axes import hide_frame, new_axes
+from ._axes import (
+    add_legend,
+    faint,
+    hide_frame,
+    new_axes,
+    readable,
+    say_below,
+    say_beside,
+    set_title,
+)
 
 __all__ = ["BoundTraceDisplay"]
 
@@ -194,9 +203,10 @@ class BoundTraceDisplay:
             if not kept.any():
                 continue
             values = bounds[kept] - (bounds[kept][-1] if relative else 0.0)
-            style = {"color": f"C{k % 10}", "label": f"row {self.rows[k]}"} if named else _BUNDLE
-            self.ax_.plot(self.steps[kept], values, linewidth=1.2, **style)
-            marker = {"color": style["color"], "clip_on": False, "zorder": 3}
+            style = {"label": f"row {self.rows[k]}"} if named else {"alpha": 0.25}
+            color = readable(f"C{k % 10}" if named else "C0", self.ax_)
+            self.ax_.plot(self.steps[kept], values, linewidth=1.2, color=color, **style)
+            marker = {"color": color, "clip_on": False, "zorder": 3}
             if not self.converged[k]:
                 self.ax_.scatter(self.steps[kept][-1], values[-1], marker="x", **marker)
         self._label(named, relative)
@@ -204,24 +214,23 @@ class BoundTraceDisplay:
 
     def _label(self, named: bool, relative: bool) -> None:
         ax = self.ax_
-        ax.set_xlabel("steps")
-        if named:
-            ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        n_unseen = int(np.isnan(self.bounds).all(axis=1).sum())
+        note = f"{n_unseen} of {len(self.rows)} rows took no step and are not shown"
+        say_below(ax, "steps", note if n_unseen else "")
         ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.grid(axis="y", color="0.9", linewidth=0.8)
+        ax.grid(axis="y", color=faint(ax), linewidth=0.8)
         if relative:
             if np.ptp(ax.get_ylim()) > _WIDE:  # first steps gain nats, last ones hundredths
                 ax.set_yscale("symlog", linthresh=0.1)
-            ax.set_ylabel("bound less its last value (nats)")
+            say_beside(ax, "bound less its last value (nats)")
         else:
             ax.set_ylabel("bound (nats)")
         n_left = int((~np.asarray(self.converged, dtype=bool)).sum())
-        note = f", {n_left} not converged (crosses)" if n_left else ""
-        ax.set_title(f"{len(self.rows)} rows{note}", fontsize="medium")
+        note = f"{n_left} not converged (crosses)" if n_left else ""
+        set_title(ax, f"{len(self.rows)} rows{',' if note else ''}", note)
         hide_frame(ax)
-
-
-_BUNDLE = {"color": "C0", "alpha": 0.25}
+        if named:
+            add_legend(ax)
 
 
 def _checked_rows(rows: Sequence[int] | None, n: int) -> NDArray[np.intp]:

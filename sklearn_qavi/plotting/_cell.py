@@ -9,11 +9,17 @@ from numpy.typing import NDArray
 from ._axes import (
     IMPUTED,
     TRUTH,
+    add_legend,
+    figures_that_fit,
     hide_frame,
+    ink,
+    label_places,
     most_common,
     new_axes,
+    readable,
+    set_title,
     set_value_axis,
-    shorten,
+    short_names,
 )
 from ._tables import (
     Column,
@@ -267,10 +273,11 @@ class CellDisplay:
             self._plot_levels()
         else:
             self._plot_numbers(level)
-        n_draws = len(self.draws)
-        self.ax_.set_title(f"{self.name} in row {self.row}, {n_draws} draws", fontsize="medium")
-        self.ax_.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        (name,) = short_names(self.ax_, [self.name])
+        set_title(self.ax_, name, f"in row {self.row}, {len(self.draws)} draws")
+        self.ax_.set_xlabel(f"{name} (days)" if self.kind == "durations" else name)
         hide_frame(self.ax_)
+        add_legend(self.ax_, "upper center", room=True)
         return self
 
     def _plot_levels(self) -> None:
@@ -279,20 +286,24 @@ class CellDisplay:
         if self.truth is not None:
             weight[int(self.truth)] += 1.0  # it is shown however unlikely
         shown = most_common(weight, _MOST_LEVELS)
-        labels = [shorten(self.levels[k]) for k in shown]
+        labels = [self.levels[k] for k in shown]
         bars = share[shown]
         if len(shown) < len(share):
             labels.append(f"{len(share) - len(shown)} others")
             bars = np.append(bars, 1.0 - bars.sum())
         places = np.arange(len(labels))
         drawn = self.ax_.bar(places, bars, 0.7, color=IMPUTED, alpha=0.6, label="probability")
-        self.ax_.bar_label(drawn, [f"{bar:.2f}" for bar in bars], padding=2, fontsize="small")
+        if len(bars) <= figures_that_fit(self.ax_, len("0.00")):
+            self.ax_.bar_label(drawn, [f"{bar:.2f}" for bar in bars], padding=2, fontsize="small")
         if self.truth is not None:
             place = int(np.flatnonzero(shown == int(self.truth))[0])
-            self.ax_.plot(place, 0.0, "D", color=TRUTH, label="truth", clip_on=False, zorder=4)
-        crowded = sum(len(label) + 2 for label in labels) > 50
-        self.ax_.set_xticks(places, labels, rotation=90 if crowded else 0)
-        self.ax_.set(xlabel=self.name, ylabel="probability", ylim=(0.0, bars.max() * 1.15))
+            color = readable(TRUTH, self.ax_)
+            self.ax_.plot(place, 0.0, "D", color=color, label="truth", clip_on=False, zorder=4)
+        label_places(self.ax_, "x", places, labels)
+        self.ax_.set(
+            ylabel="probability",
+            ylim=(0.0, bars.max() * 1.15),
+        )
 
     def _plot_numbers(self, level: float) -> None:
         values, ax = self.draws, self.ax_
@@ -311,23 +322,22 @@ class CellDisplay:
             -0.05 * height,
             lower,
             upper,
-            color="k",
+            color=ink(ax),
             linewidth=3,
             label=f"{100 * level:g}% interval",
         )
+        ticks = values[:_TICKS]
         ax.plot(
-            values[:_TICKS],
-            np.full(min(len(values), _TICKS), -0.12 * height),
+            ticks,
+            np.full(len(ticks), -0.12 * height),
             "|",
-            color=IMPUTED,
+            color=readable(IMPUTED, ax),
             alpha=0.5,
-            label="draws",
+            label="draws" if len(ticks) == len(values) else f"{_TICKS} of {len(values)} draws",
         )
         if self.truth is not None:
-            ax.axvline(self.truth, color=TRUTH, linewidth=1.5, label="truth")
+            ax.axvline(self.truth, color=readable(TRUTH, ax), linewidth=1.5, label="truth")
         ax.set_ylim(-0.18 * height, height)
-        unit = " (days)" if self.kind == "durations" else ""
-        ax.set(xlabel=f"{self.name}{unit}")
         set_value_axis(ax, self.kind, whole=self.whole)
         if self._has_bars:
             ax.set_yticks([tick for tick in ax.get_yticks() if 0 <= tick <= height])
@@ -360,14 +370,26 @@ class CellDisplay:
             # a point mass has no density: its bar is as high as its share of the axis
             scale = top / (1.0 - mass.sum()) if top else 1.0
             self.ax_.vlines(
-                atoms, 0.0, mass * scale, color=IMPUTED, linewidth=4, label="repeated values"
+                atoms,
+                0.0,
+                mass * scale,
+                color=readable(IMPUTED, self.ax_),
+                linewidth=4,
+                label="repeated values",
             )
-            for atom, share in zip(atoms, mass, strict=True):
-                self.ax_.annotate(
-                    f"{100 * share:.0f}%", (atom, share * scale), ha="center", va="bottom"
-                )
+            self._name_atoms(atoms, mass, scale)
             top = max(top, float((mass * scale).max()))
         self.ax_.set_ylim(0.0, 1.15 * top)
+
+    def _name_atoms(self, atoms: Array, mass: Array, scale: float) -> None:
+        """Write the shares of the heaviest point masses that have room for it."""
+        apart = np.ptp(self.draws) / max(figures_that_fit(self.ax_, len("100% ")), 1)
+        named: list[float] = []
+        for k in np.argsort(-mass, kind="stable"):
+            if all(abs(atoms[k] - other) >= apart for other in named):
+                named.append(atoms[k])
+                at = (atoms[k], mass[k] * scale)
+                self.ax_.annotate(f"{100 * mass[k]:.0f}%", at, ha="center", va="bottom")
 
 
 def smooth_density(values: Array) -> tuple[Array, Array]:

@@ -6,7 +6,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._axes import hide_frame, new_axes
+from ._axes import add_legend, faint, hide_frame, new_axes, readable, say_below, say_beside
+from ._labels import as_entry
 from ._tables import (
     as_mask,
     column_position,
@@ -41,6 +42,8 @@ class CoverageDisplay:
         Number of cells.
     name : str, default=None
         What to call the curve in the legend.
+    n_left_out : int, default=0
+        Hidden cells that were not compared because they hold levels, for a note.
 
     Attributes
     ----------
@@ -66,12 +69,19 @@ class CoverageDisplay:
     """
 
     def __init__(
-        self, *, levels: Array, coverage: Array, n_cells: int, name: str | None = None
+        self,
+        *,
+        levels: Array,
+        coverage: Array,
+        n_cells: int,
+        name: str | None = None,
+        n_left_out: int = 0,
     ) -> None:
         self.levels = levels
         self.coverage = coverage
         self.n_cells = n_cells
         self.name = name
+        self.n_left_out = n_left_out
 
     @classmethod
     def from_estimator(
@@ -223,7 +233,14 @@ class CoverageDisplay:
         cells, draws_of_cells = np.concatenate(values), np.concatenate(drawn, axis=1)
         nominal = _checked_levels(levels, len(draws_of_cells))
         coverage = np.array([_coverage(cells, draws_of_cells, level) for level in nominal])
-        return cls(levels=nominal, coverage=coverage, n_cells=len(cells), name=name)
+        is_left_out = np.array([columns is None and one.kind == "levels" for one in truth])
+        return cls(
+            levels=nominal,
+            coverage=coverage,
+            n_cells=len(cells),
+            name=name,
+            n_left_out=int(missing[:, is_left_out].sum()),
+        )
 
     def plot(self, ax: Any = None, *, band: float = 0.95) -> Self:
         """Draw the picture.
@@ -254,30 +271,41 @@ class CoverageDisplay:
         self.figure_ = self.ax_.figure
         if not any(line.get_label() == _DIAGONAL for line in self.ax_.lines):
             self._plot_expected(band)
-        label = f"{self.name or 'intervals'} ({self.n_cells} cells)"
-        self.ax_.plot(self.levels, self.coverage, "o-", markersize=4, label=label, zorder=3)
+        label = as_entry(f"{self.name or 'intervals'} ({self.n_cells} cells)")
+        (line,) = self.ax_.plot(self.levels, self.coverage, "o-", markersize=4, label=label)
+        line.set(color=readable(line.get_color(), self.ax_), zorder=3)
         self.ax_.set(
-            xlabel="nominal level of the interval",
-            ylabel="share of hidden cells inside",
             xlim=(0, 1),
             ylim=(0, 1),
             aspect="equal",
         )
-        self.ax_.legend(frameon=False, loc="upper left", fontsize="small")
+        note = f"{self.n_left_out} hidden cells left out: levels have no intervals"
+        if self.n_left_out or not self.ax_.get_xlabel():  # another display may have said it
+            below = note if self.n_left_out else ""
+            say_below(self.ax_, "nominal level of the interval", below)
+        say_beside(self.ax_, "share of hidden cells inside")
         hide_frame(self.ax_)
+        add_legend(self.ax_, "upper left")
         return self
 
     def _plot_expected(self, band: float) -> None:
         from scipy.stats import binom
 
-        self.ax_.plot([0, 1], [0, 1], color="0.5", linewidth=1, linestyle="--", label=_DIAGONAL)
+        self.ax_.plot(
+            [0, 1], [0, 1], color=faint(self.ax_, 0.6), linewidth=1, linestyle="--", label=_DIAGONAL
+        )
         grid = np.linspace(0.0, 1.0, 201)
         lower, upper = (
             binom.ppf(p, self.n_cells, grid) / self.n_cells
             for p in ((1 - band) / 2, (1 + band) / 2)
         )
         self.ax_.fill_between(
-            grid, lower, upper, color="0.85", linewidth=0, label=f"{100 * band:g}% by chance"
+            grid,
+            lower,
+            upper,
+            color=faint(self.ax_),
+            linewidth=0,
+            label=f"{100 * band:g}% by chance",
         )
 
 

@@ -8,12 +8,18 @@ import numpy as np
 from ._axes import (
     IMPUTED,
     OBSERVED,
+    add_legend,
     edges_of_bins,
     hide_frame,
+    inches_of,
+    label_places,
     most_common,
     panel_axes,
+    readable,
+    say_below,
+    set_title,
     set_value_axis,
-    shorten,
+    short_names,
 )
 from ._tables import (
     Column,
@@ -29,7 +35,7 @@ __all__ = ["DistributionDisplay"]
 
 _MOST_PANELS = 12
 _MOST_LEVELS = 10
-_PANEL = (3.2, 2.4)  # inches
+_PANEL, _SMALLEST_PANEL = (3.2, 2.4), (2.2, 1.9)  # inches
 
 
 class DistributionDisplay:
@@ -44,11 +50,14 @@ class DistributionDisplay:
     ----------
     columns : list of CompletedColumn
         Columns with holes, as numbers, and their completed versions.
+    n_incomplete : int, default=None
+        Number of columns with holes that they were chosen from, for a note if not all are shown;
+        None says that these were asked for.
 
     Attributes
     ----------
     axes_ : list of matplotlib.axes.Axes
-        One a column, after `plot`.
+        One for each column that is shown, after `plot`.
     ax_ : matplotlib.axes.Axes
         The first of them.
     figure_ : matplotlib.figure.Figure
@@ -70,8 +79,9 @@ class DistributionDisplay:
     'x1 (10 of 50 missing)'
     """
 
-    def __init__(self, *, columns: list[CompletedColumn]) -> None:
+    def __init__(self, *, columns: list[CompletedColumn], n_incomplete: int | None = None) -> None:
         self.columns = columns
+        self.n_incomplete = n_incomplete
 
     @classmethod
     def from_estimator(
@@ -124,7 +134,10 @@ class DistributionDisplay:
         draws, positions = completed_tables(estimator, X, n_draws)
         kept = [j for j, place in enumerate(positions) if place is not None]
         chosen = _chosen(read, columns, kept)
-        return cls(columns=read_completed(read, draws, positions=positions, chosen=chosen)).plot(ax)
+        return cls(
+            columns=read_completed(read, draws, positions=positions, chosen=chosen),
+            n_incomplete=_n_incomplete(read, kept) if columns is None else None,
+        ).plot(ax)
 
     @classmethod
     def from_draws(
@@ -169,8 +182,12 @@ class DistributionDisplay:
             If matplotlib is not installed.
         """
         read = read_columns(X, missing_values=missing_values, feature_names=feature_names)
-        chosen = _chosen(read, columns, list(range(len(read))))
-        return cls(columns=read_completed(read, draws, chosen=chosen)).plot(ax)
+        kept = list(range(len(read)))
+        chosen = _chosen(read, columns, kept)
+        return cls(
+            columns=read_completed(read, draws, chosen=chosen),
+            n_incomplete=_n_incomplete(read, kept) if columns is None else None,
+        ).plot(ax)
 
     def plot(self, ax: Any = None, *, n_cols: int = 3) -> Self:
         """Draw the picture.
@@ -178,7 +195,8 @@ class DistributionDisplay:
         Parameters
         ----------
         ax : matplotlib.axes.Axes or array of them, default=None
-            Axes to divide, or one for each column; None makes a figure.
+            Axes to divide, or one for each column; None makes a figure. Small axes are divided
+            for those columns only that miss most, unless ``columns`` were asked for.
         n_cols : int, default=3
             Panels side by side.
 
@@ -194,31 +212,44 @@ class DistributionDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        self.axes_ = panel_axes(type(self).__name__, ax, len(self.columns), n_cols, _PANEL)
+        columns, n_cols = self._with_room(ax, n_cols)
+        self.axes_ = panel_axes(type(self).__name__, ax, len(columns), n_cols, _PANEL)
         self.ax_, self.figure_ = self.axes_[0], self.axes_[0].figure
-        for axes, completed in zip(self.axes_, self.columns, strict=True):
+        names = short_names(self.ax_, [completed.column.name for completed in columns])
+        for axes, name, completed in zip(self.axes_, names, columns, strict=True):
             if completed.column.kind == "levels":
                 _plot_levels(axes, completed)
             else:
                 _plot_numbers(axes, completed)
             missing = completed.column.missing
-            name = shorten(completed.column.name)
-            axes.set_title(f"{name} ({missing.sum()} of {len(missing)} missing)", fontsize="medium")
+            set_title(axes, name, f"({missing.sum()} of {len(missing)} missing)")
             hide_frame(axes)
+        n, n_incomplete = len(columns), self.n_incomplete or 0
+        if n < n_incomplete:
+            last = self.axes_[-1]
+            say_below(last, last.get_xlabel(), f"{n} of {n_incomplete} incomplete columns shown")
         self._legend()
         return self
 
+    def _with_room(self, ax: Any, n_cols: int) -> tuple[list[CompletedColumn], int]:
+        """Return the columns that axes to be divided have room for, and panels side by side."""
+        if self.n_incomplete is None or not hasattr(ax, "get_subplotspec"):
+            return self.columns, n_cols
+        width, height = inches_of(ax)
+        n_cols = max(min(n_cols, int(width / _SMALLEST_PANEL[0])), 1)
+        n = n_cols * max(int(height / _SMALLEST_PANEL[1]), 1)
+        n_missing = [completed.column.missing.sum() for completed in self.columns]
+        most = most_common(np.array(n_missing), n)
+        return [self.columns[k] for k in most], n_cols
+
     def _legend(self) -> None:
-        handles: dict[str, Any] = {}
-        for axes in self.axes_:
-            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-                handles.setdefault(label, handle)
-        place = {"loc": "outside upper center", "ncols": 2, "frameon": False}
-        engine = self.figure_.get_layout_engine()
-        if engine is None or type(engine).__name__ != "ConstrainedLayoutEngine":
-            self.ax_.legend(handles.values(), handles.keys(), frameon=False, fontsize="small")
-        else:
-            self.figure_.legend(handles.values(), handles.keys(), **place)
+        """Put a legend into the first of the panels that have most to name."""
+        entries = [len(axes.get_legend_handles_labels()[1]) for axes in self.axes_]
+        add_legend(self.axes_[int(np.argmax(entries))], "upper center", room=True)
+
+
+def _n_incomplete(columns: list[Column], kept: list[int]) -> int:
+    return sum(bool(columns[j].missing.any()) for j in kept)
 
 
 def _chosen(columns: list[Column], wanted: Sequence[Any] | None, kept: list[int]) -> list[int]:
@@ -254,7 +285,7 @@ def _plot_numbers(ax: Any, completed: CompletedColumn) -> None:
         edges,
         density=True,
         histtype="step",
-        color=IMPUTED,
+        color=readable(IMPUTED, ax),
         linewidth=2,
         label="imputed",
         zorder=2,
@@ -262,8 +293,7 @@ def _plot_numbers(ax: Any, completed: CompletedColumn) -> None:
     ax.set_yticks([])
     ax.set_ylabel("density")
     set_value_axis(ax, column.kind, whole=column.is_whole, n_ticks=4)
-    if column.kind == "durations":
-        ax.set_xlabel("days")
+    ax.set_xlabel("days" if column.kind == "durations" else "")
 
 
 def _plot_levels(ax: Any, completed: CompletedColumn) -> None:
@@ -271,7 +301,7 @@ def _plot_levels(ax: Any, completed: CompletedColumn) -> None:
     observed = _shares(column.values[~column.missing], n_levels)
     imputed = _shares(completed.draws[:, column.missing].ravel(), n_levels)
     shown = most_common(observed + imputed, _MOST_LEVELS)
-    labels = [shorten(column.levels[k]) for k in shown]
+    labels = [column.levels[k] for k in shown]
     bars = [observed[shown], imputed[shown]]
     if len(shown) < n_levels:
         labels.append(f"{n_levels - len(shown)} others")
@@ -284,13 +314,12 @@ def _plot_levels(ax: Any, completed: CompletedColumn) -> None:
         bars[1],
         0.4,
         facecolor="none",
-        edgecolor=IMPUTED,
+        edgecolor=readable(IMPUTED, ax),
         linewidth=2,
         label="imputed",
     )
-    crowded = sum(len(label) + 2 for label in labels) > 28
-    ax.set_xticks(places, labels, rotation=90 if crowded else 0)
-    ax.set_ylabel("share")
+    label_places(ax, "x", places, labels)
+    ax.set(xlabel="", ylabel="share")
 
 
 def _shares(codes: Any, n_levels: int) -> Any:

@@ -7,7 +7,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
-from ._axes import hide_frame, new_axes
+from ._axes import (
+    OBSERVED,
+    TRUTH,
+    add_legend,
+    hide_frame,
+    ink,
+    label_places,
+    new_axes,
+    readable,
+    say_below,
+)
+from ._labels import LONGEST, shorten
 from ._tables import as_mask, checked_draws, read_columns, read_completed
 
 __all__ = ["DrawsDisplay"]
@@ -28,6 +39,8 @@ class DrawsDisplay:
         True values of the cells, in standardised units.
     labels : sequence of str
         Name of each cell.
+    n_hidden : int, default=None
+        Number of hidden cells that they were chosen from; None says these are all.
 
     Attributes
     ----------
@@ -58,10 +71,12 @@ class DrawsDisplay:
         draws: NDArray[np.float64],
         truth: NDArray[np.float64],
         labels: Sequence[str],
+        n_hidden: int | None = None,
     ) -> None:
         self.draws = draws
         self.truth = truth
         self.labels = labels
+        self.n_hidden = n_hidden
 
     @classmethod
     def from_draws(
@@ -117,6 +132,7 @@ class DrawsDisplay:
         truth = np.stack([column.values for column in columns], axis=1)
         shown = np.array([column.kind != "levels" for column in columns]) & np.isfinite(truth)
         draws = checked_draws(draws, columns)
+        n_hidden = int((mask & shown).sum()) if cells is None else None
         if cells is None:
             cells = _choose_cells(mask & shown, n_cells, random_state)
         rows, places = _check_cells(cells, mask, shown).T
@@ -124,11 +140,13 @@ class DrawsDisplay:
         hidden = [column.without(mask[:, j]) for j, column in enumerate(columns)]
         completed = read_completed(hidden, draws, chosen=chosen.tolist(), check_observed=False)
         values = np.stack([one.draws for one in completed])[which, :, rows].T
+        names = shorten(column.name for column in columns)
         center, scale = _column_units(truth[:, places])
         return cls(
             draws=(values - center) / scale,
             truth=(truth[rows, places] - center) / scale,
-            labels=[f"{columns[j].name}, row {i}" for i, j in zip(rows, places, strict=True)],
+            labels=[f"{names[j]}, row {i}" for i, j in zip(rows, places, strict=True)],
+            n_hidden=n_hidden,
         ).plot(ax=ax)
 
     def plot(self, ax: Any = None, *, level: float = 0.9) -> Self:
@@ -161,7 +179,15 @@ class DrawsDisplay:
         places = np.arange(len(self.truth))
         self._plot_draws(places)
         self._plot_interval(places, level)
-        self.ax_.plot(self.truth, places, "D", color="C3", markersize=6, label="truth", zorder=4)
+        self.ax_.plot(
+            self.truth,
+            places,
+            "D",
+            color=readable(TRUTH, self.ax_),
+            markersize=6,
+            label="truth",
+            zorder=4,
+        )
         self._label(places)
         return self
 
@@ -172,7 +198,13 @@ class DrawsDisplay:
         spread = ((np.arange(n_draws) * 0.618034) % 1.0 - 0.5) * 0.6
         y = places[None, :] + spread[:, None]
         self.ax_.plot(
-            self.draws.ravel(), y.ravel(), ".", color="C0", alpha=0.25, markersize=4, label="draws"
+            self.draws.ravel(),
+            y.ravel(),
+            ".",
+            color=readable(OBSERVED, self.ax_),
+            alpha=0.25,
+            markersize=4,
+            label="draws",
         )
 
     def _plot_interval(self, places: NDArray[np.intp], level: float) -> None:
@@ -181,18 +213,38 @@ class DrawsDisplay:
         # draws as well
         lower, upper = np.quantile(self.draws, tails, axis=0, method="weibull")
         label = f"{100 * level:g}% interval"
-        self.ax_.hlines(places, lower, upper, color="C0", linewidth=2, label=label, zorder=2)
+        self.ax_.hlines(
+            places,
+            lower,
+            upper,
+            color=readable(OBSERVED, self.ax_),
+            linewidth=2,
+            label=label,
+            zorder=2,
+        )
         mean = self.draws.mean(axis=0)
         self.ax_.plot(
-            mean, places, "|", color="k", markersize=12, markeredgewidth=2, label="mean", zorder=3
+            mean,
+            places,
+            "|",
+            color=ink(self.ax_),
+            markersize=12,
+            markeredgewidth=2,
+            label="mean",
+            zorder=3,
         )
 
     def _label(self, places: NDArray[np.intp]) -> None:
-        self.ax_.set_yticks(places, list(self.labels))
-        self.ax_.invert_yaxis()  # the first cell on top
+        label_places(self.ax_, "y", places, self.labels, share=0.5, longest=LONGEST + 9)
+        self.ax_.set_ylim(len(places) - 0.4, -0.6)  # the first cell on top
         hide_frame(self.ax_)
-        self.ax_.set_xlabel("value in standard deviations from the column's mean")
-        self.ax_.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
+        n, n_hidden = len(places), self.n_hidden or 0
+        say_below(
+            self.ax_,
+            "value in standard deviations from the column's mean",
+            f"{n} of {n_hidden} hidden cells shown" if n < n_hidden else "",
+        )
+        add_legend(self.ax_, "upper center", room=True)
 
 
 def _choose_cells(

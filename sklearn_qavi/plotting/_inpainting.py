@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._axes import panel_axes
+from ._axes import panel_axes, say_below, size_of_text
 from ._tables import missing_values_of
 
 __all__ = ["InpaintingDisplay"]
@@ -39,6 +39,8 @@ class InpaintingDisplay:
         The images without their holes.
     mean : ndarray of shape (n_images, H, W, C), default=None
         Mean over completions.
+    n_given : int, default=None
+        Number of draws that those shown were taken from; None says these are all, or unknown.
 
     Attributes
     ----------
@@ -74,12 +76,14 @@ class InpaintingDisplay:
         draws: Array,
         truth: Array | None = None,
         mean: Array | None = None,
+        n_given: int | None = None,
     ) -> None:
         self.images = images
         self.missing = missing
         self.draws = draws
         self.truth = truth
         self.mean = mean
+        self.n_given = n_given
 
     @classmethod
     def from_estimator(
@@ -249,6 +253,7 @@ class InpaintingDisplay:
             draws=np.stack(shown),
             truth=None if truth is None else layout.pixels(truth, "truth"),
             mean=None if mean is None else layout.pixels(mean, "mean"),
+            n_given=len(draws) if hasattr(draws, "__len__") else None,
         ).plot(ax=ax, **plot_options)
 
     def plot(
@@ -290,6 +295,8 @@ class InpaintingDisplay:
         axes = panel_axes(type(self).__name__, ax, shape[0] * shape[1], shape[1], _PANEL)
         self.axes_ = np.array(axes, dtype=object).reshape(shape)
         self.ax_, self.figure_ = axes[0], axes[0].figure
+        longest = max(len(title) for title, *_ in columns) + 2
+        size = 0.9 * size_of_text(self.ax_, longest)
         for j, (title, pictures, is_filled) in enumerate(columns):
             for i, panel in enumerate(self.axes_[:, j]):
                 panel.imshow(_colours(pictures[i], hole_color, cmap), interpolation="nearest")
@@ -297,7 +304,10 @@ class InpaintingDisplay:
                 panel.spines[:].set_visible(False)
                 if is_filled and outline:
                     _outline(panel, self.missing[i], hole_color)
-            self.axes_[0, j].set_title(title, fontsize="small")
+            self.axes_[0, j].set_title(title, fontsize=size)
+        if len(self.draws) < (self.n_given or 0):
+            last_draw = self.axes_[-1, -1 if self.mean is None else -2]
+            say_below(last_draw, f"{len(self.draws)} of {self.n_given} draws shown")
         return self
 
     def _columns(self) -> list[tuple[str, Array, bool]]:

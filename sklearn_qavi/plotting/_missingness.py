@@ -6,12 +6,20 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ._axes import IMPUTED, hide_frame, new_axes, shorten
+from ._axes import (
+    IMPUTED,
+    faint,
+    figures_that_fit,
+    hide_frame,
+    label_places,
+    lines_that_fit,
+    new_axes,
+    say_below,
+    size_of_lines,
+)
 from ._tables import read_columns
 
 __all__ = ["MissingnessDisplay"]
-
-_FEW_COLUMNS = 20  # that still have room for their shares in figures
 
 
 class MissingnessDisplay:
@@ -149,59 +157,77 @@ class MissingnessDisplay:
             width = float(np.clip(2.0 + 0.5 * n_columns, 4.5, 14.0))
             ax = new_axes(type(self).__name__, (width, 2.6 + 0.28 * n_shown))
         self.ax_, self.figure_ = ax, ax.figure
-        self._plot_patterns(n_shown)
-        box = ax.get_window_extent()
-        inch = self.figure_.dpi
-        self._plot_counts(n_shown, 1.1 * inch / box.width)
-        self._plot_shares(0.9 * inch / box.height)
+        box, inch = ax.get_window_extent(), self.figure_.dpi
+        # the shares of the axes that the bars beside and above the patterns do not take
+        wide = 1.0 - min(1.0 * inch / box.width, 0.3)
+        high = 1.0 - min(0.9 * inch / box.height, 0.35)
+        n_shown = min(n_shown, lines_that_fit(ax, "y", 0.8 * high))
+        columns = self._columns_that_fit(lines_that_fit(ax, "x", 0.9 * wide))
+        self._plot_patterns(n_shown, columns, wide, high)
+        self._plot_counts(n_shown, wide, high)
+        self._plot_shares(columns, wide, high)
         return self
 
-    def _plot_patterns(self, n_shown: int) -> None:
+    def _columns_that_fit(self, n: int) -> NDArray[np.intp]:
+        """Return the positions of the columns that miss most, in their order."""
+        return np.sort(np.argsort(-self.share_missing, kind="stable")[:n])
+
+    def _plot_patterns(
+        self, n_shown: int, columns: NDArray[np.intp], wide: float, high: float
+    ) -> None:
         from matplotlib.colors import ListedColormap
 
-        self.ax_.pcolormesh(
-            self.patterns[:n_shown].astype(int),
-            cmap=ListedColormap(["#dfe8f0", IMPUTED]),
+        ax, n_columns = self.ax_, len(columns)
+        ax.pcolormesh(
+            self.patterns[:n_shown, columns].astype(int),
+            cmap=ListedColormap([faint(ax, 0.12), IMPUTED]),
             vmin=0,
             vmax=1,
-            edgecolors="white",
+            edgecolors=ax.get_facecolor(),
             linewidth=1,
         )
-        names = [shorten(name) for name in self.feature_names]
-        self.ax_.set_xticks(np.arange(len(names)) + 0.5, names, rotation=90)
-        self.ax_.set_yticks([])
-        self.ax_.tick_params(length=0)
-        self.ax_.invert_yaxis()  # the most frequent on top
-        hide_frame(self.ax_, ("top", "right", "left", "bottom"))
-        self.ax_.set_ylabel("patterns")
-        n_rare = len(self.counts) - n_shown
-        if n_rare:
-            rows = int(self.counts[n_shown:].sum())
-            self.ax_.set_xlabel(f"{n_rare} rarer patterns, in {rows} rows, are not shown")
+        ax.set_xlim(0, n_columns / wide)
+        ax.set_ylim(n_shown, n_shown - n_shown / high)  # the most frequent on top
+        names = [self.feature_names[j] for j in columns]
+        label_places(ax, "x", np.arange(n_columns) + 0.5, names, share=0.9 * wide)
+        ax.set_yticks([])
+        ax.tick_params(length=0)
+        hide_frame(ax, ("top", "right", "left", "bottom"))
+        ax.set_ylabel("patterns", y=high / 2)
+        n_rare, n_all = len(self.counts) - n_shown, len(self.feature_names)
+        rows = int(self.counts[n_shown:].sum())
+        say_below(
+            ax,
+            f"{n_columns} of {n_all} columns shown" if n_columns < n_all else "",
+            f"{n_rare} rarer patterns, in {rows} rows, are not shown" if n_rare else "",
+        )
 
-    def _plot_counts(self, n_shown: int, width: float) -> None:
-        ax = self.ax_.inset_axes((1.02, 0.0, min(width, 0.6), 1.0), sharey=self.ax_)
+    def _plot_counts(self, n_shown: int, wide: float, high: float) -> None:
+        ax = self.ax_.inset_axes((wide + 0.02, 0.0, 0.98 - wide, high))
         counts = self.counts[:n_shown]
         places = np.arange(n_shown) + 0.5
-        bars = ax.barh(places, counts, height=0.7, color="0.6")
-        ax.bar_label(bars, [str(n) for n in counts], padding=2, fontsize="small")
-        ax.set_xlim(0, counts.max() * 1.6)  # room for the figures
-        ax.set_title("rows", fontsize="medium")
+        bars = ax.barh(places, counts, height=0.7, color=faint(self.ax_, 0.4))
+        size = min(size_of_lines(self.ax_, "y", n_shown, 0.8 * high), 8.0)
+        ax.bar_label(bars, [str(n) for n in counts], padding=2, fontsize=size)
+        ax.set_xlim(0, counts.max() * 2.0)  # room for the figures
+        ax.set_ylim(n_shown, 0)
+        ax.set_title("rows", fontsize="small")
         ax.set_xticks([])
         ax.tick_params(left=False, labelleft=False)
         hide_frame(ax, ("top", "right", "bottom"))
         self.count_ax_ = ax
 
-    def _plot_shares(self, height: float) -> None:
-        ax = self.ax_.inset_axes((0.0, 1.03, 1.0, min(height, 0.8)), sharex=self.ax_)
-        share = self.share_missing
+    def _plot_shares(self, columns: NDArray[np.intp], wide: float, high: float) -> None:
+        ax = self.ax_.inset_axes((0.0, high + 0.03, wide, 0.97 - high))
+        share = self.share_missing[columns]
         places = np.arange(len(share)) + 0.5
         bars = ax.bar(places, share, width=0.7, color=IMPUTED)
-        if len(share) <= _FEW_COLUMNS:
+        if len(share) <= figures_that_fit(self.ax_, len("100%"), wide):
             labels = [f"{100 * s:.0f}%" if s else "" for s in share]
             ax.bar_label(bars, labels, padding=1, fontsize="small")
-        ax.set_ylim(0, max(share.max() * 1.3, 0.01))
-        ax.set_ylabel("missing", rotation=0, ha="right", va="center")
+        ax.set_xlim(0, len(share))
+        ax.set_ylim(0, max(share.max() * 1.4, 0.01))
+        ax.set_title("missing", loc="left", fontsize="small")
         ax.set_yticks([])
         ax.tick_params(bottom=False, labelbottom=False)
         hide_frame(ax, ("top", "right", "left"))

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InferenceConvergenceWarning
-from ._axes import hide_frame, new_axes
+from ._axes import add_legend, faint, hide_frame, new_axes, readable, say_beside
+from ._labels import as_entry
 
 __all__ = ["ScoreCurveDisplay"]
 
@@ -255,16 +256,18 @@ class ScoreCurveDisplay:
         self.ax_ = new_axes(type(self).__name__, (6.5, 3.8)) if ax is None else ax
         self.figure_ = self.ax_.figure
         for k, (name, scores) in enumerate(self.scores.items()):
-            at, style = self.x_values[name], {"color": f"C{k % 10}", "label": name}
+            at = self.x_values[name]
+            style = {"color": readable(f"C{k % 10}", self.ax_), "label": as_entry(name)}
             positive = at > 0
             if positive.any():
                 self.ax_.plot(at[positive], scores[positive], "o-", markersize=4, **style)
             else:  # a logarithmic axis has no place for it
                 self.ax_.axhline(scores[-1], linestyle="--", linewidth=1.2, **style)
-        self.ax_.set(xscale="log", xlabel=_X_LABELS[self.x], ylabel=_SCORE_LABELS[self.metric])
-        self.ax_.grid(axis="y", color="0.9", linewidth=0.8)
-        self.ax_.legend(frameon=False, fontsize="small")
+        self.ax_.set(xscale="log", xlabel=_X_LABELS[self.x])
+        say_beside(self.ax_, *_SCORE_LABELS[self.metric].split("\n"))
+        self.ax_.grid(axis="y", color=faint(self.ax_), linewidth=0.8)
         hide_frame(self.ax_)
+        add_legend(self.ax_)
         return self
 
 

@@ -1,7 +1,7 @@
 """From a user's table or images to numbers with a mask, and back."""
 
 from ._frames import Frame, as_frame, check_unique_names, is_dataframe, known_container
-from ._images import ImageBatch, ImageEncoder, find_image_shape
+from ._images import ImageBatch, ImageEncoder, as_array, find_image_shape
 from ._rows import select_training_rows
 from ._schema import ColumnSchema
 from ._table import EncodedTable, TableEncoder
@@ -13,6 +13,7 @@ __all__ = [
     "ImageBatch",
     "ImageEncoder",
     "TableEncoder",
+    "as_array",
     "as_frame",
     "check_unique_names",
     "find_image_shape",

@@ -10,7 +10,7 @@ from sklearn.utils import check_array
 from .._sklearn_compat import get_mask
 from ._table import EncodedTable
 
-__all__ = ["ImageBatch", "ImageEncoder", "find_image_shape"]
+__all__ = ["ImageBatch", "ImageEncoder", "as_array", "find_image_shape"]
 
 Shape = tuple[int, int, int]
 
@@ -289,9 +289,10 @@ def _check_range(observed: NDArray[Any], missing_values: float) -> None:
         advice = "scale them, and mark missing pixels with NaN or a mask"
         if low >= 0 and 1.5 < high <= 255:
             advice = "divide by 255, or pass X.astype(np.uint8)"
+        below = "Negative values in data: o" if low < -_SLACK else "O"
         raise ValueError(
-            f"Observed pixels of X go from {low:g} to {high:g}, but floats must lie between 0 and "
-            f"1; {advice}."
+            f"{below}bserved pixels of X go from {low:g} to {high:g}, but floats must lie between "
+            f"0 and 1; {advice}."
         )
 
 

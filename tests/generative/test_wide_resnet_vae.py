@@ -332,3 +332,12 @@ def test_the_weight_for_inference_is_the_best_on_validation_images(tmp_path: Pat
     del config["config"]["learned"]  # as folders were before
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert WideResNetVAE.load(tmp_path).inference_beta_ == fitted.validation_beta
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 3)])
+def test_images_with_one_observed_pixel_can_be_validated(shape: tuple[int, int]) -> None:
+    """Where the hidden half holds no observed pixel, the other half is hidden."""
+    X = np.full((6, *shape), np.nan)
+    X[:, shape[0] // 2, shape[1] // 2] = 0.5  # the centre, which no half holds
+    model = quick(n_levels=1, patch_size=1, width=2, max_epochs=1, steps_per_epoch=1).fit(X)
+    assert np.isfinite(model.history_[0][0]["valid_crps"])
