@@ -297,6 +297,7 @@ class TestLikeIterativeImputer:
             if keep:
                 np.testing.assert_array_equal(completed[:, 4], expected[:, 4])
 
+    @pytest.mark.filterwarnings("ignore:Skipping features without any observed:UserWarning")
     def test_a_column_that_was_empty_at_fit_stays_dropped(self, holes: Array) -> None:
         empty = np.column_stack([holes, np.full(len(holes), np.nan)])
         later = np.column_stack([holes, np.arange(len(holes), dtype=float)])
