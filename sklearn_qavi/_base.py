@@ -4,6 +4,7 @@ An estimator turns its input into an `EncodedTable` and values back into its inp
 lies between is here. Wiring only; the mathematics is elsewhere.
 """
 
+import json
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -22,14 +23,16 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ._checks import plain
 from ._chunks import ChunkResult, ChunkTask, Summary, run_chunks
 from ._device import resolve_device
-from ._persistence import read_imputer, write_imputer
+from ._persistence import describe_imputer, read_imputer, restore_imputer, write_imputer
 from ._random import derive_seed
 from ._sklearn_compat import HasMethods, Interval, StrOptions, clone_parametrized
 from .baselines import BASELINES
 from .exceptions import InferenceConvergenceWarning, UnreliablePosteriorWarning
 from .generative import GenerativeModel
+from .generative._checkpoint import PlainState
 from .inference import (
     POSTERIORS,
     SCHEDULES,
@@ -81,7 +84,7 @@ class Query:
     original: Any = None
 
 
-class BaseQAVI:
+class BaseQAVI(PlainState):
     """Inference parameters and what they do, for an estimator that has them as its own.
 
     A subclass fills in `_original_units` and `_completed`, and in `fit` calls `_take_model`.
@@ -153,6 +156,8 @@ class BaseQAVI:
         ModelFormatError
             If a part cannot be written without pickle: a decoder or levels of foreign types, or
             the networks of a posterior that trains its own.
+        ValueError
+            If the folder cannot be written to.
         """
         check_is_fitted(self)
         write_imputer(self, folder)
@@ -174,7 +179,8 @@ class BaseQAVI:
         Raises
         ------
         ModelFormatError
-            If a file is missing, truncated, of a newer version, or does not fit its description.
+            If a file is missing, was changed in any byte, is of a newer version, or does not fit
+            its description.
         """
         return read_imputer(cls, folder)
 
@@ -189,6 +195,12 @@ class BaseQAVI:
         tags: Tags = super().__sklearn_tags__()  # type: ignore[misc]
         tags.non_deterministic = self.time_budget is not None
         return tags
+
+    def _plain_state(self) -> dict[str, Any]:
+        return {"config": json.dumps(describe_imputer(self)), "model": self.generative_model_}
+
+    def _restore_state(self, state: dict[str, Any]) -> None:
+        restore_imputer(self, json.loads(state["config"]), state["model"], "its state")
 
     # What a subclass says about its input
 
@@ -354,6 +366,13 @@ class BaseQAVI:
         self.n_iter_ = getattr(model, "n_iter_", 0)
         self._method_states = self._learn_method(table)
 
+    def _check_devices(self) -> None:
+        """Raise if inference, or the training of the model, asks for a device that is not there."""
+        resolve_device(self.device)
+        model = self.generative_model
+        if hasattr(model, "get_params") and not isinstance(model, GenerativeModel):
+            resolve_device(model.get_params(deep=False).get("device", "cpu"))
+
     def _seed_model(self, model: Any) -> None:
         """Seed a model to be trained, unless it has a seed of its own."""
         if model.get_params(deep=False).get("random_state", 0) is None:
@@ -405,7 +424,7 @@ class BaseQAVI:
                 f"{self._bring_your_own}, or choose posterior='gaussian', 'mixture' or 'flow', "
                 "which need the decoder alone."
             )
-        raise ValueError(f"posterior={self._posterior!r} {message}")
+        raise ValueError(f"posterior={plain(self._posterior)} {message}")
 
     def _learn_method(self, table: EncodedTable | None) -> list[Any]:
         """Train what the inference method needs besides each decoder; often nothing."""
@@ -413,7 +432,7 @@ class BaseQAVI:
         if type(method).learn is InferenceMethod.learn:
             return [None] * len(model.members_)
         if table is None:
-            raise ValueError(f"posterior={self.posterior!r} has to be trained: pass X to fit.")
+            raise ValueError(f"posterior={plain(self.posterior)} has to be trained: pass X to fit.")
         x, observed = self._model_units(table.take(np.flatnonzero(table.observed.any(axis=1))))
         return [
             method.learn(decoder, x, observed, seed=derive_seed(self._seed, _PARTS["method"], k))
@@ -435,7 +454,7 @@ class BaseQAVI:
         method, states = self._method(), self._method_states
         if type(method).learn is not InferenceMethod.learn and None in states:
             raise ValueError(
-                f"posterior={self.posterior!r} has to be trained, but was chosen after fit; "
+                f"posterior={plain(self.posterior)} has to be trained, but was chosen after fit; "
                 "call fit again."
             )
         seed = derive_seed(self._seed, _PARTS["inference"])
@@ -603,7 +622,7 @@ _POINTS: dict[str, Summary] = {"mean": _mean, "median": _median, "mode": _mode}
 def checked_count(name: str, value: Any) -> int:
     """Return a whole number of at least 0."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{name} must be a whole number of at least 0, got {value!r}.")
+        raise ValueError(f"{name} must be a whole number of at least 0, got {plain(value)}.")
     return int(value)
 
 
@@ -612,7 +631,8 @@ def checked_sizes(n_draws: Any) -> int | list[int]:
     values = np.asarray(n_draws)
     if values.ndim > 1 or values.size == 0 or values.dtype.kind not in "iu" or (values < 1).any():
         raise ValueError(
-            f"n_draws must be a whole number of at least 1, or a list of them, got {n_draws!r}."
+            "n_draws must be a whole number of at least 1, or a list of them, got "
+            f"{plain(n_draws)}."
         )
     sizes: int | list[int] = values.tolist()
     return sizes
@@ -621,7 +641,7 @@ def checked_sizes(n_draws: Any) -> int | list[int]:
 def checked_alpha(alpha: Any) -> Any:
     """Return a number between 0 and 1."""
     if not isinstance(alpha, int | float | np.number) or not 0.0 < alpha < 1.0:
-        raise ValueError(f"alpha must be a number between 0 and 1, got {alpha!r}.")
+        raise ValueError(f"alpha must be a number between 0 and 1, got {plain(alpha)}.")
     return alpha
 
 

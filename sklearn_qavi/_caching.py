@@ -1,6 +1,8 @@
 """Train a model once for the same data and parameters, whoever asks and from how many processes."""
 
+import hashlib
 import math
+import pickle
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,8 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import check_memory
 from torch import nn
+
+from ._files import ensure_folder
 
 __all__ = ["fit_cached"]
 
@@ -41,11 +45,20 @@ def fit_cached(
     fitted : estimator
         The trained model.
 
+    Raises
+    ------
+    ValueError
+        If files cannot be written to the cache's folder.
+
     Warns
     -----
     UserWarning
-        If what the cache holds is no model for this table; it is trained again and replaced.
+        If what the cache holds is no model for this table, or was changed; it is trained again and
+        replaced.
     """
+    location = memory if isinstance(memory, str) else getattr(memory, "location", None)
+    if location is not None:
+        ensure_folder(location, "memory")
     memory = check_memory(memory)
     if memory.location is None:
         return _train(model, X, weight, verbose=None)
@@ -55,10 +68,10 @@ def fit_cached(
         question.set_params(verbose=0)  # how loud a training was does not make it another one
     # what another version trained is not used
     versions = f"sklearn-qavi {version('sklearn-qavi')}, torch {torch.__version__}"
-    train = memory.cache(_train, ignore=["verbose"])
+    train = memory.cache(_train_sealed, ignore=["verbose"])
     asked = (question, X, weight, versions)
     with _lock(memory.location, asked):
-        fitted = train(*asked, verbose=verbose)
+        fitted = _unsealed(train(*asked, verbose=verbose))
         if not _is_fitted_to(fitted, question, X):
             warnings.warn(
                 f"The cache in {memory.location} holds something else than the trained "
@@ -67,7 +80,7 @@ def fit_cached(
                 stacklevel=5,
             )
             train.call_and_shelve(*asked, verbose=verbose).clear()
-            fitted = train(*asked, verbose=verbose)
+            fitted = _unsealed(train(*asked, verbose=verbose))
     if verbose is not None:
         fitted.set_params(verbose=verbose)
     return fitted
@@ -77,13 +90,33 @@ def _train(
     model: Any,
     X: NDArray[Any],
     weight: NDArray[np.float64] | None,
-    versions: str = "",
     *,
     verbose: int | None,
 ) -> Any:
     if verbose is not None:
         model = clone(model).set_params(verbose=verbose)
     return model.fit(X) if weight is None else model.fit(X, sample_weight=weight)
+
+
+def _train_sealed(
+    model: Any,
+    X: NDArray[Any],
+    weight: NDArray[np.float64] | None,
+    versions: str,
+    *,
+    verbose: int | None,
+) -> tuple[str, bytes]:
+    """Return the trained model's pickle behind its checksum, so that a flipped byte is noticed."""
+    pickled = pickle.dumps(_train(model, X, weight, verbose=verbose))
+    return hashlib.sha256(pickled).hexdigest(), pickled
+
+
+def _unsealed(entry: Any) -> Any:
+    """Return the model of an entry of the cache; None if the entry is not as it was written."""
+    match entry:
+        case (str() as seal, bytes() as pickled) if seal == hashlib.sha256(pickled).hexdigest():
+            return pickle.loads(pickled)
+    return None
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ._checks import plain
 from .exceptions import ModelFormatError
 
 __all__ = ["make_parser", "run_program"]
@@ -48,7 +49,7 @@ def run_program(
     args = parser.parse_args(arguments)
     try:
         run(args)
-    except (ImportError, ModelFormatError, ValueError) as error:
+    except (ImportError, ModelFormatError, OSError, ValueError) as error:
         parser.exit(1, f"{parser.prog}: {error}\n")
 
 
@@ -56,7 +57,7 @@ def _parameter(text: str) -> tuple[str, Any]:
     """Read KEY=VALUE; the value is JSON, or else the text itself."""
     name, found, value = text.partition("=")
     if not found or not name:
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE.")
+        raise argparse.ArgumentTypeError(f"{plain(text)} is not KEY=VALUE.")
     try:
         return name, json.loads(value)
     except ValueError:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils import get_tags
 
+from ._checks import plain
 from ._random import derive_seed, seed_from
 from ._sklearn_compat import is_scalar_nan
 from .preprocessing import is_dataframe
@@ -57,7 +58,7 @@ class TargetColumns:
         columns = cls(names, names_out, classes, as_levels, marker)
         if not as_levels and not is_scalar_nan(marker) and (columns.numbers(y) == marker).any():
             raise ValueError(
-                f"The target holds {marker!r}, which marks missing cells for the imputer. Use "
+                f"The target holds {plain(marker)}, which marks missing cells for the imputer. Use "
                 "another marker, or use_target=False."
             )
         return columns

@@ -8,6 +8,8 @@ from functools import cache
 import torch
 from threadpoolctl import ThreadpoolController
 
+from ._checks import plain
+
 __all__ = ["one_torch_thread", "resolve_device"]
 
 
@@ -28,11 +30,11 @@ def resolve_device(device: str | torch.device) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
-        torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError) as error:
+        float(torch.zeros(1, device=resolved))  # "meta" has no numbers
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise ValueError(
-            f"device={device!r} cannot be used here ({str(error).splitlines()[0]}). Use 'auto', "
-            "'cpu', or a device of this machine such as 'cuda'."
+            f"device={plain(device)} cannot be used here ({str(error).splitlines()[0]}). Use "
+            "'auto', 'cpu', or a device of this machine such as 'cuda'."
         ) from error
     return resolved
 

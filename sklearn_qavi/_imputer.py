@@ -28,6 +28,7 @@ from ._base import (
     interval_limits,
 )
 from ._caching import fit_cached
+from ._checks import plain, refuse_number
 from ._chunks import Summary
 from ._random import seed_from
 from ._sklearn_compat import (
@@ -362,6 +363,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         TrainingDivergedError
             If the training loss is not finite.
         """
+        self._check_devices()
         checked = self._check_input(X, in_fit=True).copy()
         self.encoder_ = TableEncoder(
             missing_values=self.missing_values,
@@ -461,6 +463,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             If a posterior or a draw is not finite; the message names the columns.
         """
         check_is_fitted(self)
+        refuse_number(X, "sample(n={})")
         n, row_offset = checked_count("n", n), checked_count("row_offset", row_offset)
         query = self._query_or_fitted(X)
         completed = self._draws(query, n, row_offset)
@@ -484,10 +487,10 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         row_offset : int, default=0
             Position of the first row of X in the table it was cut from.
 
-        Yields
-        ------
-        draw : ndarray of shape (n_rows, n_features_out), or dataframe
-            A completed table; the m-th is that of `sample`, bit for bit.
+        Returns
+        -------
+        draws : iterator of ndarray of shape (n_rows, n_features_out), or of dataframe
+            Completed tables; the m-th is that of `sample`, bit for bit.
 
         Raises
         ------
@@ -500,8 +503,9 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         and as many draws at a time as fit into 64 MiB.
         """
         check_is_fitted(self)
+        refuse_number(X, "iter_samples(n={})")
         n, row_offset = checked_count("n", n), checked_count("row_offset", row_offset)
-        yield from self._iter_draws(self._query_or_fitted(X), n, row_offset)
+        return self._iter_draws(self._query_or_fitted(X), n, row_offset)
 
     def predict_interval(self, X: Any = None, alpha: float = 0.05) -> tuple[Any, Any]:
         """Return equal-tailed intervals of the posterior predictive of each missing cell.
@@ -526,6 +530,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             If alpha is not between 0 and 1.
         """
         check_is_fitted(self)
+        refuse_number(X, "predict_interval(alpha={})")
         alpha = checked_alpha(alpha)
         query = self._query_or_fitted(X)
         unordered = [j for j, s in enumerate(self.encoder_.modelled) if s.is_unordered]
@@ -759,9 +764,9 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             if known != self.encoder_.n_levels_:
                 names = [s.name for s in self.encoder_.modelled if s.n_levels]
                 raise ValueError(
-                    f"Column(s) {names} of X hold levels, but the trained generative model knows "
-                    "other numbers of levels by column. Train it on codes of these levels "
-                    "(TabularVAE's n_levels), or encode the columns as numbers first."
+                    f"Column(s) {plain(names)} of X hold levels, but the trained generative "
+                    "model knows other numbers of levels by column. Train it on codes of these "
+                    "levels (TabularVAE's n_levels), or encode the columns as numbers first."
                 )
             if self.proper and not (len(model.members_) > 1 and getattr(model, "bootstrap", False)):
                 raise ValueError(
@@ -792,8 +797,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             if "n_levels" not in parameters:
                 names = [s.name for s in self.encoder_.modelled if s.n_levels]
                 raise ValueError(
-                    f"Column(s) {names} hold levels, which {type(model).__name__} cannot learn: it "
-                    "has no parameter n_levels. Encode them as numbers first."
+                    f"Column(s) {plain(names)} hold levels, which {type(model).__name__} cannot "
+                    "learn: it has no parameter n_levels. Encode them as numbers first."
                 )
             model.set_params(n_levels=self.encoder_.n_levels_)
         if self.generative_model is None:

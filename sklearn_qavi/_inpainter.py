@@ -15,6 +15,7 @@ from torch import nn
 
 from ._base import BaseQAVI, Query, checked_alpha, checked_count, hide_some, is_layered
 from ._caching import fit_cached
+from ._checks import refuse_number
 from ._random import seed_from
 from ._sklearn_compat import (
     HasMethods,
@@ -316,6 +317,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         TrainingDivergedError
             If the training loss is not finite.
         """
+        self._check_devices()
         self.encoder_ = self._new_encoder(X)
         self.image_shape_ = self.encoder_.shape
         self.n_features_in_ = self.encoder_.n_cells
@@ -409,6 +411,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             If a posterior or a draw is not finite.
         """
         check_is_fitted(self)
+        refuse_number(X, "sample(X, n={})")
         n, row_offset = checked_count("n", n), checked_count("row_offset", row_offset)
         query = self._query(X, mask)
         completed = self._draws(query, n, row_offset)
@@ -433,9 +436,9 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         row_offset : int, default=0
             Position of the first image of X in the set it was cut from.
 
-        Yields
-        ------
-        draw : ndarray, or dataframe
+        Returns
+        -------
+        draws : iterator of ndarray, or of dataframe
             All images completed once; the m-th is that of `sample`, bit for bit.
 
         Raises
@@ -444,8 +447,9 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             If n or row_offset is not a whole number of at least 0, or X and mask cannot be used.
         """
         check_is_fitted(self)
+        refuse_number(X, "iter_samples(X, n={})")
         n, row_offset = checked_count("n", n), checked_count("row_offset", row_offset)
-        yield from self._iter_draws(self._query(X, mask), n, row_offset)
+        return self._iter_draws(self._query(X, mask), n, row_offset)
 
     def predict_interval(self, X: Any, alpha: float = 0.05, mask: Any = None) -> tuple[Any, Any]:
         """Return equal-tailed intervals of the posterior predictive of each missing cell.
@@ -471,6 +475,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             If alpha is not between 0 and 1, or X and mask cannot be used.
         """
         check_is_fitted(self)
+        refuse_number(X, "predict_interval(X, alpha={})")
         alpha = checked_alpha(alpha)
         query = self._query(X, mask)
         lower, upper = (self._completed(query, limit) for limit in self._limits(query, alpha))

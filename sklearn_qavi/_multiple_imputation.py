@@ -12,6 +12,8 @@ from sklearn.base import (
     ClassifierMixin,
     MetaEstimatorMixin,
     RegressorMixin,
+    is_classifier,
+    is_regressor,
 )
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.utils import Tags, get_tags
@@ -29,6 +31,7 @@ from sklearn.utils.validation import (
 )
 
 from ._analyses import Coefficients, predict_moments, read_coefficients
+from ._checks import refuse_infinity, refuse_number
 from ._completions import Completed, Completions, TargetColumns, seeded_clone
 from ._imputer import QAVIImputer
 from ._random import derive_seed, seed_from
@@ -65,6 +68,9 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
         "n_jobs": [None, Integral],
         "random_state": ["random_state"],
     }
+
+    _refused: ClassVar[dict[Callable[[Any], bool], str]]
+    """What tells estimators that are not taken, and who takes them."""
 
     def __init__(
         self,
@@ -107,12 +113,14 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the imputer does not draw, or the target has missing values.
+            If the imputer does not draw, the estimator is for the other class, the target has
+            missing values, or a column holds infinity.
         """
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
+        self._check_estimator()
         name = getattr(y, "name", None)
         X, target = self._checked_table(X, reset=True), self._checked_target(y)
         check_consistent_length(X, target)
@@ -180,6 +188,16 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
         tags.input_tags.sparse = False
         return tags
 
+    def _check_estimator(self) -> None:
+        """Raise if the estimator does the other class's work."""
+        estimator = self._chosen_estimator()
+        for is_one, remedy in self._refused.items():
+            if is_one(estimator):
+                raise ValueError(
+                    f"estimator={type(estimator).__name__} is not for {type(self).__name__}: "
+                    f"{remedy}."
+                )
+
     def _chosen_imputer(self) -> Any:
         if self.imputer is None:
             return QAVIImputer(proper=True, importance_resampling=True)
@@ -188,8 +206,10 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
     def _checked_table(self, X: Any, *, reset: bool) -> Any:
         if is_dataframe(X):
             validate_data(self, X, reset=reset, skip_check_array=True)
-            return X
-        return validate_data(self, X, reset=reset, dtype=None, ensure_all_finite="allow-nan")
+        else:
+            X = validate_data(self, X, reset=reset, dtype=None, ensure_all_finite=False)
+        refuse_infinity(X)
+        return X
 
     def _target_columns(self, imputer: Any, X: Any, y: Any, name: Any) -> TargetColumns:
         classes = getattr(self, "classes_", None)
@@ -351,6 +371,10 @@ class MultipleImputationRegressor(RegressorMixin, _BaseMultipleImputation):
     True
     """
 
+    _refused: ClassVar[dict[Callable[[Any], bool], str]] = {
+        is_classifier: "it is a classifier; use MultipleImputationClassifier"
+    }
+
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Return the mean of the estimators' predictions, each for its own completed table.
 
@@ -404,6 +428,7 @@ class MultipleImputationRegressor(RegressorMixin, _BaseMultipleImputation):
         ValueError
             If alpha is not between 0 and 1, or there is only one table.
         """
+        refuse_number(X, "predict_interval(X, alpha={})")
         pooled = self._pooled_predictions(X)
         if np.isnan(pooled.within).any():
             raise TypeError(
@@ -504,6 +529,10 @@ class MultipleImputationClassifier(ClassifierMixin, _BaseMultipleImputation):
     >>> model.fit(X_missing, y).predict_proba(X_missing).shape
     (150, 3)
     """
+
+    _refused: ClassVar[dict[Callable[[Any], bool], str]] = {
+        is_regressor: "it is a regressor; use MultipleImputationRegressor"
+    }
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the class with the largest mean probability.

@@ -2,13 +2,14 @@
 
 import dataclasses
 import datetime
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from ._checks import plain as shown
+from ._files import check_digest, digest_of, ensure_folder, read_json, write_json
 from .baselines import BASELINES
 from .exceptions import ModelFormatError
 from .generative import HierarchicalVAE, TabularVAE, WideResNetVAE
@@ -16,10 +17,10 @@ from .generative._checkpoint import saved_kind
 from .inference import Schedule
 from .preprocessing import ColumnSchema, ImageEncoder, TableEncoder
 
-__all__ = ["load_model", "read_imputer", "write_imputer"]
+__all__ = ["describe_imputer", "load_model", "read_imputer", "restore_imputer", "write_imputer"]
 
-FORMAT_VERSION = 1
 _CONFIG, _MODEL = "imputer.json", "model"
+_MODEL_CONFIG = f"{_MODEL}/config.json"  # has the checksum of the model's weights
 _MODELS: dict[str, Any] = {c.__name__: c for c in (HierarchicalVAE, TabularVAE, WideResNetVAE)}
 _FIELDS = ("name", "kind", "levels", "limits", "unit", "seen", "decimals", "cell_type", "is_exact")
 _ESTIMATORS: dict[str, Any] = {**_MODELS, **{c.__name__: c for c in BASELINES.values()}}
@@ -41,7 +42,8 @@ def load_model(folder: str | Path) -> Any:
     Raises
     ------
     ModelFormatError
-        If a file is missing, truncated, of a newer version, or does not fit its description.
+        If a file is missing, was changed in any byte, is of a newer version, or does not fit its
+        description.
     """
     kind = saved_kind(folder)
     if kind not in _MODELS:
@@ -63,6 +65,24 @@ def write_imputer(imputer: Any, folder: str | Path) -> None:
     ------
     ModelFormatError
         If a part of it cannot be written without pickle; the message says which.
+    ValueError
+        If the folder cannot be written to.
+    """
+    config = describe_imputer(imputer)
+    folder = ensure_folder(folder, "folder")
+    imputer.generative_model_.save(folder / _MODEL)
+    # last, so that a save that is cut short leaves a description of another model
+    files = {_MODEL_CONFIG: digest_of(folder / _MODEL_CONFIG)}
+    write_json(folder / _CONFIG, {**config, "files": files})
+
+
+def describe_imputer(imputer: Any) -> dict[str, Any]:
+    """Return what a fitted imputer is besides its model, as JSON can hold it.
+
+    Raises
+    ------
+    ModelFormatError
+        If a part of it cannot be written without pickle; the message says which.
     """
     model = imputer.generative_model_
     if type(model).__name__ not in _MODELS:
@@ -72,8 +92,8 @@ def write_imputer(imputer: Any, folder: str | Path) -> None:
         )
     if any(state is not None for state in imputer._method_states):
         raise ModelFormatError(
-            f"posterior={imputer.posterior!r} has trained networks of its own, which are not saved "
-            "without pickle. Use pickle, or another posterior."
+            f"posterior={shown(imputer.posterior)} has trained networks of its own, which are "
+            "not saved without pickle. Use pickle, or another posterior."
         )
     parameters = imputer.get_params(deep=False)
     if parameters["generative_model"] is model:
@@ -82,21 +102,16 @@ def write_imputer(imputer: Any, folder: str | Path) -> None:
         parameters["random_state"] = None  # the seed that it gave is saved
     if not isinstance(parameters["memory"], str):
         parameters["memory"] = None
-    config = {
-        "format_version": FORMAT_VERSION,
+    return {
         "kind": type(imputer).__name__,
         "model": type(model).__name__,
         "parameters": {name: _plain(value, name) for name, value in parameters.items()},
         "seed": imputer._seed,
         "n_features": imputer.n_features_in_,
         "feature_names": _plain(getattr(imputer, "feature_names_in_", None), "feature names"),
+        "output": getattr(imputer, "_sklearn_output_config", {}),
         **(_plain_images if isinstance(imputer.encoder_, ImageEncoder) else _plain_table)(imputer),
     }
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save(folder / _MODEL)
-    text = json.dumps(config, indent=2, allow_nan=False)
-    (folder / _CONFIG).write_text(text + "\n", encoding="utf-8")
 
 
 def read_imputer(cls: Any, folder: str | Path) -> Any:
@@ -112,25 +127,11 @@ def read_imputer(cls: Any, folder: str | Path) -> Any:
     Raises
     ------
     ModelFormatError
-        If a file is missing, truncated, of a newer version, or does not fit its description.
+        If a file is missing, was changed in any byte, is of a newer version, or does not fit its
+        description.
     """
     folder = Path(folder)
-    try:
-        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelFormatError(f"{folder} is not a saved imputer: {_CONFIG} is missing.") from error
-    except (ValueError, OSError) as error:
-        raise ModelFormatError(
-            f"{folder / _CONFIG} cannot be read ({error}). It is truncated or was changed; save "
-            "the imputer again."
-        ) from error
-    if not isinstance(config, dict) or "format_version" not in config:
-        raise ModelFormatError(f"{folder / _CONFIG} does not describe a saved imputer.")
-    if config["format_version"] > FORMAT_VERSION:
-        raise ModelFormatError(
-            f"{folder} was saved in format {config['format_version']}, this version of "
-            f"sklearn_qavi reads up to {FORMAT_VERSION}. Update sklearn_qavi."
-        )
+    config = read_json(folder / _CONFIG, "imputer")
     if config.get("kind") != cls.__name__:
         raise ModelFormatError(f"{folder} holds a {config.get('kind')}, expected a {cls.__name__}.")
     kind = config.get("model")
@@ -138,12 +139,25 @@ def read_imputer(cls: Any, folder: str | Path) -> Any:
         raise ModelFormatError(
             f"{folder / _CONFIG} names a {kind} as model, expected one of {sorted(_MODELS)}."
         )
-    model = _MODELS[kind].load(folder / _MODEL)
+    check_digest(folder / _MODEL_CONFIG, config["files"][_MODEL_CONFIG])
+    imputer = cls.__new__(cls)
+    restore_imputer(imputer, config, _MODELS[kind].load(folder / _MODEL), folder / _CONFIG)
+    return imputer
+
+
+def restore_imputer(imputer: Any, config: dict[str, Any], model: Any, where: Any) -> None:
+    """Make an imputer what `describe_imputer` described.
+
+    Raises
+    ------
+    ModelFormatError
+        If the description lacks something or does not fit the model.
+    """
     try:
-        imputer = _rebuilt(cls, config, model)
+        _rebuild(imputer, config, model)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFormatError(
-            f"{folder / _CONFIG} lacks or misnames a part ({type(error).__name__}: {error})."
+            f"{where} lacks or misnames a part ({type(error).__name__}: {error})."
         ) from error
     if isinstance(imputer.encoder_, ImageEncoder):
         fits = imputer.encoder_.shape == tuple(model.image_shape_)
@@ -152,17 +166,18 @@ def read_imputer(cls: Any, folder: str | Path) -> Any:
         fits = len(expected) == model.n_features_in_ and expected == model.n_levels_
     if not fits:
         raise ModelFormatError(
-            f"The columns in {folder / _CONFIG} are not those of the model beside it, which has "
+            f"The columns in {where} are not those of the model beside it, which has "
             f"{model.n_features_in_}."
         )
-    return imputer
 
 
-def _rebuilt(cls: Any, config: dict[str, Any], model: Any) -> Any:
+def _rebuild(imputer: Any, config: dict[str, Any], model: Any) -> None:
     parameters = {name: _value(plain) for name, plain in config["parameters"].items()}
     if parameters["generative_model"] == "saved":
         parameters["generative_model"] = model
-    imputer = cls(**parameters)
+    imputer.__init__(**parameters)
+    if config["output"]:
+        imputer._sklearn_output_config = dict(config["output"])
     imputer.n_features_in_ = int(config["n_features"])
     names = _value(config["feature_names"])
     if names is not None:
@@ -172,7 +187,6 @@ def _rebuilt(cls: Any, config: dict[str, Any], model: Any) -> Any:
     imputer.history_, imputer.n_iter_ = model.history_, model.n_iter_
     imputer._method_states = [None] * len(model.members_)
     (_restore_images if "image" in config else _restore_table)(imputer, config)
-    return imputer
 
 
 def _plain_images(imputer: Any) -> dict[str, Any]:
@@ -210,9 +224,10 @@ def _restore_table(imputer: Any, config: dict[str, Any]) -> None:
 def _plain_column(schema: ColumnSchema) -> dict[str, Any]:
     import pandas as pd
 
-    plain = {field: _plain(getattr(schema, field), f"column {schema.name!r}") for field in _FIELDS}
+    where = f"column {shown(schema.name)}"
+    plain = {field: _plain(getattr(schema, field), where) for field in _FIELDS}
     if isinstance(schema.dtype, pd.CategoricalDtype):
-        plain["categories"] = _plain(list(schema.dtype.categories), f"column {schema.name!r}")
+        plain["categories"] = _plain(list(schema.dtype.categories), f"column {shown(schema.name)}")
         plain["ordered"] = bool(schema.dtype.ordered)
     elif isinstance(schema.dtype, np.dtype | pd.api.extensions.ExtensionDtype):
         plain["dtype"] = str(schema.dtype)
@@ -287,4 +302,4 @@ def _value(plain: Any) -> Any:
         return Schedule(**_value(content))
     if kind == "estimator":
         return _ESTIMATORS[content](**_value(dict(rest)["parameters"]))
-    raise ValueError(f"unknown type {kind!r}")
+    raise ValueError(f"unknown type {shown(kind)}")

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from ._checks import plain
 from ._command_line import make_parser, run_program
+from ._files import ensure_folder, write_whole
 from ._inpainter import QAVIInpainter
 from ._persistence import load_model
 from .datasets import ImageFiles, make_image_masks, read_image, write_image
@@ -77,6 +79,14 @@ def run(args: argparse.Namespace) -> None:
     """Complete what is not completed yet, then score all."""
     if args.draws < 1 or args.at_a_time < 1:
         raise ValueError("--draws and --at-a-time must be at least 1.")
+    if args.out.resolve().is_relative_to(args.images.resolve()):
+        raise ValueError(
+            f"{args.out} lies in {args.images}, and results would be taken for images; choose "
+            "another folder."
+        )
+    ensure_folder(args.out, "out")
+    if args.inception is not None:
+        load_inception(args.inception)  # what is wrong with it is wrong now
     model = load_model(args.model)
     channels, height, width = model.image_shape_
     size = height if height == width else None
@@ -86,22 +96,19 @@ def run(args: argparse.Namespace) -> None:
             f"The model is of images of shape {model.image_shape_}, those in {args.images} have "
             f"{images.image_shape}."
         )
-    if args.out.resolve().is_relative_to(args.images.resolve()):
-        raise ValueError(
-            f"{args.out} lies in {args.images}, and results would be taken for images; choose "
-            "another folder."
-        )
     names = [name_of(images, row) for row in range(len(images))]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"Several images would be called {twice!r} in {args.out}; rename them.")
+        raise ValueError(
+            f"Several images would be called {plain(twice)} in {args.out}; rename them."
+        )
     n = len(images) if args.limit is None else min(args.limit, len(images))
     missing = holes(args, len(images), n, (height, width))
     inpainter = QAVIInpainter(
         generative_model=model, device=args.device, random_state=args.seed, **dict(args.param)
     ).fit()
     for folder in ("draws", "holes"):
-        (args.out / folder).mkdir(parents=True, exist_ok=True)
+        ensure_folder(args.out / folder, "out")
     done = finished(args.out / "images.jsonl", describe(args))
     with tqdm(total=n, desc="inpainting", unit="image", initial=min(done, n)) as progress:
         for first in range(done, n, args.at_a_time):
@@ -110,7 +117,7 @@ def run(args: argparse.Namespace) -> None:
             progress.update(len(rows))
     scores = score_all(images, missing, n, args)
     text = json.dumps(scores, indent=2)
-    (args.out / "scores.json").write_text(text + "\n", encoding="utf-8")
+    write_whole(args.out / "scores.json", lambda part: part.write_text(text + "\n", "utf-8"))
     print(text)
 
 
@@ -147,7 +154,7 @@ def finished(file: Path, description: dict[str, Any]) -> int:
         raise ValueError(
             f"{file.parent} holds completions with other arguments; choose another folder."
         )
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_whole(file, lambda part: part.write_text("\n".join(lines) + "\n", "utf-8"))
     return len(lines) - 1
 
 

@@ -7,11 +7,15 @@ import copy
 import json
 import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from ._checks import plain
+from ._files import ensure_file, write_whole
 
 __all__ = ["complete_dask", "complete_parquet"]
 
@@ -36,7 +40,7 @@ def complete_parquet(
     source : path-like or list of path-like
         What to complete; needs pyarrow.
     target : path-like
-        File to write; an existing one is replaced.
+        File to write, in a folder that exists; an existing one is replaced when all is written.
     n : int or None, default=None
         None writes what `transform` returns. A number writes so many draws of each row, below one
         another batch by batch, told apart by a column "imputation" that counts from 0.
@@ -51,7 +55,8 @@ def complete_parquet(
     Raises
     ------
     ValueError
-        If a column that the imputer was fitted to is not in the file, or n is less than 1.
+        If a column that the imputer was fitted to is not in the file, n is less than 1, or the
+        target cannot be written.
 
     See Also
     --------
@@ -81,25 +86,30 @@ def complete_parquet(
     import pyarrow.parquet
 
     _check_draws(n)
+    file = ensure_file(target, "target")
     dataset = pa.dataset.dataset(source, format="parquet")
     _check_columns(imputer, dataset.schema.names)
     batches = dataset.to_batches(
         batch_size=batch_rows, batch_readahead=1, fragment_readahead=1, use_threads=False
     )
-    writer, position = None, 0
+    position = 0
     imputer = copy.copy(imputer).set_output(transform="default")
-    try:
-        for batch in batches:
-            table = pa.Table.from_batches([batch])
-            for completed in _completed_arrow(imputer, table, n, position):
-                if writer is None:
-                    schema = completed.schema.with_metadata(_metadata(dataset.schema, completed))
-                    writer = pa.parquet.ParquetWriter(target, schema)
-                writer.write_table(completed.cast(writer.schema))
-            position += len(table)
-    finally:
-        if writer is not None:
-            writer.close()
+
+    def write(part: Path) -> None:
+        nonlocal position
+        with ExitStack() as stack:
+            writer = None
+            for batch in batches:
+                table = pa.Table.from_batches([batch])
+                for completed in _completed_arrow(imputer, table, n, position):
+                    if writer is None:
+                        about = _metadata(dataset.schema, completed)
+                        schema = completed.schema.with_metadata(about)
+                        writer = stack.enter_context(pa.parquet.ParquetWriter(part, schema))
+                    writer.write_table(completed.cast(writer.schema))
+                position += len(table)
+
+    write_whole(file, write)
     return position
 
 
@@ -224,7 +234,7 @@ def _completed(
 
 def _check_draws(n: int | None) -> None:
     if n is not None and (isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1):
-        raise ValueError(f"n must be None or a whole number of at least 1, got {n!r}.")
+        raise ValueError(f"n must be None or a whole number of at least 1, got {plain(n)}.")
 
 
 def _check_columns(imputer: Any, columns: list[str]) -> None:

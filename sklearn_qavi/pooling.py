@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from ._analyses import Subject, fit_model, predict_moments, read_coefficients
+from ._checks import plain
 
 __all__ = ["PooledEstimate", "fit_pooled", "pool", "pool_predictions", "predict_pooled"]
 
@@ -153,7 +154,7 @@ class PooledEstimate:
             If alpha is not between 0 and 1.
         """
         if not 0 < alpha < 1:
-            raise ValueError(f"alpha must be a number between 0 and 1, got {alpha!r}.")
+            raise ValueError(f"alpha must be a number between 0 and 1, got {plain(alpha)}.")
         reach = stats.t.ppf(1 - alpha / 2, self.df) * self.standard_error
         return self.estimate - reach, self.estimate + reach
 
@@ -264,7 +265,7 @@ def pool(
     if (variance < 0).any():
         raise ValueError("A variance is negative; pass squared standard errors.")
     if df_complete is not None and not df_complete > 0:
-        raise ValueError(f"df_complete must be greater than 0, got {df_complete!r}.")
+        raise ValueError(f"df_complete must be greater than 0, got {plain(df_complete)}.")
     names = tuple(names) if names is not None else tuple(f"x{i}" for i in range(estimate.shape[1]))
     if len(names) != estimate.shape[1]:
         raise ValueError(f"{len(names)} names were given for {estimate.shape[1]} estimates.")
@@ -508,7 +509,7 @@ def predict_pooled(
     (array([2.9]), array([0.2]))
     """
     if of not in ("mean", "outcome"):
-        raise ValueError(f"of must be 'mean' or 'outcome', got {of!r}.")
+        raise ValueError(f"of must be 'mean' or 'outcome', got {plain(of)}.")
     predictions, variances, df, names = [], [], None, None
     for table, new in _pairs(tables, new_tables):
         fitted = fit_model(model, table, y)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ._command_line import make_parser, run_program
+from ._files import ensure_folder
 from .datasets import ImageFiles
 from .generative import HierarchicalVAE, WideResNetVAE
 
@@ -24,6 +25,9 @@ On several GPUs: torchrun --nproc-per-node 4 -m sklearn_qavi.train ... --device 
 
 def run(args: argparse.Namespace) -> None:
     """Train on the images of the folder, and save the model."""
+    ensure_folder(args.model, "model")
+    if args.checkpoints is not None:
+        ensure_folder(args.checkpoints, "--checkpoints")
     parameters: dict[str, Any] = {
         "random_state": args.seed,
         "device": args.device,

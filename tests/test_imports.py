@@ -55,8 +55,8 @@ STAGES = {
     "sampling": {"inference"},
     "inference": set(),
 }
-SHARED = {"_device", "_random", "_sklearn_compat", "_typing", "exceptions"}
-# they import nothing of ours but the exceptions and themselves
+SHARED = {"_checks", "_device", "_files", "_random", "_sklearn_compat", "_typing", "exceptions"}
+# they import nothing of ours but checks of input, the exceptions and themselves
 LEAVES = {"metrics", "plotting", "datasets"}
 
 # What has to stay away until it is used
@@ -102,7 +102,7 @@ def stage_of(name: str) -> str:
 
 def allowed_stages(stage: str) -> set[str]:
     if stage in LEAVES:
-        return {stage, "exceptions"}
+        return {stage, "_checks", "exceptions"}
     if stage in SHARED:
         return SHARED
     return {stage} | STAGES[stage] | SHARED

@@ -501,3 +501,44 @@ def test_the_default_imputer_draws_for_inference() -> None:
     assert isinstance(chosen, QAVIImputer)
     assert chosen.proper
     assert chosen.importance_resampling
+
+
+@pytest.mark.parametrize(
+    ("estimator", "refused_by", "taken_by"),
+    [
+        (LogisticRegression(), MultipleImputationRegressor, "MultipleImputationClassifier"),
+        (LinearRegression(), MultipleImputationClassifier, "MultipleImputationRegressor"),
+        (
+            make_pipeline(StandardScaler(), LogisticRegression()),
+            MultipleImputationRegressor,
+            "MultipleImputationClassifier",
+        ),
+        (
+            GridSearchCV(Ridge(), {"alpha": [1.0]}),
+            MultipleImputationClassifier,
+            "MultipleImputationRegressor",
+        ),
+    ],
+)
+def test_estimators_of_the_other_class_are_refused(
+    estimator: Any, refused_by: Any, taken_by: str
+) -> None:
+    X, y = np.zeros((6, 2)), np.array([0, 1] * 3)
+    with pytest.raises(ValueError, match=f"{type(estimator).__name__}.*use {taken_by}"):
+        refused_by(estimator).fit(X, y)
+
+
+def test_estimators_of_no_declared_kind_are_taken() -> None:
+    class Mean(BaseEstimator):
+        def fit(self, X: Any, y: Any) -> "Mean":
+            self.mean_ = np.mean(y)
+            return self
+
+        def predict(self, X: Any) -> np.ndarray:
+            return np.full(len(X), self.mean_)
+
+    imputer = IterativeImputer(sample_posterior=True, max_iter=2, tol=0)
+    model = MultipleImputationRegressor(Mean(), imputer=imputer, n_imputations=2, random_state=0)
+    rng = np.random.default_rng(0)
+    X = np.where(rng.random((20, 2)) < 0.2, np.nan, rng.normal(size=(20, 2)))
+    np.testing.assert_allclose(model.fit(X, np.arange(20.0)).predict(X), 9.5)

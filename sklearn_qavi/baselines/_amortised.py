@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 from torch.utils.data import DataLoader
 
+from .._checks import plain
 from .._random import derive_seed, torch_generator
 from .._typing import Progress
 from ..exceptions import TrainingDivergedError
@@ -391,12 +392,12 @@ def check_masks(masks: Any, n_features: int) -> None:
     if isinstance(masks, str):
         if masks not in _MASK_NAMES:
             raise ValueError(
-                f"masks must be {_MASK_NAMES[0]!r}, a rate from 0 to 1, a callable or an array of "
-                f"masks, got {masks!r}."
+                "masks must be 'generic', a rate from 0 to 1, a callable or an "
+                f"array of masks, got {plain(masks)}."
             )
     elif np.ndim(masks) == 0:
         if not 0.0 <= float(masks) <= 1.0:
-            raise ValueError(f"A rate of hidden cells lies from 0 to 1, got masks={masks!r}.")
+            raise ValueError(f"A rate of hidden cells lies from 0 to 1, got masks={plain(masks)}.")
     elif np.ndim(masks) != 2 or np.shape(masks)[1] != n_features or len(masks) == 0:
         raise ValueError(
             f"masks has shape {np.shape(masks)}, expected rows of {n_features} columns: the "

@@ -11,6 +11,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from .._checks import plain
 from .._random import derive_seed, torch_generator
 from .._typing import Progress
 from ..inference import (
@@ -136,9 +137,9 @@ class PseudoGibbs(BaseEstimator, InferenceMethod):
     def _check(self) -> None:
         for name in ("n_draws", "n_chains", "thin"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}.")
+                raise ValueError(f"{name} must be at least 1, got {plain(getattr(self, name))}.")
         if self.n_burn_in < 0:
-            raise ValueError(f"n_burn_in must not be negative, got {self.n_burn_in!r}.")
+            raise ValueError(f"n_burn_in must not be negative, got {plain(self.n_burn_in)}.")
 
     def _acceptance_rate(self, accepted: Tensor) -> Tensor | None:
         return None

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._checks import plain
+
 __all__ = ["ImageFiles", "read_image", "write_image"]
 
 _SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -66,9 +68,9 @@ class ImageFiles:
         n_workers: int = 0,
     ) -> None:
         if n_channels not in _MODES:
-            raise ValueError(f"n_channels must be 1 or 3, got {n_channels!r}.")
+            raise ValueError(f"n_channels must be 1 or 3, got {plain(n_channels)}.")
         if size is not None and size < 1:
-            raise ValueError(f"size must be None or at least 1, got {size!r}.")
+            raise ValueError(f"size must be None or at least 1, got {plain(size)}.")
         self.folder, self.n_channels, self.size = Path(folder), n_channels, size
         self.n_workers = n_workers
         self.files = sorted(

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
+from .._checks import plain
+
 __all__ = ["make_image_masks"]
 
 Mask = NDArray[np.bool_]
@@ -118,7 +120,9 @@ def make_image_masks(
         return _rotated_half(n, shape, rng)
     if kind == "random_pixels":
         if not isinstance(rate, Real) or not 0.0 <= rate <= 1.0:
-            raise ValueError(f"rate must be a number from 0 to 1, got {rate!r}; 0.3 hides 30%.")
+            raise ValueError(
+                f"rate must be a number from 0 to 1, got {plain(rate)}; 0.3 hides 30%."
+            )
         return np.asarray(rng.random_sample((n, *shape)) < rate)
     if kind == "free_form":
         low, high = _pair("hole_range", hole_range, 0.0, 1.0)
@@ -127,7 +131,7 @@ def make_image_masks(
         if low == high or few > many:
             raise ValueError(
                 "hole_range and n_vertices must go from a smaller to a larger number, got "
-                f"{hole_range!r} and {n_vertices!r}."
+                f"{plain(hole_range)} and {plain(n_vertices)}."
             )
         brush = _Brush(shape, widths, (few, many), rng)
         counts = [_whole("n_boxes", k, 0) for k in n_boxes] + [_whole("n_strokes", n_strokes, 0)]
@@ -136,7 +140,7 @@ def make_image_masks(
         return _in_range(n, (low, high), shape, lambda: _free_form(brush, counts))
     raise ValueError(
         "kind must be 'random_patches', 'rotated_half', 'random_pixels' or 'free_form', got "
-        f"{kind!r}."
+        f"{plain(kind)}."
     )
 
 
@@ -259,7 +263,7 @@ def _below(count: int, rng: Random) -> int:
 
 def _whole(name: str, value: Any, least: int) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {plain(value)}.")
     return int(value)
 
 
@@ -271,7 +275,7 @@ def _pair(name: str, value: Any, low: float, high: float) -> tuple[float, float]
         fits = False
     if not fits:
         raise ValueError(
-            f"{name} must be two numbers in order, from {low:g} to {high:g}, got {value!r}."
+            f"{name} must be two numbers in order, from {low:g} to {high:g}, got {plain(value)}."
         )
     return float(first), float(second)
 
@@ -281,8 +285,8 @@ def _checked_shape(shape: Any) -> tuple[int, int]:
         height, width = shape
     except (TypeError, ValueError):
         raise ValueError(
-            f"shape must be height and width of the images, got {shape!r}; masks of whole pixels "
-            "do for images with channels."
+            f"shape must be height and width of the images, got {plain(shape)}; masks of whole "
+            "pixels do for images with channels."
         ) from None
     return _whole("The height in shape", height, 1), _whole("The width in shape", width, 1)
 
@@ -296,7 +300,7 @@ def _checked_patch(patch_size: Any, shape: tuple[int, int]) -> tuple[int, int]:
         height, width = (_whole("patch_size", side, 1) for side in given)
     except TypeError:
         raise ValueError(
-            f"patch_size must be a whole number or height and width, got {patch_size!r}."
+            f"patch_size must be a whole number or height and width, got {plain(patch_size)}."
         ) from None
     if height > shape[0] or width > shape[1]:
         raise ValueError(

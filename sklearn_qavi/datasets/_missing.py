@@ -10,6 +10,8 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from sklearn.utils import check_random_state
 
+from .._checks import plain, refuse_infinity
+
 __all__ = ["make_missing"]
 
 _MECHANISMS = ("mcar", "mar", "mnar_logistic", "mnar_self", "mnar_quantile")
@@ -79,8 +81,8 @@ def make_missing(
     TypeError
         If X is a dataframe other than pandas, or does not hold numbers.
     ValueError
-        If X does not have two dimensions, an option is out of its range, or the mechanism cannot
-        reach the rate; the message says what would.
+        If X does not have two dimensions, a column holds infinity, an option is out of its range,
+        or the mechanism cannot reach the rate; the message says what would.
 
     See Also
     --------
@@ -110,6 +112,7 @@ def make_missing(
     """
     _check_options(rate, mechanism, per_row, observed_fraction, quantile, tail)
     table = _as_floats(X)
+    refuse_infinity(table)
     absent = np.asarray(pd.isna(table))
     rng = check_random_state(random_state)
     scores = rng.random_sample(table.shape)
@@ -142,20 +145,22 @@ def _check_options(
     tail: str,
 ) -> None:
     if not isinstance(rate, int | float | np.number) or not 0.0 <= rate <= 1.0:
-        raise ValueError(f"rate must be a number from 0 to 1, got {rate!r}; 0.3 hides 30%.")
+        raise ValueError(f"rate must be a number from 0 to 1, got {plain(rate)}; 0.3 hides 30%.")
     if mechanism not in _MECHANISMS:
-        raise ValueError(f"mechanism must be one of {_MECHANISMS}, got {mechanism!r}.")
+        raise ValueError(f"mechanism must be one of {_MECHANISMS}, got {plain(mechanism)}.")
     if per_row and mechanism != "mcar":
         raise ValueError(
             "per_row=True hides the same number of cells in each row, which "
-            f"mechanism={mechanism!r} does not do; use mechanism='mcar'."
+            f"mechanism={plain(mechanism)} does not do; use mechanism='mcar'."
         )
     if not 0.0 < observed_fraction < 1.0:
-        raise ValueError(f"observed_fraction must be between 0 and 1, got {observed_fraction!r}.")
+        raise ValueError(
+            f"observed_fraction must be between 0 and 1, got {plain(observed_fraction)}."
+        )
     if not 0.0 < quantile <= 1.0:
-        raise ValueError(f"quantile must be above 0 and at most 1, got {quantile!r}.")
+        raise ValueError(f"quantile must be above 0 and at most 1, got {plain(quantile)}.")
     if tail not in ("upper", "lower", "both"):
-        raise ValueError(f"tail must be 'upper', 'lower' or 'both', got {tail!r}.")
+        raise ValueError(f"tail must be 'upper', 'lower' or 'both', got {plain(tail)}.")
     if mechanism == "mnar_quantile" and rate > quantile:
         raise ValueError(
             f"rate={rate} cannot be reached from a tail of {quantile} of each column; raise "

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 from sklearn.datasets import fetch_openml
 
+from .._checks import plain
+
 __all__ = ["fetch_svhn"]
 
 _SUBSETS = ("train", "test", "extra")
@@ -66,7 +68,7 @@ def fetch_svhn(
     >>> images, labels = fetch_svhn("folder/of/svhn")  # doctest: +SKIP
     """
     if subset not in _SUBSETS:
-        raise ValueError(f"subset must be one of {_SUBSETS}, got {subset!r}.")
+        raise ValueError(f"subset must be one of {_SUBSETS}, got {plain(subset)}.")
     if folder is not None:
         return _from_folder(Path(folder), subset)
     if subset == "extra":

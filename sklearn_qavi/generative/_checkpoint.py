@@ -1,25 +1,155 @@
 """A trained model as a folder: weights as tensors, everything else as readable JSON.
 
-Nothing here unpickles. A file is checked against its own description before it is used.
+Nothing here unpickles. Each file is checked against a checksum and its description before it is
+used.
 """
 
+import copyreg
 import json
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, SupportsIndex
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
 
+from .._files import (
+    as_text,
+    check_digest,
+    digest_of,
+    ensure_folder,
+    read_json,
+    write_json,
+    write_whole,
+)
 from ..exceptions import ModelFormatError
 
-__all__ = ["load_strictly", "read_folder", "saved_kind", "write_folder"]
+__all__ = ["PlainState", "SavedModel", "load_strictly", "read_folder", "saved_kind", "write_folder"]
 
-FORMAT_VERSION = 1
 _CONFIG, _TENSORS = "config.json", "model.safetensors"
+
+
+class PlainState(BaseEstimator):
+    """A fitted estimator whose state is arrays and text for whoever cannot hold code, as skops.
+
+    Pickle, copies and `joblib.hash` ask ``__reduce_ex__`` and get all attributes as they are.
+    Others ask ``__getstate__``.
+    """
+
+    @abstractmethod
+    def _plain_state(self) -> dict[str, Any]:
+        """Return what `_restore_state` needs, if fitted."""
+
+    @abstractmethod
+    def _restore_state(self, state: dict[str, Any]) -> None:
+        """Become what gave `_plain_state`."""
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        return copyreg.__newobj__, (type(self),), super().__getstate__()  # type: ignore[attr-defined]
+
+    def __getstate__(self) -> dict[str, Any]:
+        if not any(name.endswith("_") and not name.startswith("_") for name in vars(self)):
+            return dict(super().__getstate__())
+        return {"plain_state": self._plain_state()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "plain_state" in state:
+            self._restore_state(state["plain_state"])
+        else:
+            super().__setstate__(state)
+
+
+class SavedModel(PlainState):
+    """A model with decoders ``members_`` that can be saved and loaded.
+
+    A subclass says what is kept besides the networks' weights, and takes it back.
+    """
+
+    members_: list[Any]
+
+    @abstractmethod
+    def _described(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return "parameters" and else what JSON can hold, and constants besides the weights."""
+
+    @abstractmethod
+    def _take(self, config: dict[str, Any], constants: dict[str, Tensor]) -> None:
+        """Take back what `_described` returned, and make members without weights."""
+
+    def save(self, folder: str | Path) -> None:
+        """Write the trained model as safetensors weights and a readable JSON description.
+
+        Parameters
+        ----------
+        folder : path-like
+            Where to; made if need be. Options that are functions, an ``augmentation`` for one, are
+            not kept.
+
+        Raises
+        ------
+        ValueError
+            If the folder cannot be written to.
+        """
+        check_is_fitted(self)
+        write_folder(folder, type(self).__name__, *self._content())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read a model that `save` wrote; nothing is unpickled.
+
+        Parameters
+        ----------
+        folder : path-like
+            Where from.
+
+        Returns
+        -------
+        model : object
+            The trained model.
+
+        Raises
+        ------
+        ModelFormatError
+            If a file is missing, was changed in any byte, is of a newer version, or does not fit
+            its description.
+        """
+        config, tensors = read_folder(folder, cls.__name__)
+        model = cls.__new__(cls)
+        model._restore(config, tensors, folder)
+        return model
+
+    def _content(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        config, tensors = self._described()
+        weights = nn.ModuleList(self.members_).state_dict()
+        return config, tensors | {f"members.{name}": value for name, value in weights.items()}
+
+    def _restore(
+        self, config: dict[str, Any], tensors: dict[str, Tensor], where: str | Path
+    ) -> None:
+        prefix = "members."
+        weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        constants = {k: v for k, v in tensors.items() if not k.startswith(prefix)}
+        try:
+            self.__init__(**config["parameters"])  # type: ignore[misc]
+            self._take(config, constants)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFormatError(f"{Path(where) / _CONFIG} lacks or misnames {error}.") from error
+        members = nn.ModuleList(self.members_).eval().requires_grad_(False)
+        load_strictly(members, weights, where)
+
+    def _plain_state(self) -> dict[str, Any]:
+        config, tensors = self._content()
+        arrays = {name: value.detach().cpu().numpy() for name, value in tensors.items()}
+        return {"config": as_text(config), "tensors": arrays}
+
+    def _restore_state(self, state: dict[str, Any]) -> None:
+        tensors = {name: torch.from_numpy(value) for name, value in state["tensors"].items()}
+        self._restore(json.loads(state["config"]), tensors, "its state")
 
 
 def write_folder(
@@ -37,14 +167,22 @@ def write_folder(
         What JSON can hold.
     tensors : dict of str to Tensor
         Weights and constants.
+
+    Raises
+    ------
+    ValueError
+        If the folder cannot be written to.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, folder / _TENSORS)
+    folder = ensure_folder(folder, "folder")
+    weights = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    write_whole(folder / _TENSORS, lambda part: save_file(weights, part))
     described = {k: [str(v.dtype), list(v.shape)] for k, v in tensors.items()}
-    header = {"format_version": FORMAT_VERSION, "kind": kind, "tensors": described}
-    text = json.dumps({**header, "config": config}, indent=2, allow_nan=False)
-    (folder / _CONFIG).write_text(text + "\n", encoding="utf-8")
+    files = {_TENSORS: digest_of(folder / _TENSORS)}
+    # last, so that a save that is cut short leaves a description of other weights
+    write_json(
+        folder / _CONFIG,
+        {"kind": kind, "files": files, "tensors": described, "config": config},
+    )
 
 
 def read_folder(folder: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -60,14 +198,24 @@ def read_folder(folder: str | Path, kind: str) -> tuple[dict[str, Any], dict[str
     Raises
     ------
     ModelFormatError
-        If a file is missing, truncated, of a newer version or another kind, or if the tensors are
-        not those that the description names.
+        If a file is missing, was changed in any byte, is of a newer version or another kind, or if
+        the tensors are not those that the description names.
     """
     folder = Path(folder)
-    with _reading(folder):
-        header = _read_header(folder)
+    header = _read_header(folder)
+    if header["kind"] != kind:
+        raise ModelFormatError(f"{folder} holds a {header['kind']}, expected a {kind}.")
+    check_digest(folder / _TENSORS, header["files"][_TENSORS])
+    with _reading(folder / _TENSORS):
         tensors = load_file(folder / _TENSORS)
-    _check_header(header, kind, tensors, folder)
+    found = {k: [str(v.dtype), list(v.shape)] for k, v in tensors.items()}
+    described = header["tensors"]
+    wrong = sorted(k for k in {*found, *described} if found.get(k) != described.get(k))
+    if wrong:
+        raise ModelFormatError(
+            f"The tensors in {folder} are not those that its config.json describes, first "
+            f"{wrong[:3]}."
+        )
     return header["config"], tensors
 
 
@@ -77,61 +225,28 @@ def saved_kind(folder: str | Path) -> str:
     Raises
     ------
     ModelFormatError
-        If the description is missing or cannot be read.
+        If the description is missing or was changed.
     """
-    folder = Path(folder)
-    with _reading(folder):
-        return str(_read_header(folder)["kind"])
+    return str(_read_header(Path(folder))["kind"])
 
 
 @contextmanager
-def _reading(folder: Path) -> Iterator[None]:
+def _reading(file: Path) -> Iterator[None]:
     """Turn what may go wrong into a ModelFormatError."""
     try:
         yield
-    except ModelFormatError:
-        raise
-    except FileNotFoundError as error:
-        raise ModelFormatError(
-            f"{folder} is not a saved model: {Path(error.filename or '').name or error} is missing."
-        ) from error
     except (ValueError, OSError, SafetensorError) as error:
-        raise ModelFormatError(
-            f"The saved model in {folder} cannot be read ({error}). It is truncated or was "
-            "changed; save it again."
-        ) from error
+        raise ModelFormatError(f"{file} cannot be read ({error}); save it again.") from error
 
 
 def _read_header(folder: Path) -> dict[str, Any]:
-    header = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-    parts = {"format_version", "kind", "tensors", "config"}
-    if not isinstance(header, dict) or not parts <= set(header):
+    header = read_json(folder / _CONFIG, "model")
+    if not {"kind", "files", "tensors", "config"} <= set(header) or _TENSORS not in header["files"]:
         raise ModelFormatError(f"{folder / _CONFIG} does not describe a saved model.")
     return header
 
 
-def _check_header(
-    header: dict[str, Any], kind: str, tensors: dict[str, Tensor], folder: Path
-) -> None:
-    if header["format_version"] > FORMAT_VERSION:
-        raise ModelFormatError(
-            f"{folder} was saved in format {header['format_version']}, this version of "
-            f"sklearn_qavi reads up to {FORMAT_VERSION}. Update sklearn_qavi."
-        )
-    if header["kind"] != kind:
-        raise ModelFormatError(f"{folder} holds a {header['kind']}, expected a {kind}.")
-    found = {k: [str(v.dtype), list(v.shape)] for k, v in tensors.items()}
-    if found != header["tensors"]:
-        wrong = sorted(
-            k for k in {*found, *header["tensors"]} if found.get(k) != header["tensors"].get(k)
-        )
-        raise ModelFormatError(
-            f"The tensors in {folder} are not those that its config.json describes, "
-            f"first {wrong[:3]}."
-        )
-
-
-def load_strictly(module: torch.nn.Module, tensors: dict[str, Tensor], folder: str | Path) -> None:
+def load_strictly(module: nn.Module, tensors: dict[str, Tensor], folder: str | Path) -> None:
     """Put tensors into a module; a name or shape that does not fit is a ModelFormatError."""
     try:
         module.load_state_dict(tensors)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d, avg_pool2d, gelu, interpolate, pad
 from torch.utils.checkpoint import checkpoint
 
+from .._checks import plain
 from ._network import VAENetwork
 from ._wide_resnet import in_chunks
 
@@ -76,7 +77,7 @@ def parse_encoder_layers(layers: str) -> list[tuple[int, int]]:
         if before % factor or before // factor != after:
             raise ValueError(
                 f"A block of the encoder that leaves {before} / {factor} is followed by one at "
-                f"{after} in {layers!r}. Write e.g. '32x2,32d2,16x2'."
+                f"{after} in {plain(layers)}. Write e.g. '32x2,32d2,16x2'."
             )
     return blocks
 
@@ -106,10 +107,10 @@ def parse_decoder_layers(layers: str) -> list[Layer]:
             resolution, mixin = _two_numbers(part, "m")
             if mixin not in {layer.resolution for layer in out}:
                 raise ValueError(
-                    f"{part!r} takes up {mixin}, which is not before it in {layers!r}."
+                    f"{plain(part)} takes up {mixin}, which is not before it in {plain(layers)}."
                 )
             if resolution % mixin:
-                raise ValueError(f"{resolution} is no multiple of {mixin} in {part!r}.")
+                raise ValueError(f"{resolution} is no multiple of {mixin} in {plain(part)}.")
             out.append(Layer(resolution, mixin))
         else:
             resolution, count = _two_numbers(part, "x") if "x" in part else (_number(part), 1)
@@ -126,7 +127,7 @@ def _parts(layers: str) -> list[str]:
 
 def _number(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"{text!r} in a layer string is no positive whole number.")
+        raise ValueError(f"{plain(text)} in a layer string is no positive whole number.")
     return int(text)
 
 
@@ -197,7 +198,7 @@ class HierarchicalArchitecture:
         if max(height, width) > self.size:
             raise ValueError(
                 f"Images of {height} x {width} pixels are larger than the decoder's last "
-                f"resolution, {self.size}, in decoder_layers={self.decoder_layers!r}."
+                f"resolution, {self.size}, in decoder_layers={plain(self.decoder_layers)}."
             )
         blocks = parse_encoder_layers(self.encoder_layers)
         if blocks[0][0] != self.size:

@@ -10,6 +10,7 @@ import torch
 from skorch.callbacks import Callback
 from torch import Tensor, nn
 
+from .._checks import plain
 from .._sklearn_compat import Interval, StrOptions
 from ..exceptions import ModelFormatError
 from ._checkpoint import load_strictly
@@ -329,29 +330,10 @@ class HierarchicalVAE(ImageVAE):
         self.random_state = random_state
         self.verbose = verbose
 
-    @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """Read a model that `save` wrote; nothing is unpickled.
-
-        Parameters
-        ----------
-        folder : path-like
-            Where from.
-
-        Returns
-        -------
-        model : HierarchicalVAE
-            The trained model.
-
-        Raises
-        ------
-        ModelFormatError
-            If a file is missing, truncated, of a newer version, or does not fit its description.
-        """
-        model = super().load(folder)
-        if model.widths is not None:
-            model.widths = _with_whole_keys(model.widths)
-        return model
+    def _take(self, config: dict[str, Any], constants: dict[str, Tensor]) -> None:
+        if self.widths is not None:
+            self.widths = _with_whole_keys(self.widths)
+        super()._take(config, constants)
 
     @classmethod
     def from_checkpoint(
@@ -401,8 +383,9 @@ class HierarchicalVAE(ImageVAE):
         scale = known[1] if input_scale is None else input_scale
         if mean is None or scale is None:
             raise ValueError(
-                f"input_mean and input_scale are not known for preset={model.preset!r}; pass what "
-                f"the model was trained with. They are known for {sorted(_PUBLISHED_INPUTS)}."
+                f"input_mean and input_scale are not known for preset={plain(model.preset)}; "
+                "pass what the model was trained with. They are known for "
+                f"{sorted(_PUBLISHED_INPUTS)}."
             )
         channels, height, width = image_shape
         model.image_shape_ = (channels, height, width)

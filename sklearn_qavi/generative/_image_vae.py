@@ -10,9 +10,8 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_array
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -20,8 +19,7 @@ from .._device import resolve_device
 from .._random import derive_seed, seed_from, torch_generator
 from .._sklearn_compat import check_sample_weight, fit_context
 from ..datasets import ImageFiles
-from ..exceptions import ModelFormatError
-from ._checkpoint import load_strictly, read_folder, write_folder
+from ._checkpoint import SavedModel
 from ._data import FileData, TableData, TrainingData, as_tensors
 from ._distributed import Processes, training_processes
 from ._likelihoods import ImageLikelihood, make_image_likelihood
@@ -36,7 +34,7 @@ _MIN_IMAGES_TO_SPLIT = 20
 _MAX_EXAMPLES = 256  # image files that are looked at before training
 
 
-class ImageVAE(BaseEstimator):
+class ImageVAE(SavedModel):
     """A VAE of images as an estimator; a subclass has the parameters and says what it trains.
 
     It fills in `_architecture`, `_new_network`, `_empty_member`, `_validation`, and what else is
@@ -86,11 +84,11 @@ class ImageVAE(BaseEstimator):
         """Learn what is not part of the networks from the validation images."""
 
     def _kept(self) -> dict[str, Any]:
-        """Return what `_learn_beside` left, as JSON can hold it; see `_restore`."""
+        """Return what `_learn_beside` left, as JSON can hold it; see `_take_kept`."""
         return {}
 
-    def _restore(self, kept: dict[str, Any]) -> None:
-        """Take back what `_kept` returned, or an empty dict of an older folder."""
+    def _take_kept(self, kept: dict[str, Any]) -> None:
+        """Take back what `_kept` returned."""
 
     def _settled(self, network: VAENetwork) -> nn.Module:
         """Return a trained network as it is used and kept."""
@@ -121,6 +119,7 @@ class ImageVAE(BaseEstimator):
         self : object
             The trained model.
         """
+        resolve_device(self.device)
         images = _FileImages(X) if isinstance(X, ImageFiles) else _ArrayImages(_checked_images(X))
         weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         n_used = int((weight > 0).sum())
@@ -175,15 +174,7 @@ class ImageVAE(BaseEstimator):
         """
         return np.clip(values, 0.0, 1.0)
 
-    def save(self, folder: str | Path) -> None:
-        """Write the trained model as safetensors weights and a readable JSON description.
-
-        Parameters
-        ----------
-        folder : path-like
-            Where to; made if need be. An ``augmentation`` that is a function is not kept.
-        """
-        check_is_fitted(self)
+    def _described(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         aside = {"checkpoint_folder", "random_state"}
         parameters = {k: v for k, v in self.get_params().items() if k not in aside}
         if callable(self.augmentation):
@@ -194,43 +185,16 @@ class ImageVAE(BaseEstimator):
             "history": self.history_,
             "learned": self._kept(),
         }
-        tensors = {f"members.{k}": v for k, v in nn.ModuleList(self.members_).state_dict().items()}
-        write_folder(folder, type(self).__name__, config, tensors)
+        return config, {}
 
-    @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """Read a model that `save` wrote; nothing is unpickled.
-
-        Parameters
-        ----------
-        folder : path-like
-            Where from.
-
-        Returns
-        -------
-        model : object
-            The trained model.
-
-        Raises
-        ------
-        ModelFormatError
-            If a file is missing, truncated, of a newer version, or does not fit its description.
-        """
-        config, tensors = read_folder(folder, cls.__name__)
-        try:
-            model = cls(**config["parameters"])
-            channels, height, width = config["image_shape"]
-            model.image_shape_ = (channels, height, width)
-            model.n_features_in_ = channels * height * width
-            model.history_ = config["history"]
-            model.n_iter_ = max(len(history) for history in model.history_)
-            model.members_ = [model._empty_member() for _ in model.history_]
-            model._restore(config.get("learned", {}))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelFormatError(f"config.json in {folder} lacks or misnames {error}.") from error
-        weights = {k.removeprefix("members."): v for k, v in tensors.items()}
-        load_strictly(nn.ModuleList(model.members_), weights, folder)
-        return model
+    def _take(self, config: dict[str, Any], constants: dict[str, Tensor]) -> None:
+        channels, height, width = config["image_shape"]
+        self.image_shape_ = (channels, height, width)
+        self.n_features_in_ = channels * height * width
+        self.history_ = config["history"]
+        self.n_iter_ = max(len(history) for history in self.history_)
+        self.members_ = [self._empty_member() for _ in self.history_]
+        self._take_kept(config["learned"])
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -414,9 +378,15 @@ def _checked_images(X: Any) -> NDArray[np.float64]:
         dtype=np.float64,
         allow_nd=True,
         ensure_2d=False,
-        ensure_all_finite="allow-nan",
+        ensure_all_finite=False,
         ensure_min_samples=_MIN_IMAGES,
     )
+    infinite = np.flatnonzero(np.isinf(images).reshape(len(images), -1).any(axis=1))
+    if len(infinite):
+        raise ValueError(
+            f"{len(infinite)} image(s) hold infinity, first at positions "
+            f"{infinite[:5].tolist()}. Mark such pixels with NaN."
+        )
     if images.ndim == 3:
         images = images[:, None]
     if images.ndim != 4:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from .._checks import plain
 from ._likelihoods import (
     LIKELIHOODS,
     ColumnLikelihoods,
@@ -142,7 +143,7 @@ class PretrainedDecoder(_Pretrained):
         Maps rows (n, D), 0 where a cell is missing, to the L means and then the L raw scales of
         the code (the scale is ``softplus(raw) + 0.001``). Only ``posterior="feature"`` and the
         methods in `sklearn_qavi.baselines` ask for it.
-    mean, scale : array-like of shape (n_features,), default=None
+    mean, scale : float or array-like of shape (n_features,), default=None
         The decoder's units: it models ``(X - mean) / scale``. None means original units.
 
     Attributes
@@ -155,8 +156,9 @@ class PretrainedDecoder(_Pretrained):
     Raises
     ------
     ValueError
-        If the likelihood is unknown, the latent size cannot be read, or the module returns the
-        wrong number of parameters; the message says how many were expected and came.
+        If the likelihood is unknown, the latent size cannot be read, mean or scale are not finite
+        numbers or a scale is not positive, or the module returns the wrong number of parameters;
+        the message says how many were expected and came.
 
     Examples
     --------
@@ -189,8 +191,9 @@ class PretrainedDecoder(_Pretrained):
         families = [likelihood] * n_features if isinstance(likelihood, str) else list(likelihood)
         _check_families(families, n_features)
         self.n_features_in_ = n_features
-        self.mean_ = np.zeros(n_features) if mean is None else np.asarray(mean, dtype=np.float64)
-        self.scale_ = np.ones(n_features) if scale is None else np.asarray(scale, dtype=np.float64)
+        self.mean_ = _of_columns("mean", 0.0 if mean is None else mean, n_features)
+        self.scale_ = _of_columns("scale", 1.0 if scale is None else scale, n_features)
+        _refuse_columns("scale", self.scale_, self.scale_ > 0, "positive")
         size = find_latent_dim(module) if latent_dim is None else latent_dim
         decoder = copy.deepcopy(module).eval().requires_grad_(False)
         columns = ColumnLikelihoods(families)
@@ -283,10 +286,11 @@ class PretrainedImageDecoder(_Pretrained):
     ) -> None:
         if len(image_shape) != 3 or min(image_shape) < 1:
             raise ValueError(
-                f"image_shape must be (channels, height, width), got {tuple(image_shape)}."
+                f"image_shape must be (channels, height, width), got {plain(tuple(image_shape))}."
             )
-        self.image_shape_ = (image_shape[0], image_shape[1], image_shape[2])
-        self.n_features_in_ = image_shape[0] * image_shape[1] * image_shape[2]
+        channels, height, width = map(int, image_shape)
+        self.image_shape_ = (channels, height, width)
+        self.n_features_in_ = channels * height * width
         cells = _image_likelihood(likelihood, self.image_shape_, likelihood_options)
         size = find_latent_dim(module) if latent_dim is None else latent_dim
         decoder = copy.deepcopy(module)
@@ -304,7 +308,7 @@ class PretrainedImageDecoder(_Pretrained):
         return np.clip(values, 0.0, 1.0)
 
     def _described(self, likelihood: Any) -> str:
-        return f"images of shape {self.image_shape_} under {likelihood.families[0]!r}"
+        return f"images of shape {self.image_shape_} under {plain(likelihood.families[0])}"
 
 
 def find_latent_dim(module: nn.Module) -> int:
@@ -347,6 +351,30 @@ def _check_families(families: list[str], n_features: int) -> None:
     if len(families) != n_features:
         raise ValueError(
             f"likelihood names {len(families)} columns, but n_features is {n_features}."
+        )
+
+
+def _of_columns(name: str, values: Any, n_features: int) -> NDArray[np.float64]:
+    """Return one finite number a column."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape not in ((), (n_features,)):
+        raise ValueError(
+            f"{name} must be one number or one for each of the {n_features} columns, got shape "
+            f"{array.shape}."
+        )
+    array = np.broadcast_to(array, n_features).copy()
+    _refuse_columns(name, array, np.isfinite(array), "finite")
+    return array
+
+
+def _refuse_columns(
+    name: str, values: NDArray[np.float64], good: NDArray[np.bool_], what: str
+) -> None:
+    if not good.all():
+        bad = np.flatnonzero(~good)
+        raise ValueError(
+            f"{name} must be {what}, got {values[bad][:5].tolist()} for the column(s) at positions "
+            f"{bad[:5].tolist()}."
         )
 
 

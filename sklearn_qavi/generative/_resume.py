@@ -2,9 +2,7 @@
 
 import copy
 import json
-import os
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,8 @@ import torch
 from skorch.callbacks import Callback
 from skorch.history import History
 
+from .._checks import plain
+from .._files import check_sealed, ensure_folder, read_json, write_json, write_sealed
 from ..exceptions import ModelFormatError
 from ._distributed import Processes
 
@@ -45,9 +45,9 @@ class TrainingFolder:
     Raises
     ------
     ValueError
-        If the folder holds another training.
+        If the folder cannot be written to, or holds another training.
     ModelFormatError
-        If its description cannot be read.
+        If its description was changed in any byte.
     """
 
     def __init__(
@@ -61,21 +61,20 @@ class TrainingFolder:
     ) -> None:
         self.folder = Path(folder)
         if processes.is_first:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            ensure_folder(folder, "checkpoint_folder")
         file = self.folder / _DESCRIPTION
         described = {"question": joblib.hash(question), "seed": seed if is_given else None}
-        found = _read(file) if processes.is_first and file.exists() else None
-        found = processes.shared(found)
+        is_known = processes.is_first and file.exists()
+        found = processes.shared(read_json(file, "training", "delete it.") if is_known else None)
         if found is None:
             found = {**described, "used_seed": seed}
             if processes.is_first:
-                text = json.dumps(found, indent=2) + "\n"
-                _replace(file, lambda part: part.write_text(text, encoding="utf-8"))
+                write_json(file, found)
         if any(found.get(name) != value for name, value in described.items()):
             raise ValueError(
-                f"checkpoint_folder={str(folder)!r} holds a training on other images, with other "
-                "parameters or another random_state. Choose another folder, or delete this one to "
-                "start afresh."
+                f"checkpoint_folder={plain(str(folder))} holds a training on other images, with "
+                "other parameters or another random_state. Choose another folder, or delete this "
+                "one to start afresh."
             )
         self.seed = int(found["used_seed"])
 
@@ -146,7 +145,7 @@ class Checkpoint(Callback):
             "settled": best.settled_,
             "history": json.dumps(epochs),
         }
-        _replace(self.file, lambda part: torch.save(state, part))
+        write_sealed(self.file, lambda part: torch.save(state, part))
 
     def _restore(self, net: Any, state: dict[str, Any]) -> None:
         net.network_.load_state_dict(state["network"])
@@ -165,25 +164,10 @@ class Checkpoint(Callback):
 
 def _load(file: Path) -> dict[str, Any]:
     try:
+        check_sealed(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
         raise ModelFormatError(f"{file} cannot be read ({error}); delete it.") from error
     if not isinstance(state, dict):
         raise ModelFormatError(f"{file} is not the state of a training; delete it.")
     return state
-
-
-def _read(file: Path) -> Any:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        int(found["used_seed"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelFormatError(f"{file} does not describe a training; delete it.") from error
-    return found
-
-
-def _replace(file: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file beside its place and move it there whole."""
-    part = file.with_suffix(".part")
-    write(part)
-    os.replace(part, file)

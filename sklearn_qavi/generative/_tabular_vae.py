@@ -3,23 +3,21 @@
 import warnings
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import nn
+from sklearn.utils.validation import validate_data
+from torch import Tensor
 from tqdm.auto import tqdm
 
+from .._checks import plain, refuse_infinity
 from .._device import resolve_device
 from .._random import derive_seed, seed_from, torch_generator
 from .._sklearn_compat import Interval, StrOptions, check_sample_weight, fit_context
-from ..exceptions import ModelFormatError
-from ._checkpoint import load_strictly, read_folder, write_folder
+from ._checkpoint import SavedModel
 from ._data import TableData, as_tensors
 from ._layers import ACTIVATIONS
 from ._likelihoods import LIKELIHOODS, ColumnLikelihoods
@@ -44,7 +42,7 @@ _SMOOTHINGS = [0.0, 1.0]
 _CLOSE = 1.03  # ratio of validation scores under which pooling pays more than choosing
 
 
-class TabularVAE(BaseEstimator):
+class TabularVAE(SavedModel):
     """Variational autoencoder for numeric tables; an ensemble of them on request.
 
     Columns are standardised by the training rows. Training adds noise to the encoder's input and
@@ -276,13 +274,15 @@ class TabularVAE(BaseEstimator):
         self : TabularVAE
             The trained model.
         """
+        resolve_device(self.device)
         X = validate_data(
-            self, X, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_samples=_MIN_ROWS
+            self, X, dtype=np.float64, ensure_all_finite=False, ensure_min_samples=_MIN_ROWS
         )
+        refuse_infinity(X, getattr(self, "feature_names_in_", None))
         if not all(isinstance(n, Integral) and n >= 1 for n in self.hidden_layer_sizes):
             raise ValueError(
                 "hidden_layer_sizes must hold whole numbers of at least 1, got "
-                f"{self.hidden_layer_sizes!r}."
+                f"{plain(self.hidden_layer_sizes)}."
             )
         weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         X, weight = X[weight > 0], weight[weight > 0]
@@ -339,15 +339,7 @@ class TabularVAE(BaseEstimator):
                 X[..., j] = np.where(place[index] == drawn, np.array(atoms)[index], X[..., j])
         return X
 
-    def save(self, folder: str | Path) -> None:
-        """Write the trained model as safetensors weights and a readable JSON description.
-
-        Parameters
-        ----------
-        folder : path-like
-            Where to; made if need be.
-        """
-        check_is_fitted(self)
+    def _described(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         config = {
             "parameters": {k: v for k, v in self.get_params().items() if k != "random_state"},
             "families": self.families_,
@@ -356,55 +348,25 @@ class TabularVAE(BaseEstimator):
             "history": self.history_,
             "feature_names": getattr(self, "feature_names_in_", np.array([])).tolist(),
         }
-        tensors = {f"members.{k}": v for k, v in self._module_list().state_dict().items()}
-        tensors["mean"] = torch.from_numpy(self.mean_)
-        tensors["scale"] = torch.from_numpy(self.scale_)
-        write_folder(folder, type(self).__name__, config, tensors)
+        constants = {"mean": torch.from_numpy(self.mean_), "scale": torch.from_numpy(self.scale_)}
+        return config, constants
 
-    @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """Read a model that `save` wrote; nothing is unpickled.
-
-        Parameters
-        ----------
-        folder : path-like
-            Where from.
-
-        Returns
-        -------
-        model : TabularVAE
-            The trained model.
-
-        Raises
-        ------
-        ModelFormatError
-            If a file is missing, truncated, of a newer version, or does not fit its description.
-        """
-        config, tensors = read_folder(folder, cls.__name__)
-        try:
-            model = cls(**config["parameters"])
-            model.families_ = config["families"]
-            model.likelihood_options_ = config["likelihood_options"]
-            model.atoms_ = config["atoms"]
-            model.history_ = config["history"]
-            model.n_iter_ = max(len(history) for history in model.history_)
-            model.mean_ = tensors.pop("mean").numpy()
-            model.scale_ = tensors.pop("scale").numpy()
-            model.n_features_in_ = len(model.mean_)
-            model.n_levels_ = model.n_levels or [None] * model.n_features_in_
-            if config["feature_names"]:
-                model.feature_names_in_ = np.array(config["feature_names"], dtype=object)
-            model.members_ = [
-                model._network(ColumnLikelihoods(families, options, model.n_levels_), None)
-                for families, options in zip(
-                    model.families_, model.likelihood_options_, strict=True
-                )
-            ]
-        except (KeyError, TypeError) as error:
-            raise ModelFormatError(f"config.json in {folder} lacks or misnames {error}.") from error
-        weights = {k.removeprefix("members."): v for k, v in tensors.items()}
-        load_strictly(model._module_list(), weights, folder)
-        return model
+    def _take(self, config: dict[str, Any], constants: dict[str, Tensor]) -> None:
+        self.families_ = config["families"]
+        self.likelihood_options_ = config["likelihood_options"]
+        self.atoms_ = config["atoms"]
+        self.history_ = config["history"]
+        self.n_iter_ = max(len(history) for history in self.history_)
+        self.mean_ = constants["mean"].numpy()
+        self.scale_ = constants["scale"].numpy()
+        self.n_features_in_ = len(self.mean_)
+        self.n_levels_ = self.n_levels or [None] * self.n_features_in_
+        if config["feature_names"]:
+            self.feature_names_in_ = np.array(config["feature_names"], dtype=object)
+        self.members_ = [
+            self._network(ColumnLikelihoods(families, options, self.n_levels_), None)
+            for families, options in zip(self.families_, self.likelihood_options_, strict=True)
+        ]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -424,9 +386,6 @@ class TabularVAE(BaseEstimator):
             exact = np.isin(self._single(levels, j), np.concatenate(known))
             atoms.append(levels[exact].tolist())
         return atoms
-
-    def _module_list(self) -> nn.ModuleList:
-        return nn.ModuleList(self.members_).eval().requires_grad_(False)
 
     def _learn_standardisation(self, X: NDArray[np.float64], weight: NDArray[np.float64]) -> None:
         observed = ~np.isnan(X)
@@ -481,7 +440,7 @@ class TabularVAE(BaseEstimator):
             if len(self.likelihood) != n_features or not set(self.likelihood) <= set(_OF_NUMBERS):
                 raise ValueError(
                     f"likelihood must name one of {_OF_NUMBERS} for each of the "
-                    f"{n_features} columns, got {self.likelihood!r}."
+                    f"{n_features} columns, got {plain(self.likelihood)}."
                 )
             choices = [
                 [
@@ -528,8 +487,8 @@ class TabularVAE(BaseEstimator):
     ) -> TabularNetwork:
         return TabularNetwork(
             likelihood,
-            self.latent_dim,
-            tuple(self.hidden_layer_sizes),
+            int(self.latent_dim),
+            tuple(map(int, self.hidden_layer_sizes)),
             self.activation,
             generator,
         )

@@ -299,8 +299,8 @@ class WideResNetVAE(ImageVAE):
     def _kept(self) -> dict[str, Any]:
         return {"inference_beta": self.inference_beta_}
 
-    def _restore(self, kept: dict[str, Any]) -> None:
-        self.inference_beta_ = float(kept.get("inference_beta", self.validation_beta))
+    def _take_kept(self, kept: dict[str, Any]) -> None:
+        self.inference_beta_ = float(kept["inference_beta"])
 
     def _training_options(self) -> dict[str, Any]:
         return {"mask_rate": self.mask_rate}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from .._checks import plain
 from .._random import torch_generator
 from .._typing import Progress
 from ._engine import fit_posterior
@@ -220,12 +221,16 @@ class HierarchicalSpace(InferenceMethod):
     def __post_init__(self) -> None:
         """Check what fills the holes, and the weight."""
         if isinstance(self.fill, str) and self.fill not in FILLS:
-            raise ValueError(f"fill must be one of {sorted(FILLS)} or an image, got {self.fill!r}.")
+            raise ValueError(
+                f"fill must be one of {sorted(FILLS)} or an image, got {plain(self.fill)}."
+            )
         if self.weights not in WEIGHTS:
-            raise ValueError(f"weights must be one of {WEIGHTS}, got {self.weights!r}.")
+            raise ValueError(f"weights must be one of {WEIGHTS}, got {plain(self.weights)}.")
         for name in ("weight", "hole_weight"):
             if not 0.0 < getattr(self, name) < 1.0:
-                raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)!r}.")
+                raise ValueError(
+                    f"{name} must lie between 0 and 1, got {plain(getattr(self, name))}."
+                )
 
     def with_trace(self) -> "HierarchicalSpace":
         """Return this method with the bound kept after each window of steps."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .._checks import plain
 from .posteriors import PosteriorFamily
 from .posteriors._base import MAX_FULL_CURVATURE
 
@@ -82,9 +83,9 @@ class Schedule:
     def __post_init__(self) -> None:
         """Check the options that not every value is one of."""
         if self.optimizer not in ("adam", "newton"):
-            raise ValueError(f"optimizer must be 'adam' or 'newton', got {self.optimizer!r}.")
+            raise ValueError(f"optimizer must be 'adam' or 'newton', got {plain(self.optimizer)}.")
         if not 0.0 <= self.warmup < 1.0:
-            raise ValueError(f"warmup is a share of max_iter below 1, got {self.warmup!r}.")
+            raise ValueError(f"warmup is a share of max_iter below 1, got {plain(self.warmup)}.")
 
     def draws_for(self, family: PosteriorFamily) -> int:
         """Return the draws a step, which may depend on the latent size."""

@@ -11,6 +11,8 @@ import numpy as np
 import scoringrules
 from numpy.typing import ArrayLike, NDArray
 
+from .._checks import plain
+
 _BLOCK_CELLS = 65_536  # cells scored at a time, to bound the memory
 _BLOCK_ROWS = 256  # rows whose draws are compared with each other at a time
 
@@ -480,9 +482,11 @@ def _cells(
     cells = table[..., mask]
     if not np.isfinite(cells).all():
         bad = int((~np.isfinite(cells)).sum())
+        columns = np.unique(np.nonzero(mask)[1][np.nonzero(~np.isfinite(cells))[-1]])
         raise ValueError(
-            f"{name} holds NaN or infinity in {bad} of {cells.size} cells that missing marks; "
-            "mark only cells whose true value is known, and complete all of them."
+            f"{name} holds NaN or infinity in {bad} of {cells.size} cells that missing marks, in "
+            f"the column(s) at positions {columns.tolist()}; mark only cells whose true value is "
+            "known, and complete all of them."
         )
     return cells if scale is None else cells / _as_scale(scale, mask.shape)[mask]
 
@@ -510,7 +514,9 @@ def _limits(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the lower and upper limits (C,) of the central intervals of draws (S, C)."""
     if not 0.0 < level < 1.0:
-        raise ValueError(f"level must be between 0 and 1, got {level!r}; 0.9 means 90% intervals.")
+        raise ValueError(
+            f"level must be between 0 and 1, got {plain(level)}; 0.9 means 90% intervals."
+        )
     tail = (1.0 - level) / 2.0
     if tail * (len(values) + 1) < 1.0 - 1e-9:
         needed = int(np.ceil(1.0 / tail - 1.0 - 1e-9))

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from .._checks import plain
 from ._extractors import as_images, as_rgb, batches, evaluation, place_of
 
 _NETWORKS = ("alex", "vgg", "squeeze")
@@ -89,7 +90,9 @@ def lpips(
 
 def _named_network(name: str) -> torch.nn.Module:
     if name not in _NETWORKS:
-        raise ValueError(f"network must be one of {sorted(_NETWORKS)} or a callable, got {name!r}.")
+        raise ValueError(
+            f"network must be one of {sorted(_NETWORKS)} or a callable, got {plain(name)}."
+        )
     try:
         import torchvision  # noqa: F401 - torchmetrics looks for it only when the network is made
         from torchmetrics.image import LearnedPerceptualImagePatchSimilarity

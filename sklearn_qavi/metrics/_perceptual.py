@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
+from .._checks import plain
 from ._extractors import extract_features
 
 
@@ -265,7 +266,7 @@ def _classifiers(
     if not 2 <= cv <= fewest:
         raise ValueError(
             f"cv must be None or a number of folds from 2 to that of the images, {fewest}, got "
-            f"{cv!r}."
+            f"{plain(cv)}."
         )
     r, c = _folds(len(real), cv, seed), _folds(len(completed), cv, seed)
     for fold in range(cv):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._checks import plain
 from ._cells import energy_score, masked_crps, masked_mae, masked_rmse
 
 _SCORED = {
@@ -59,9 +60,9 @@ def make_imputation_scorer(
     {'n_neighbors': 10}
     """
     if metric not in _SCORED:
-        raise ValueError(f"metric must be one of {sorted(_SCORED)}, got {metric!r}.")
+        raise ValueError(f"metric must be one of {sorted(_SCORED)}, got {plain(metric)}.")
     if not 0.0 < rate < 1.0:
-        raise ValueError(f"rate must be between 0 and 1, got {rate!r}; 0.3 hides 30%.")
+        raise ValueError(f"rate must be between 0 and 1, got {plain(rate)}; 0.3 hides 30%.")
     return _ImputationScorer(metric, rate, n_draws, random_state)
 
 
@@ -87,7 +88,7 @@ class _ImputationScorer:
             return np.asarray(estimator.transform(holed), dtype=np.float64)
         if not hasattr(estimator, "sample"):
             raise TypeError(
-                f"metric={self.metric!r} scores draws, but {type(estimator).__name__} has no "
+                f"metric={plain(self.metric)} scores draws, but {type(estimator).__name__} has no "
                 "sample(X, n); use metric='rmse' or 'mae' for imputers with one answer."
             )
         return estimator.sample(holed, n=self.n_draws)

@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .._checks import plain
 from ._axes import (
     add_legend,
     faint,
@@ -154,7 +155,7 @@ class BoundTraceDisplay:
         """
         members = getattr(pooled, "members", [pooled])
         if not 0 <= decoder < len(members):
-            raise ValueError(f"decoder must be from 0 to {len(members) - 1}, got {decoder!r}.")
+            raise ValueError(f"decoder must be from 0 to {len(members) - 1}, got {plain(decoder)}.")
         result = members[decoder]
         if result.trace is None:
             raise ValueError("No trace was kept; pass trace=True to infer or fit_posterior.")
@@ -238,7 +239,7 @@ def _checked_rows(rows: Sequence[int] | None, n: int) -> NDArray[np.intp]:
         return np.arange(n)
     chosen = np.asarray(rows)
     if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or len(chosen) == 0:
-        raise ValueError(f"rows must be a list of positions, got {rows!r}.")
+        raise ValueError(f"rows must be a list of positions, got {plain(rows)}.")
     if (chosen < 0).any() or (chosen >= n).any():
-        raise ValueError(f"rows must be positions from 0 to {n - 1}, got {rows!r}.")
+        raise ValueError(f"rows must be positions from 0 to {n - 1}, got {plain(rows)}.")
     return chosen.astype(np.intp)

@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .._checks import plain
 from ._axes import (
     IMPUTED,
     TRUTH,
@@ -264,7 +265,7 @@ class CellDisplay:
             If matplotlib is not installed.
         """
         if not 0.0 < level < 1.0:
-            raise ValueError(f"level must be between 0 and 1, got {level!r}; 0.9 means 90%.")
+            raise ValueError(f"level must be between 0 and 1, got {plain(level)}; 0.9 means 90%.")
         if len(self.draws) < 2:
             raise ValueError(f"At least two draws are needed, got {len(self.draws)}.")
         self.ax_ = new_axes(type(self).__name__, (6.0, 3.2)) if ax is None else ax
@@ -412,12 +413,12 @@ def _checked_cell(columns: list[Column], row: int, column: Any) -> int:
     j = column_position(column, names)
     n = len(columns[j].values)
     if isinstance(row, bool) or not isinstance(row, int | np.integer) or not 0 <= row < n:
-        raise ValueError(f"row must be a position from 0 to {n - 1}, got {row!r}.")
+        raise ValueError(f"row must be a position from 0 to {n - 1}, got {plain(row)}.")
     if not columns[j].missing[row]:
         rows = np.flatnonzero(columns[j].missing)[:5].tolist()
         raise ValueError(
-            f"Column {names[j]!r} is observed in row {row}, so nothing is drawn there. Its first "
-            f"missing cells are in rows {rows}."
+            f"Column {plain(names[j])} is observed in row {row}, so nothing is drawn there. Its "
+            f"first missing cells are in rows {rows}."
         )
     return j
 
@@ -427,13 +428,15 @@ def _truth_in(column: Column, truth: Any) -> float:
     if column.kind == "levels":
         if truth not in column.levels:
             raise ValueError(
-                f"truth {truth!r} is none of the levels of column {column.name!r}, "
-                f"{list(column.levels)[:10]}."
+                f"truth {plain(truth)} is none of the levels of column {plain(column.name)}, "
+                f"{plain(list(column.levels)[:10])}."
             )
         return float(column.levels.index(truth))
     table = np.empty((1, 1), dtype=object)
     table[0, 0] = truth
     (read,) = read_columns(table, name="truth")
     if read.kind != column.kind:
-        raise ValueError(f"Column {column.name!r} holds {column.kind}, but truth is {truth!r}.")
+        raise ValueError(
+            f"Column {plain(column.name)} holds {column.kind}, but truth is {plain(truth)}."
+        )
     return float(read.values[0])

@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._checks import plain
 from ._axes import add_legend, faint, hide_frame, new_axes, readable, say_below, say_beside
 from ._labels import as_entry
 from ._tables import (
@@ -266,7 +267,7 @@ class CoverageDisplay:
             If matplotlib is not installed.
         """
         if not 0.0 < band < 1.0:
-            raise ValueError(f"band must be between 0 and 1, got {band!r}; 0.95 means 95%.")
+            raise ValueError(f"band must be between 0 and 1, got {plain(band)}; 0.95 means 95%.")
         self.ax_ = new_axes(type(self).__name__, (4.6, 4.4)) if ax is None else ax
         self.figure_ = self.ax_.figure
         if not any(line.get_label() == _DIAGONAL for line in self.ax_.lines):
@@ -331,7 +332,7 @@ def _chosen(
         chosen = [column_position(one, names) for one in wanted]
     for j in chosen:
         if truth[j].kind == "levels":
-            raise ValueError(f"Column {names[j]!r} holds levels, which have no intervals.")
+            raise ValueError(f"Column {plain(names[j])} holds levels, which have no intervals.")
     chosen = [j for j in chosen if (missing[:, j] & ~truth[j].missing).any()]
     if not chosen:
         raise ValueError(
@@ -349,7 +350,7 @@ def _checked_levels(levels: ArrayLike | None, n_draws: int) -> Array:
         return _LEVELS[widest + 1e-9 >= _LEVELS]
     nominal = np.sort(np.asarray(levels, dtype=np.float64).ravel())
     if len(nominal) == 0 or not ((nominal > 0) & (nominal < 1)).all():
-        raise ValueError(f"levels must be between 0 and 1, got {levels!r}; 0.9 means 90%.")
+        raise ValueError(f"levels must be between 0 and 1, got {plain(levels)}; 0.9 means 90%.")
     if nominal[-1] > widest + 1e-9:
         raise ValueError(
             f"{n_draws} draws reach intervals of level {widest:.3f} at most, asked was "

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from .._checks import plain
 from ._axes import (
     IMPUTED,
     OBSERVED,
@@ -267,7 +268,9 @@ def _chosen(columns: list[Column], wanted: Sequence[Any] | None, kept: list[int]
         raise ValueError("columns names no column to show.")
     for j in chosen:
         if not n_missing[j]:
-            raise ValueError(f"Column {names[j]!r} has no missing cell, so nothing was imputed.")
+            raise ValueError(
+                f"Column {plain(names[j])} has no missing cell, so nothing was imputed."
+            )
     return chosen
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
+from .._checks import plain
 from ._axes import (
     OBSERVED,
     TRUTH,
@@ -172,7 +173,7 @@ class DrawsDisplay:
             If matplotlib is not installed.
         """
         if not 0.0 < level < 1.0:
-            raise ValueError(f"level must be between 0 and 1, got {level!r}; 0.9 means 90%.")
+            raise ValueError(f"level must be between 0 and 1, got {plain(level)}; 0.9 means 90%.")
         size = (8.0, 1.5 + 0.4 * len(self.truth))
         self.ax_ = new_axes(type(self).__name__, size) if ax is None else ax
         self.figure_ = self.ax_.figure
@@ -272,7 +273,9 @@ def _check_cells(
             f"dtype {positions.dtype}."
         )
     if (positions < 0).any() or (positions >= mask.shape).any():
-        raise ValueError(f"cells must lie inside the table of shape {mask.shape}, got {cells!r}.")
+        raise ValueError(
+            f"cells must lie inside the table of shape {mask.shape}, got {plain(cells)}."
+        )
     rows, columns = positions.T
     if not (mask & shown)[rows, columns].all():
         raise ValueError(

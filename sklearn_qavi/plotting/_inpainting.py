@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._checks import plain
 from ._axes import panel_axes, say_below, size_of_text
 from ._tables import missing_values_of
 
@@ -324,7 +325,8 @@ class _Layout:
     def __init__(self, X: Any, image_shape: Sequence[int] | None, data_format: str) -> None:
         if data_format not in ("channels_first", "channels_last"):
             raise ValueError(
-                f"data_format must be 'channels_first' or 'channels_last', got {data_format!r}."
+                "data_format must be 'channels_first' or 'channels_last', got "
+                f"{plain(data_format)}."
             )
         self.array = _as_pixels(X, "X")
         self.last = data_format == "channels_last"
@@ -333,7 +335,7 @@ class _Layout:
             raise ValueError(
                 f"X has shape {self.array.shape}, expected (n, H, W), (n, C, H, W), (n, H, W, C) "
                 "with data_format='channels_last', or flat rows with an image_shape of as many "
-                f"cells, got image_shape={image_shape!r}. A single image is X[None]."
+                f"cells, got image_shape={plain(image_shape)}. A single image is X[None]."
             )
         self.channel_axis = None if len(sizes) == 2 else (3 if self.last else 1)
         self.sizes = tuple(int(size) for size in sizes)
@@ -341,7 +343,8 @@ class _Layout:
         if n_channels not in (1, 3):
             raise ValueError(
                 f"X has shape {self.array.shape}, so images of {n_channels} channels with "
-                f"data_format={data_format!r}; one (grey) or three (red, green, blue) can be shown."
+                f"data_format={plain(data_format)}; one (grey) or three (red, green, blue) can "
+                "be shown."
             )
         if not len(self.array):
             raise ValueError("X holds no image to show.")
@@ -409,7 +412,7 @@ def _any_channel(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _check_count(n_draws: Any) -> None:
     if isinstance(n_draws, bool) or not isinstance(n_draws, int | np.integer) or n_draws < 1:
-        raise ValueError(f"n_draws must be a whole number of at least 1, got {n_draws!r}.")
+        raise ValueError(f"n_draws must be a whole number of at least 1, got {plain(n_draws)}.")
 
 
 def _check_observed(draw: Array, images: Array, hidden: NDArray[np.bool_]) -> None:

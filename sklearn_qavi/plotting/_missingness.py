@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .._checks import plain
 from ._axes import (
     IMPUTED,
     faint,
@@ -150,7 +151,7 @@ class MissingnessDisplay:
             If matplotlib is not installed.
         """
         if max_patterns < 1:
-            raise ValueError(f"max_patterns must be at least 1, got {max_patterns!r}.")
+            raise ValueError(f"max_patterns must be at least 1, got {plain(max_patterns)}.")
         n_shown = min(max_patterns, len(self.counts))
         n_columns = len(self.feature_names)
         if ax is None:

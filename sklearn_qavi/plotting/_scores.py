@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._checks import plain
 from ..exceptions import InferenceConvergenceWarning
 from ._axes import add_legend, faint, hide_frame, new_axes, readable, say_beside
 from ._labels import as_entry
@@ -154,12 +155,12 @@ class ScoreCurveDisplay:
         if against_draws and max_iter is not None:
             raise ValueError("max_iter is for curves of cost; pass x='evaluations' or 'seconds'.")
         if not against_draws and np.asarray(n_draws).ndim:
-            raise ValueError(f"n_draws must be one number with x={x!r}, got {n_draws!r}.")
+            raise ValueError(f"n_draws must be one number with x={plain(x)}, got {plain(n_draws)}.")
         options = {} if mask is None else {"mask": mask}
         curves = {}
         for name, estimator in estimators.items():
             if not hasattr(estimator, "score_missing"):
-                raise TypeError(f"{type(estimator).__name__} ({name!r}) has no score_missing.")
+                raise TypeError(f"{type(estimator).__name__} ({plain(name)}) has no score_missing.")
             if against_draws:
                 sizes = np.sort(np.atleast_1d(_N_DRAWS if n_draws is None else n_draws))
                 scored = estimator.score_missing(
@@ -218,7 +219,8 @@ class ScoreCurveDisplay:
             x_values = dict.fromkeys(scores, x_values)
         if x_values.keys() != scores.keys():
             raise ValueError(
-                f"x_values is of the curves {sorted(x_values)}, but scores of {sorted(scores)}."
+                f"x_values is of the curves {plain(sorted(x_values))}, but scores of "
+                f"{plain(sorted(scores))}."
             )
         at, values = {}, {}
         for name in scores:
@@ -228,11 +230,13 @@ class ScoreCurveDisplay:
             )
             if at[name].ndim != 1 or at[name].shape != values[name].shape:
                 raise ValueError(
-                    f"The curve {name!r} has x_values of shape {at[name].shape}, but scores of "
-                    f"shape {values[name].shape}; both have to be (K,)."
+                    f"The curve {plain(name)} has x_values of shape {at[name].shape}, but scores "
+                    f"of shape {values[name].shape}; both have to be (K,)."
                 )
             if not np.isfinite(at[name]).all() or (at[name] < 0).any():
-                raise ValueError(f"x_values of the curve {name!r} must be finite and at least 0.")
+                raise ValueError(
+                    f"x_values of the curve {plain(name)} must be finite and at least 0."
+                )
         return cls(x_values=at, scores=values, x=x, metric=metric).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> Self:
@@ -274,7 +278,7 @@ class ScoreCurveDisplay:
 def _check_names(x: str, metric: str) -> None:
     for name, value, known in (("x", x, _X_LABELS), ("metric", metric, _SCORE_LABELS)):
         if value not in known:
-            raise ValueError(f"{name} must be one of {sorted(known)}, got {value!r}.")
+            raise ValueError(f"{name} must be one of {sorted(known)}, got {plain(value)}.")
 
 
 def _mean_score(metric: str, scores: dict[str, Array], details: dict[str, Any]) -> Array:
@@ -330,7 +334,9 @@ def _limits(estimator: Any, max_iter: Sequence[int] | None) -> list[int | None]:
     if max_iter is not None:
         steps = np.unique(np.asarray(max_iter))
         if len(steps) == 0 or steps.dtype.kind not in "iu" or steps[0] < 1:
-            raise ValueError(f"max_iter must be whole numbers of at least 1, got {max_iter!r}.")
+            raise ValueError(
+                f"max_iter must be whole numbers of at least 1, got {plain(max_iter)}."
+            )
         chosen: list[int | None] = steps.tolist()
     else:
         chosen = list(_STEPS)

@@ -9,6 +9,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from pandas.api import types
 
+from .._checks import plain
+
 __all__ = [
     "Column",
     "CompletedColumn",
@@ -113,7 +115,7 @@ def column_position(column: Any, names: Sequence[str], what: str = "column") -> 
             return int(column) % len(names)
         raise ValueError(f"{what} {column} lies outside of a table of {len(names)} columns.")
     if str(column) not in names:
-        raise ValueError(f"{what} {column!r} is not among the columns {list(names)}.")
+        raise ValueError(f"{what} {plain(column)} is not among the columns {plain(list(names))}.")
     return list(names).index(str(column))
 
 
@@ -219,8 +221,8 @@ def read_completed(
             place = where[j]
             if place is None:
                 raise ValueError(
-                    f"Column {columns[j].name!r} is not part of the completed tables: an empty "
-                    "column, dropped by the imputer?"
+                    f"Column {plain(columns[j].name)} is not part of the completed tables: an "
+                    "empty column, dropped by the imputer?"
                 )
             parts[j].append(_series(table, place))
     if not next(iter(parts.values()), [None]):
@@ -262,11 +264,12 @@ def _completed(column: Column, series: list[Any], check_observed: bool) -> Compl
     draws = np.stack([_values(column.name, column.kind, one, levels) for one in series])
     observed = ~column.missing
     if np.isnan(draws[:, ~observed]).any():
-        raise ValueError(f"The draws of column {column.name!r} have missing cells.")
+        raise ValueError(f"The draws of column {plain(column.name)} have missing cells.")
     same = np.isclose(draws[:, observed], column.values[observed], rtol=1e-5, atol=1e-8)
     if check_observed and not same.all():
         raise ValueError(
-            f"Observed cells of column {column.name!r} differ between the table and the draws. "
+            f"Observed cells of column {plain(column.name)} differ between the table and the "
+            "draws. "
             "Pass the table that the imputer itself was handed, in the same units and order."
         )
     if len(levels) > len(column.levels) and not column.ordered:
@@ -384,10 +387,10 @@ def _kind(name: str, shown: Any) -> str:
         return _KIND_OF_OBJECTS[found]
     if all(isinstance(value, str | bytes | bool | int | float | np.generic) for value in shown):
         return "levels"
-    example = repr(shown.iloc[0])[:40]
+    example = plain(shown.iloc[0])[:40]
     raise ValueError(
-        f"Column {name!r} has values of a type that cannot be plotted, e.g. {example}. Convert it "
-        "to numbers, text, categories or datetime64, or leave the column out."
+        f"Column {plain(name)} has values of a type that cannot be plotted, e.g. {example}. "
+        "Convert it to numbers, text, categories or datetime64, or leave the column out."
     )
 
 
@@ -414,9 +417,11 @@ def _values(name: str, kind: str, series: Any, levels: list[Any]) -> Array:
             return _in_days(pd.to_timedelta(series).to_numpy().astype("timedelta64[us]"))
         numbers = pd.to_numeric(series).to_numpy(dtype=np.float64, na_value=np.nan)
     except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"Column {name!r} holds {kind}, but not all of it: {error}") from error
+        raise ValueError(
+            f"Column {plain(name)} holds {kind}, but not all of it: {error}"
+        ) from error
     if np.isinf(numbers).any():
-        raise ValueError(f"Column {name!r} holds infinity, which cannot be plotted.")
+        raise ValueError(f"Column {plain(name)} holds infinity, which cannot be plotted.")
     return numbers
 
 

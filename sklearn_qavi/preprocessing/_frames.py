@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._checks import plain
+
 __all__ = ["Frame", "as_frame", "check_unique_names", "is_dataframe", "known_container"]
 
 _EXACT = 2**53  # beyond it not every whole number is a float
@@ -111,7 +113,8 @@ def check_unique_names(X: Any) -> None:
     twice = list(dict.fromkeys(name for name in names if names.count(name) > 1))
     if twice:
         raise ValueError(
-            f"Column name(s) {twice} occur more than once. Rename the columns, or pass an array."
+            f"Column name(s) {plain(twice)} occur more than once. Rename the columns, or "
+            "pass an array."
         )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_array
 
+from .._checks import plain
 from .._sklearn_compat import get_mask
 from ._table import EncodedTable
 
@@ -109,7 +110,7 @@ class ImageEncoder:
             values = rows.astype(np.float64 if rows.dtype == np.float64 else np.float32)
         if mask is not None:
             missing |= full_mask(mask, array, self.shape, last)
-        _check_range(values[~missing], self.missing_values)
+        _check_range(values, ~missing, self.missing_values)
         values = np.where(missing, np.nan, values.clip(0.0, 1.0)).astype(values.dtype)
         return ImageBatch(array, EncodedTable(values, ~missing), self.shape, last)
 
@@ -132,8 +133,8 @@ class ImageEncoder:
         ):
             raise ValueError(
                 f"X has shape {array.shape}, but the model is of images of {_said(self.shape)}; "
-                f"expected (n, {', '.join(map(str, axes))}) with data_format={self.data_format!r}. "
-                "Resize the images, or fit again."
+                f"expected (n, {', '.join(map(str, axes))}) with "
+                f"data_format={plain(self.data_format)}. Resize the images, or fit again."
             )
 
 
@@ -184,7 +185,7 @@ def find_image_shape(X: Any, image_shape: Any, data_format: str, known: Shape | 
     declared = None if image_shape is None else _declared(image_shape, data_format)
     if declared is not None and known is not None and declared != known:
         raise ValueError(
-            f"image_shape={image_shape!r} says {_said(declared)}, but the trained model is of "
+            f"image_shape={plain(image_shape)} says {_said(declared)}, but the trained model is of "
             f"images of {_said(known)}."
         )
     shape = declared or known
@@ -276,13 +277,20 @@ def full_mask(
     return np.broadcast_to(pixels, (n, channels, height * width)).reshape(n, -1)
 
 
-def _check_range(observed: NDArray[Any], missing_values: float) -> None:
-    if observed.size == 0:
+def _check_range(values: NDArray[Any], observed: NDArray[np.bool_], missing_values: float) -> None:
+    """Raise if an observed cell of rows (n, D) is not between 0 and 1."""
+    if not observed.any():
         return
-    low, high = observed.min(), observed.max()
+    infinite = np.flatnonzero((np.isinf(values) & observed).any(axis=1))
+    if len(infinite):
+        raise ValueError(
+            f"X holds infinity in {len(infinite)} image(s), first at positions "
+            f"{infinite[:5].tolist()}. Mark such pixels with NaN or a mask."
+        )
+    low, high = values[observed].min(), values[observed].max()
     if np.isnan(low):
         raise ValueError(
-            f"X holds NaN, but missing_values={missing_values!r} marks missing pixels. Pass "
+            f"X holds NaN, but missing_values={plain(missing_values)} marks missing pixels. Pass "
             "missing_values=np.nan, or hide them with a mask."
         )
     if low < -_SLACK or high > 1.0 + _SLACK:
@@ -305,7 +313,7 @@ def _declared(image_shape: Any, data_format: str) -> Shape:
     if not exact or len(sizes) not in (2, 3) or min(sizes) < 1:
         raise ValueError(
             "image_shape must be (H, W), or (C, H, W) or (H, W, C) as data_format says, in whole "
-            f"numbers of at least 1, got {image_shape!r}."
+            f"numbers of at least 1, got {plain(image_shape)}."
         )
     if len(sizes) == 2:
         return (1, sizes[0], sizes[1])

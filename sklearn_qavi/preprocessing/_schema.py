@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._checks import plain
+
 __all__ = [
     "NUMBERS",
     "UNITS",
@@ -199,7 +201,7 @@ class ColumnSchema:
     def _check(self, numbers: NDArray[np.float64], good: NDArray[np.bool_], what: str) -> None:
         if not good.all():
             raise ValueError(
-                f"Column {self.name!r} was declared to be {what}, but holds "
+                f"Column {plain(self.name)} was declared to be {what}, but holds "
                 f"{_some(numbers[~good])}. Mark such cells as missing, or change column_types."
             )
 
@@ -385,7 +387,7 @@ def _kind_of(name: Any, shown: Any) -> str | None:
         return None
     if not (types.is_object_dtype(dtype) or types.is_string_dtype(dtype)):
         raise ValueError(
-            f"Column {name!r} has the type {dtype}, which cannot be imputed. Convert it to "
+            f"Column {plain(name)} has the type {dtype}, which cannot be imputed. Convert it to "
             "numbers, text, categories or datetime64, or leave the column out."
         )
     return _kind_of_objects(name, shown)
@@ -413,13 +415,13 @@ def _kind_of_objects(name: Any, shown: Any) -> str | None:
     kinds = sorted({type(value).__name__ for value in shown})
     if len(kinds) == 1:
         raise ValueError(
-            f"Column {name!r} holds values of the type {kinds[0]}, e.g. {_some(shown)}, which "
+            f"Column {plain(name)} holds values of the type {kinds[0]}, e.g. {_some(shown)}, which "
             "cannot be imputed. Turn them into numbers, text or dates, or leave the column out."
         )
     raise ValueError(
-        f"Column {name!r} mixes values of the types {kinds}, e.g. {_some(shown)}. Make them one "
-        "type, mark those that stand for a missing cell as missing (None or missing_values), or "
-        "name the column in categorical_features."
+        f"Column {plain(name)} mixes values of the types {kinds}, e.g. {_some(shown)}. Make "
+        "them one type, mark those that stand for a missing cell as missing (None or "
+        "missing_values), or name the column in categorical_features."
     )
 
 
@@ -439,7 +441,7 @@ def _number(name: Any, numbers: NDArray[np.float64], kind: Any, dtype: Any) -> C
     elif kind == "count":
         if numbers.min() < 0:
             raise ValueError(
-                f"Column {name!r} was declared to be a count, but holds "
+                f"Column {plain(name)} was declared to be a count, but holds "
                 f"{_some(numbers[numbers < 0])}. Declare it 'integer'."
             )
         limits = (0.0, np.inf)
@@ -451,12 +453,13 @@ def _bounded(name: Any, shown: Any, limits: tuple[Any, ...]) -> ColumnSchema:
         lower, upper = (float(limit) for limit in limits)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"The limits of column {name!r} in column_types must be two numbers, got {limits!r}."
+            f"The limits of column {plain(name)} in column_types must be two numbers, "
+            f"got {plain(limits)}."
         ) from error
     if not (np.isfinite(lower) and np.isfinite(upper) and lower < upper):
         raise ValueError(
-            f"The limits of column {name!r} in column_types must be finite and in order, got "
-            f"{limits!r}. For one bound use 'positive', or min_value and max_value."
+            f"The limits of column {plain(name)} in column_types must be finite and in order, got "
+            f"{plain(limits)}. For one bound use 'positive', or min_value and max_value."
         )
     schema = ColumnSchema(name, "bounded", limits=(lower, upper))
     numbers = _numbers(name, shown)
@@ -477,8 +480,8 @@ def _levels(name: Any, shown: Any, kind: str) -> ColumnSchema:
         levels = _in_order(list(counts))
     if kind == "ordinal" and len(levels) > _MAX_ORDINAL_LEVELS:
         raise ValueError(
-            f"Column {name!r} has {len(levels)} ordered levels, more than {_MAX_ORDINAL_LEVELS}. "
-            "Pass their ranks as numbers instead."
+            f"Column {plain(name)} has {len(levels)} ordered levels, more than "
+            f"{_MAX_ORDINAL_LEVELS}. Pass their ranks as numbers instead."
         )
     if kind == "nominal":
         from ..generative._likelihoods import MAX_WIDTH
@@ -491,12 +494,14 @@ def _levels(name: Any, shown: Any, kind: str) -> ColumnSchema:
 def _listed_levels(name: Any, shown: Any, levels: list[Any]) -> ColumnSchema:
     schema = ColumnSchema(name, "ordinal", tuple(levels))
     if len(set(levels)) != len(levels):
-        raise ValueError(f"The levels of column {name!r} in column_types repeat: {levels!r}.")
+        raise ValueError(
+            f"The levels of column {plain(name)} in column_types repeat: {plain(levels)}."
+        )
     unknown = np.isnan(_codes(shown, schema.levels))
     if unknown.any():
         raise ValueError(
-            f"Column {name!r} holds {_some(np.asarray(shown, dtype=object)[unknown])}, not "
-            f"one of its levels in column_types, {levels!r}."
+            f"Column {plain(name)} holds {_some(np.asarray(shown, dtype=object)[unknown])}, not "
+            f"one of its levels in column_types, {plain(levels)}."
         )
     return schema
 
@@ -531,7 +536,7 @@ def _counts(schema: ColumnSchema, shown: Any) -> NDArray[np.float64]:
         times = convert(_as_series(shown)).to_numpy()
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(
-            f"Column {schema.name!r} holds times, but {_some(shown)} cannot be read as such "
+            f"Column {plain(schema.name)} holds times, but {_some(shown)} cannot be read as such "
             f"({error}). Mark what is no time as missing."
         ) from error
     code = "datetime64" if schema.kind == "date" else "timedelta64"
@@ -552,7 +557,7 @@ def _numbers(name: Any, shown: Any) -> NDArray[np.float64]:
     if not np.isfinite(numbers).all():
         n_bad = int((~np.isfinite(numbers)).sum())
         raise ValueError(
-            f"Column {name!r} holds infinity, or a value too large for a float, in {n_bad} "
+            f"Column {plain(name)} holds infinity, or a value too large for a float, in {n_bad} "
             "row(s). Clip such values, or mark them as missing."
         )
     return numbers
@@ -577,12 +582,12 @@ def _parsed(name: Any, shown: Any) -> NDArray[np.float64]:
     blank = list(dict.fromkeys(v for v in bad if isinstance(v, str) and not v.strip()))
     if blank and len(blank) == len(set(map(repr, bad))):
         raise ValueError(
-            f"Column {name!r} holds numbers, but {len(bad)} of its cells are blank text "
-            f"({_some(blank)}). Pass missing_values={blank[0]!r} to have them imputed."
+            f"Column {plain(name)} holds numbers, but {len(bad)} of its cells are blank text "
+            f"({_some(blank)}). Pass missing_values={plain(blank[0])} to have them imputed."
         )
     raise ValueError(
-        f"Column {name!r} holds numbers, but {_some(bad)} is not one. Mark such cells as missing, "
-        "or name the column in categorical_features."
+        f"Column {plain(name)} holds numbers, but {_some(bad)} is not one. Mark such cells "
+        "as missing, or name the column in categorical_features."
     )
 
 
@@ -605,7 +610,7 @@ def _counted(name: Any, shown: Any) -> Counter[Any]:
     values = np.asarray(shown, dtype=object)
     if not all(_hashable(value) for value in values):
         raise ValueError(
-            f"Column {name!r} holds lists, dicts or other values that cannot be levels, e.g. "
+            f"Column {plain(name)} holds lists, dicts or other values that cannot be levels, e.g. "
             f"{_some([v for v in values if not _hashable(v)])}. Leave the column out, or turn them "
             "into text."
         )
@@ -635,7 +640,6 @@ def _as_series(values: Any) -> Any:
 
 def _some(values: Any) -> str:
     """Return a few values for a message, numpy's as plain numbers."""
-    plain = [v.item() if isinstance(v, np.generic) else v for v in list(values)[:200]]
-    distinct = list(dict.fromkeys(repr(value)[:40] for value in plain))
+    distinct = list(dict.fromkeys(plain(value)[:40] for value in list(values)[:200]))
     more = ", ..." if len(distinct) > _SHOWN else ""
     return ", ".join(distinct[:_SHOWN]) + more

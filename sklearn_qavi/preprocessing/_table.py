@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_array
 
+from .._checks import plain
 from ..exceptions import NumericTextWarning
 from ._containers import as_array, build_container
 from ._filling import complete_column, largest_number, may_hold
@@ -329,7 +330,7 @@ class TableEncoder:
             return
         raise ValueError(
             "'X' and 'missing_values' types are expected to be both numerical or both text, but "
-            f"missing_values={_plain(marker)!r} and no column of X holds {kind}. NaN, None, NaT "
+            f"missing_values={plain(marker)} and no column of X holds {kind}. NaN, None, NaT "
             "and NA count as missing in any case."
         )
 
@@ -344,8 +345,8 @@ class TableEncoder:
             (j,) = _positions([key], names, "column_types")
             if not isinstance(kind, tuple | list) and kind not in _TYPES:
                 raise ValueError(
-                    f"column_types[{key!r}] must be one of {list(_TYPES)}, a pair of limits, or a "
-                    f"list of levels in order; got {kind!r}."
+                    f"column_types[{plain(key)}] must be one of {list(_TYPES)}, a pair of limits, "
+                    f"or a list of levels in order; got {plain(kind)}."
                 )
             said[j] = kind
         return said
@@ -358,10 +359,12 @@ class TableEncoder:
             (j,) = _positions([key], names, "delta")
             if self.schema_[j].kind not in NUMBERS:
                 raise ValueError(
-                    f"delta shifts numbers, but column {names[j]!r} is {self.schema_[j].kind}."
+                    f"delta shifts numbers, but column {plain(names[j])} is {self.schema_[j].kind}."
                 )
             if not isinstance(shift, Real) or not np.isfinite(shift):
-                raise ValueError(f"delta[{key!r}] must be a finite number, got {shift!r}.")
+                raise ValueError(
+                    f"delta[{plain(key)}] must be a finite number, got {plain(shift)}."
+                )
             shifts[j] = shift
         return shifts[~self.is_empty_]
 
@@ -372,7 +375,7 @@ class TableEncoder:
         if not self.keep_empty_features:
             if len(empty) < len(self.schema_):
                 warnings.warn(
-                    f"Skipping features without any observed values: {empty}. At least one "
+                    f"Skipping features without any observed values: {plain(empty)}. At least one "
                     "observed value is needed to impute a feature.",
                     UserWarning,
                     stacklevel=5,
@@ -386,7 +389,7 @@ class TableEncoder:
         if bad:
             raise ValueError(
                 f"keep_empty_features=True fills columns without any value with 0, which "
-                f"{bad} cannot hold. Drop them, or convert them to float."
+                f"{plain(bad)} cannot hold. Drop them, or convert them to float."
             )
 
     def _limits(self, limit: Any, name: str, default: float) -> NDArray[np.float64]:
@@ -416,9 +419,11 @@ class TableEncoder:
             (j,) = _positions([key], names, parameter)
             kind = self.schema_[j].kind
             if kind not in (*NUMBERS, "empty"):
-                raise ValueError(f"{parameter} bounds numbers, but column {names[j]!r} is {kind}.")
+                raise ValueError(
+                    f"{parameter} bounds numbers, but column {plain(names[j])} is {kind}."
+                )
             if not isinstance(limit, Real):
-                raise ValueError(f"{parameter}[{key!r}] must be a number, got {limit!r}.")
+                raise ValueError(f"{parameter}[{plain(key)}] must be a number, got {plain(limit)}.")
             limits[j] = limit
         return limits
 
@@ -455,14 +460,10 @@ def _is_null(marker: Any) -> bool:
     return marker is None or marker is pd.NA or marker is pd.NaT or marker != marker
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
-
-
 def _refuse_unseen(schema: ColumnSchema, values: Any) -> None:
-    found = list(dict.fromkeys(repr(_plain(value)) for value in values))
+    found = list(dict.fromkeys(plain(value) for value in values))
     raise ValueError(
-        f"Column {schema.name!r} holds level(s) that fit did not see: {', '.join(found[:5])}"
+        f"Column {plain(schema.name)} holds level(s) that fit did not see: {', '.join(found[:5])}"
         f"{', ...' if len(found) > 5 else ''}. Fit on rows that have them, or pass "
         "handle_unknown='missing' to have inference ignore them."
     )
@@ -475,7 +476,7 @@ def _warn_numeric_text(table: Frame, missing: NDArray[np.bool_], declared: list[
         blank = None if declared[j] else holds_numeric_text(table.columns[j], missing[:, j])
         if blank is not None:
             found.append(name)
-            blanks += [f"{text!r} in {name!r}" for text in blank]
+            blanks += [f"{plain(text)} in {plain(name)}" for text in blank]
             blank_text += blank
     if not found:
         return
@@ -483,12 +484,13 @@ def _warn_numeric_text(table: Frame, missing: NDArray[np.bool_], declared: list[
     if blanks:
         about_blanks = (
             f" Blank text ({', '.join(blanks)}) is a category as well; "
-            f"missing_values={blank_text[0]!r} marks it as missing."
+            f"missing_values={plain(blank_text[0])} marks it as missing."
         )
     warnings.warn(
-        f"Column(s) {found} hold numbers written as text. They are taken as text, each distinct "
-        f"text a category. If they are numbers, pass column_types={{{found[0]!r}: 'real'}}; if "
-        "they are codes, 'nominal' there ends this warning." + about_blanks,
+        f"Column(s) {plain(found)} hold numbers written as text. They are taken as text, each "
+        "distinct text a category. If they are numbers, pass "
+        f"column_types={{{plain(found[0])}: 'real'}}; if they are codes, "
+        "'nominal' there ends this warning." + about_blanks,
         NumericTextWarning,
         stacklevel=5,
     )
@@ -542,7 +544,7 @@ def _positions(chosen: Any, names: list[Hashable], parameter: str) -> list[int]:
             positions.append(int(c) % len(names))
         else:
             raise ValueError(
-                f"{parameter} names {_plain(c)!r}, which is no column of X: {names[:10]}"
+                f"{parameter} names {plain(c)}, which is no column of X: {plain(names[:10])}"
                 f"{', ...' if len(names) > 10 else ''}."
             )
     return positions

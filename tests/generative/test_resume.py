@@ -16,6 +16,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
+from sklearn_qavi._files import write_sealed
 from sklearn_qavi.datasets import ImageFiles, write_image
 from sklearn_qavi.exceptions import ModelFormatError
 from sklearn_qavi.generative import HierarchicalVAE, WideResNetVAE
@@ -146,9 +147,9 @@ class TestForeignFolders:
         file = tmp_path / "decoder_0.pt"
         content = file.read_bytes()
         file.write_bytes(content[: len(content) // 2])
-        with pytest.raises(ModelFormatError, match="cannot be read"):
+        with pytest.raises(ModelFormatError, match=r"decoder_0.pt is not as it was written"):
             fit(hierarchical(checkpoint_folder=tmp_path))
-        torch.save({"network": {}}, file)
+        write_sealed(file, lambda part: torch.save({"network": {}}, part))
         with pytest.raises(ModelFormatError, match="not the state of this training"):
             fit(hierarchical(checkpoint_folder=tmp_path))
         (tmp_path / "training.json").write_text("{}")

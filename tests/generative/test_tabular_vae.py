@@ -1,5 +1,6 @@
 """TabularVAE: what it learns, how it is kept, how it is saved."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_qavi import QAVIImputer
+from sklearn_qavi._files import read_json, write_json
 from sklearn_qavi._random import torch_generator
 from sklearn_qavi.exceptions import ModelFormatError
 from sklearn_qavi.generative import GenerativeModel, TabularVAE
@@ -221,35 +223,34 @@ class TestSaving:
 
     def test_broken_files_are_refused(self, folder: Path) -> None:
         config, weights = folder / "config.json", folder / "model.safetensors"
-        text, blob = config.read_text(), weights.read_bytes()
+        header, blob = read_json(config, "model"), weights.read_bytes()
 
-        def broken(message: str, *, new_text: str = text, new_blob: bytes = blob) -> None:
-            config.write_text(new_text)
-            weights.write_bytes(new_blob)
+        def broken(message: str, content: dict[str, Any] = header) -> None:
+            write_json(config, content)
             with pytest.raises(ModelFormatError, match=message):
                 TabularVAE.load(folder)
 
-        broken("cannot be read", new_blob=blob[: len(blob) // 2])
-        broken("cannot be read", new_text=text[:100])
-        broken("does not describe", new_text="[]")
-        newer = json.loads(text) | {"format_version": 99}
-        broken("Update sklearn_qavi", new_text=json.dumps(newer))
-        other = json.loads(text) | {"kind": "Other"}
-        broken("holds a Other, expected a TabularVAE", new_text=json.dumps(other))
-        wrong = json.loads(text)
+        weights.write_bytes(blob[: len(blob) // 2])
+        broken("model.safetensors is not as it was saved")
+        weights.write_bytes(blob)
+        broken("does not describe", {"kind": "TabularVAE"})
+        broken("Update sklearn_qavi", header | {"format_version": 99})
+        broken("holds a Other, expected a TabularVAE", header | {"kind": "Other"})
+        wrong = copy.deepcopy(header)
         wrong["tensors"]["mean"][1] = [9]
-        broken(r"first \['mean'\]", new_text=json.dumps(wrong))
-        narrow = json.loads(text)
+        broken(r"first \['mean'\]", wrong)
+        narrow = copy.deepcopy(header)
         narrow["config"]["parameters"]["hidden_layer_sizes"] = [7]
-        broken("do not fit its config", new_text=json.dumps(narrow))
+        broken("do not fit its config", narrow)
         del narrow["config"]["families"]
-        broken("lacks or misnames", new_text=json.dumps(narrow))
+        broken("lacks or misnames", narrow)
+        write_json(config, header)
 
     def test_missing_files_are_refused(self, folder: Path) -> None:
         with pytest.raises(ModelFormatError, match="not a saved model"):
             TabularVAE.load(folder / "nowhere")
         (folder / "model.safetensors").unlink()
-        with pytest.raises(ModelFormatError, match="not a saved model"):
+        with pytest.raises(ModelFormatError, match=r"model.safetensors is missing"):
             TabularVAE.load(folder)
         shutil.rmtree(folder)
 

@@ -5,6 +5,7 @@ from functools import partial
 from math import prod
 from typing import Any
 
+from ..._checks import plain
 from ._bernoulli import BernoulliLikelihood
 from ._continuous_bernoulli import ContinuousBernoulliLikelihood
 from ._image import ImageLikelihood
@@ -25,7 +26,7 @@ def _with_scale(
 ) -> ImageLikelihood:
     n_scales = {"channel": image_shape[0], "pixel": prod(image_shape), "decoder": None}
     if scale not in n_scales:
-        raise ValueError(f"scale must be one of {sorted(n_scales)}, got {scale!r}.")
+        raise ValueError(f"scale must be one of {sorted(n_scales)}, got {plain(scale)}.")
     return ImageLikelihood(image_shape, family(prod(image_shape), n_scales[scale]), name)
 
 
@@ -74,11 +75,11 @@ def make_image_likelihood(
     if name not in IMAGE_LIKELIHOODS:
         raise ValueError(
             f"The likelihood of images must be one of {sorted(IMAGE_LIKELIHOODS)} or an "
-            f"ImageLikelihood, got {name!r}."
+            f"ImageLikelihood, got {plain(name)}."
         )
     try:
         return IMAGE_LIKELIHOODS[name](image_shape, **options)
     except TypeError as error:
         raise ValueError(
-            f"{sorted(options)} are not the options of likelihood={name!r}: {error}"
+            f"{sorted(options)} are not the options of likelihood={plain(name)}: {error}"
         ) from error

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from ..._checks import plain
 from ._image import ImageLikelihood
 from ._levels import Levels
 from ._logistic_sums import Channel, log_sum_over_gaps
@@ -98,7 +99,7 @@ class LogisticMixtureLikelihood(ImageLikelihood):
     ) -> None:
         super().__init__(image_shape, None, "logistic_mixture")
         if not 1 <= n_bits <= 8:
-            raise ValueError(f"Pixels have 1 to 8 bits, got n_bits={n_bits!r}.")
+            raise ValueError(f"Pixels have 1 to 8 bits, got n_bits={plain(n_bits)}.")
         self.levels = Levels(n_bits)
         self.n_components = n_components
         self.n_channels, height, width = self.image_shape

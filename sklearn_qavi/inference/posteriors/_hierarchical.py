@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from ..._checks import plain
 from ._base import PosteriorFamily, Start
 
 __all__ = ["WEIGHTS", "HierarchicalDecoder", "HierarchicalPosterior"]
@@ -102,7 +103,7 @@ class HierarchicalPosterior(PosteriorFamily):
         weights: str = "position",
     ) -> None:
         if weights not in WEIGHTS:
-            raise ValueError(f"weights must be one of {WEIGHTS}, got {weights!r}.")
+            raise ValueError(f"weights must be one of {WEIGHTS}, got {plain(weights)}.")
         super().__init__(decoder.latent_dim)
         self.decoder, self.thrifty, self.weights = decoder, thrifty, weights
         self.draws_at_a_time = draws_at_a_time

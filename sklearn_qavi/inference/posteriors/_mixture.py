@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from ..._checks import plain
 from ._base import (
     MAX_FULL_CURVATURE,
     Draws,
@@ -63,7 +64,7 @@ class MixturePosterior(PosteriorFamily):
         super().__init__(latent_dim)
         if gradient_estimator not in _ESTIMATORS:
             raise ValueError(
-                f"gradient_estimator must be one of {_ESTIMATORS}, got {gradient_estimator!r}."
+                f"gradient_estimator must be one of {_ESTIMATORS}, got {plain(gradient_estimator)}."
             )
         self.n_components = n_components
         self.gradient_estimator = gradient_estimator

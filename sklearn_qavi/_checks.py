@@ -1,0 +1,89 @@
+"""What checks of input share: how values are shown, what holds infinity, what is no table."""
+
+from numbers import Number
+from typing import Any
+
+import numpy as np
+
+__all__ = ["infinite_columns", "plain", "refuse_infinity", "refuse_number"]
+
+
+def plain(value: Any) -> str:
+    """Return a value as a message shows it: numbers of numpy as plain ones, also in a list."""
+    return repr(_unboxed(value))
+
+
+def _unboxed(value: Any) -> Any:
+    """Return a value with numbers of numpy as plain ones, also in a list."""
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return str(value)  # item() of nanoseconds is a bare integer
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray) and (value.dtype == object or value.ndim == 0):
+        return _unboxed(value.tolist())
+    if type(value) in (list, tuple, set, frozenset):
+        return type(value)(_unboxed(item) for item in value)
+    if isinstance(value, dict):
+        return {_unboxed(key): _unboxed(item) for key, item in value.items()}
+    return value
+
+
+def infinite_columns(X: Any) -> list[Any]:
+    """Return the names, or positions, of the columns of numbers that hold infinity.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features), or dataframe
+        Columns of other types than floats hold none, unless they are of objects.
+
+    Returns
+    -------
+    columns : list
+        Names of a dataframe's columns, else positions.
+    """
+    if not hasattr(X, "columns"):
+        return [j for j, column in enumerate(np.asarray(X).T) if _holds_infinity(column)]
+    by_position = X.iloc if hasattr(X, "iloc") else X
+    columns = [by_position[:, j].to_numpy() for j in range(X.shape[1])]
+    return [name for name, c in zip(X.columns, columns, strict=True) if _holds_infinity(c)]
+
+
+def _holds_infinity(column: Any) -> bool:
+    if column.dtype == object:
+        return any(isinstance(v, float | np.floating) and np.isinf(v) for v in column)
+    return column.dtype.kind == "f" and bool(np.isinf(column).any())
+
+
+def refuse_infinity(X: Any, names: Any = None, *, what: str = "X") -> None:
+    """Raise if a column of numbers holds infinity.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features), or dataframe
+        A table.
+    names : array-like of str, default=None
+        Names of an array's columns.
+    what : str, default="X"
+        What the message calls the table.
+
+    Raises
+    ------
+    ValueError
+        The message names the columns.
+    """
+    found = infinite_columns(X)
+    if found:
+        shown = found if names is None else [names[j] for j in found]
+        raise ValueError(
+            f"{what} holds infinity in column(s) {plain(shown)}. Clip such values, or mark them "
+            "as missing."
+        )
+
+
+def refuse_number(X: Any, written: str) -> None:
+    """Raise if a number stands where a table is expected; ``written`` says how to pass it."""
+    if isinstance(X, Number) or (isinstance(X, np.ndarray) and X.ndim == 0):
+        raise TypeError(
+            f"The first argument is X, what is to be completed, got the number {plain(X)}. Write "
+            f"{written.format(plain(X))}."
+        )
