@@ -7,6 +7,7 @@ nor the order in which they finish can be seen in the result, and a lost chunk c
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ._device import one_torch_thread, resolve_device
+from ._interrupts import until
 from .sampling import DecoderPool, PooledPosterior
 
 __all__ = ["ChunkResult", "ChunkTask", "run_chunks"]
@@ -122,18 +124,26 @@ def run_chunks(
     chunks = [slice(start, start + size) for start in range(0, len(x), size)]
     backend, _ = get_active_backend(prefer="threads")
     shared_memory = getattr(backend, "supports_sharedmem", False)
-    each_row = progress if shared_memory else None  # a bar does not travel to another process
+    # neither a bar nor an event travels to another process; joblib kills those that it started
+    each_row, stop = (progress, Event()) if shared_memory else (None, None)
     done = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(
         # a slice of a tensor would take the whole tensor along to another process
-        delayed(_run)(task, x[rows].clone(), observed[rows].clone(), positions[rows], each_row)
+        delayed(_run)(
+            task, stop, x[rows].clone(), observed[rows].clone(), positions[rows], each_row
+        )
         for rows in chunks
     )
-    for rows, result in zip(chunks, done, strict=True):
-        if each_row is None:
-            progress(len(result.converged) * len(task.pool.decoders))
-        yield rows, result
+    try:
+        for rows, result in zip(chunks, done, strict=True):
+            if each_row is None:
+                progress(len(result.converged) * len(task.pool.decoders))
+            yield rows, result
+    finally:
+        if stop is not None:
+            stop.set()  # after an interrupt or an error, for the threads that are still at work
 
 
-def _run(task: ChunkTask, *arguments: Any) -> ChunkResult:
+def _run(task: ChunkTask, stop: Event | None, *arguments: Any) -> ChunkResult:
     """Run a task; a function, because the Dask backend of joblib puts what it calls into a set."""
-    return task.run(*arguments)
+    with until(stop):
+        return task.run(*arguments)

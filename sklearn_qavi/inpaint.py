@@ -139,15 +139,17 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
 
 def finished(file: Path, description: dict[str, Any]) -> int:
     """Return how many images are done; a line that a kill cut short is dropped."""
-    if not file.exists():
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    whole = text[: text.rfind("\n") + 1]
+    if not whole:
         file.write_text(json.dumps(description) + "\n", encoding="utf-8")
         return 0
-    lines = file.read_text(encoding="utf-8").split("\n")[:-1]
-    if not lines or json.loads(lines[0]) != description:
+    lines = whole.splitlines()
+    if json.loads(lines[0]) != description:
         raise ValueError(
             f"{file.parent} holds completions with other arguments; choose another folder."
         )
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    os.truncate(file, len(whole.encode()))
     return len(lines) - 1
 
 

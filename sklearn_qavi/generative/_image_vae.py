@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .._device import resolve_device
+from .._interrupts import all_or_nothing
 from .._random import derive_seed, seed_from, torch_generator
 from .._sklearn_compat import check_sample_weight, fit_context
 from ..datasets import ImageFiles
@@ -104,6 +105,7 @@ class ImageVAE(BaseEstimator):
         """Put into a new network what it needs to know of the training images."""
 
     @fit_context(prefer_skip_nested_validation=True)
+    @all_or_nothing
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train on images.
 

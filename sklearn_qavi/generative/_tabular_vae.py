@@ -16,6 +16,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from .._device import resolve_device
+from .._interrupts import all_or_nothing
 from .._random import derive_seed, seed_from, torch_generator
 from .._sklearn_compat import Interval, StrOptions, check_sample_weight, fit_context
 from ..exceptions import ModelFormatError
@@ -258,6 +259,7 @@ class TabularVAE(BaseEstimator):
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=True)
+    @all_or_nothing
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train on a table.
 

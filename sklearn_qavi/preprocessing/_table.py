@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_array
 
+from .._interrupts import all_or_nothing
 from .._sklearn_compat import get_mask
 from ._frames import Frame
 from ._schema import NUMBERS, ColumnSchema, read_column
@@ -94,6 +95,7 @@ class TableEncoder:
         self.handle_unknown = handle_unknown
         self.delta = delta
 
+    @all_or_nothing
     def fit(self, table: NDArray[Any] | Frame, names: Sequence[Hashable] | None = None) -> Self:
         """Read the columns and check what was said about them.
 
