@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from ._command_line import make_parser, run_program
 from ._inpainter import QAVIInpainter
 from ._persistence import load_model
+from ._progress import RowBar
 from .datasets import ImageFiles, make_image_masks, read_image, write_image
 from .metrics import extract_features, frechet_distance, load_inception, lpips, p_ids, u_ids
 
@@ -103,7 +103,8 @@ def run(args: argparse.Namespace) -> None:
     for folder in ("draws", "holes"):
         (args.out / folder).mkdir(parents=True, exist_ok=True)
     done = finished(args.out / "images.jsonl", describe(args))
-    with tqdm(total=n, desc="inpainting", unit="image", initial=min(done, n)) as progress:
+    bar = RowBar(n, desc="inpainting", unit="image", silent=False, initial=min(done, n))
+    with bar as progress:
         for first in range(done, n, args.at_a_time):
             rows = np.arange(first, min(first + args.at_a_time, n))
             complete(inpainter, images, missing, rows, args)

@@ -197,6 +197,17 @@ def inference() -> None:
             np.testing.assert_array_equal(one, other)
 
 
+def ending() -> None:
+    """Let an interrupt end the program while threads are inside of long steps."""
+    announce(_engine._Loop, "advance")
+    X = holes(load_iris().data)
+    model = TabularVAE(latent_dim=2, hidden_layer_sizes=(8,), likelihood="gaussian", **SHORT)
+    imputer = QAVIImputer(generative_model=model, n_mc_samples=1000, n_jobs=2, random_state=0)
+    imputer.fit(X)
+    calls["left"] = 4
+    imputer.transform(np.tile(X, (1000, 1)))
+
+
 class SlowElsewhere(torch.nn.Linear):
     """A decoder that takes hours in any process but the one that made it."""
 
@@ -248,5 +259,5 @@ def processes() -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    {"training": training, "inference": inference, "processes": processes}[sys.argv[1]]()
+    {part.__name__: part for part in (training, inference, ending, processes)}[sys.argv[1]]()
     print("whole", flush=True)

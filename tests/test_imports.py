@@ -55,7 +55,15 @@ STAGES = {
     "sampling": {"inference"},
     "inference": set(),
 }
-SHARED = {"_device", "_interrupts", "_random", "_sklearn_compat", "_typing", "exceptions"}
+SHARED = {
+    "_device",
+    "_interrupts",
+    "_progress",
+    "_random",
+    "_sklearn_compat",
+    "_typing",
+    "exceptions",
+}
 # they import nothing of ours but the exceptions and themselves
 LEAVES = {"metrics", "plotting", "datasets"}
 

@@ -51,9 +51,11 @@ def test_an_interrupt_gets_through_and_leaves_estimators_whole(
     part: str, n_interrupts: int, tmp_path: Path
 ) -> None:
     script = str(Path(__file__).parent / "_interrupted.py")
-    with (tmp_path / "errors").open("w+") as errors:
-        child = start([script, part], stdout=subprocess.PIPE, stderr=errors)
-        ended, sent = [], False
+    ended, sent = [], False
+    with (
+        (tmp_path / "errors").open("w+") as errors,
+        start([script, part], stdout=subprocess.PIPE, stderr=errors) as child,
+    ):
         watch = threading.Timer(PATIENCE, os.killpg, (child.pid, signal.SIGKILL))
         watch.start()
         for line in child.stdout or ():
@@ -68,6 +70,17 @@ def test_an_interrupt_gets_through_and_leaves_estimators_whole(
         errors.seek(0)
         assert code == 0, f"After {ended}:\n{errors.read()}"
     assert len(ended) == n_interrupts
+
+
+def test_an_interrupt_that_nobody_catches_is_how_a_program_ends() -> None:
+    """Threads inside of torch at the end of Python would abort the process."""
+    script = str(Path(__file__).parent / "_interrupted.py")
+    child = start([script, "ending"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "busy\n"
+    os.killpg(child.pid, signal.SIGINT)
+    _, said = child.communicate(timeout=PATIENCE)
+    assert child.returncode == -signal.SIGINT, said
 
 
 def interrupt_once(child: subprocess.Popen[str], is_busy: Any) -> str:
