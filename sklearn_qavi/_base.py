@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ._checks import plain
 from ._chunks import ChunkResult, ChunkTask, Summary, run_chunks
 from ._device import resolve_device
 from ._persistence import describe_imputer, read_imputer, restore_imputer, write_imputer
+from ._progress import RowBar
 from ._random import derive_seed
 from ._sklearn_compat import HasMethods, Interval, StrOptions, clone_parametrized
 from .baselines import BASELINES
@@ -544,11 +544,11 @@ class BaseQAVI(PlainState):
     def _draw_summary(self, n: int) -> Summary:
         return partial(_keyed_draws, n, derive_seed(self._seed, _PARTS["draws"]), self._in_turn)
 
-    def _progress(self, n_rows: int) -> tqdm:
+    def _progress(self, n_rows: int) -> RowBar:
+        """Return a bar of rows; called with rows under one decoder, one after the other."""
         n_decoders = len(self.generative_model_.members_)
-        return tqdm(
-            total=n_rows * n_decoders, desc="inference", unit="row", disable=not self.verbose
-        )
+        silent = not self.verbose
+        return RowBar(n_rows, desc="inference", unit="row", silent=silent, n_parts=n_decoders)
 
     def _warn_unconverged(self, converged: NDArray[np.bool_]) -> None:
         n_unconverged = int((~converged).sum())

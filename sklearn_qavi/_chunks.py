@@ -6,6 +6,7 @@ nor the order in which they finish can be seen in the result, and a lost chunk c
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ._device import one_torch_thread, resolve_device
+from ._interrupts import Crew
 from .sampling import DecoderPool, PooledPosterior
 
 __all__ = ["ChunkResult", "ChunkTask", "run_chunks"]
@@ -115,25 +117,33 @@ def run_chunks(
         Workers, see `joblib.Parallel`; `joblib.parallel_config` may choose another backend than
         threads, a Dask cluster among them.
     progress : callable
-        Called with the number of rows and decoders just finished.
+        Called with the number of rows just finished, once for each decoder.
     """
     n_workers = effective_n_jobs(n_jobs)
     size = max(1, min(_CHUNK_ROWS, -(-len(x) // n_workers)))
     chunks = [slice(start, start + size) for start in range(0, len(x), size)]
     backend, _ = get_active_backend(prefer="threads")
     shared_memory = getattr(backend, "supports_sharedmem", False)
-    each_row = progress if shared_memory else None  # a bar does not travel to another process
+    # neither a bar nor a crew travels to another process; joblib kills those that it started
+    each_row, crew = (progress, Crew()) if shared_memory else (None, None)
     done = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(
         # a slice of a tensor would take the whole tensor along to another process
-        delayed(_run)(task, x[rows].clone(), observed[rows].clone(), positions[rows], each_row)
+        delayed(_run)(
+            task, crew, x[rows].clone(), observed[rows].clone(), positions[rows], each_row
+        )
         for rows in chunks
     )
-    for rows, result in zip(chunks, done, strict=True):
-        if each_row is None:
-            progress(len(result.converged) * len(task.pool.decoders))
-        yield rows, result
+    try:
+        for rows, result in zip(chunks, done, strict=True):
+            if each_row is None:
+                progress(len(result.converged) * len(task.pool.decoders))
+            yield rows, result
+    finally:
+        if crew is not None:
+            crew.dismiss()  # after an interrupt or an error some are still at work
 
 
-def _run(task: ChunkTask, *arguments: Any) -> ChunkResult:
+def _run(task: ChunkTask, crew: Crew | None, *arguments: Any) -> ChunkResult:
     """Run a task; a function, because the Dask backend of joblib puts what it calls into a set."""
-    return task.run(*arguments)
+    with nullcontext() if crew is None else crew.at_work():
+        return task.run(*arguments)

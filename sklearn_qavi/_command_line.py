@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ from ._checks import plain
 from .exceptions import ModelFormatError
 
 __all__ = ["make_parser", "run_program"]
+
+INTERRUPTED = 128 + signal.SIGINT  # what a shell makes of a program that a signal ended
 
 
 def make_parser(module: str, description: str, *, parameters_of: str) -> argparse.ArgumentParser:
@@ -45,12 +48,18 @@ def run_program(
     run: Callable[[argparse.Namespace], None],
     arguments: Sequence[str] | None,
 ) -> None:
-    """Read the arguments and run; what the user can mend ends in one line and exit status 1."""
+    """Read the arguments and run; what the user can mend ends in one line and exit status 1.
+
+    So does an interrupt, with exit status 130: programs go on where they were stopped.
+    """
     args = parser.parse_args(arguments)
     try:
         run(args)
     except (ImportError, ModelFormatError, OSError, ValueError) as error:
         parser.exit(1, f"{parser.prog}: {error}\n")
+    except KeyboardInterrupt:
+        message = "interrupted; the same command goes on from what is written."
+        parser.exit(INTERRUPTED, f"{parser.prog}: {message}\n")
 
 
 def _parameter(text: str) -> tuple[str, Any]:

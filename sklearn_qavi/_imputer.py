@@ -30,6 +30,7 @@ from ._base import (
 from ._caching import fit_cached
 from ._checks import plain, refuse_number
 from ._chunks import Summary
+from ._interrupts import all_or_nothing
 from ._random import seed_from
 from ._sklearn_compat import (
     BaseImputer,
@@ -337,6 +338,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
+    @all_or_nothing
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train the generative model, or take the trained one.
 

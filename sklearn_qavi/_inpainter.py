@@ -16,6 +16,7 @@ from torch import nn
 from ._base import BaseQAVI, Query, checked_alpha, checked_count, hide_some, is_layered
 from ._caching import fit_cached
 from ._checks import refuse_number
+from ._interrupts import all_or_nothing
 from ._random import seed_from
 from ._sklearn_compat import (
     HasMethods,
@@ -290,6 +291,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
+    @all_or_nothing
     def fit(self, X: Any = None, y: Any = None, mask: Any = None) -> Self:
         """Train the generative model, or take the trained one.
 

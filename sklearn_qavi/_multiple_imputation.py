@@ -34,6 +34,7 @@ from ._analyses import Coefficients, predict_moments, read_coefficients
 from ._checks import refuse_infinity, refuse_number
 from ._completions import Completed, Completions, TargetColumns, seeded_clone
 from ._imputer import QAVIImputer
+from ._interrupts import all_or_nothing
 from ._random import derive_seed, seed_from
 from ._sklearn_compat import HasMethods, Interval, fit_context
 from .pooling import PooledEstimate, pool, pool_predictions
@@ -90,6 +91,7 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
         self.random_state = random_state
 
     @fit_context(prefer_skip_nested_validation=False)
+    @all_or_nothing
     def fit(self, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any) -> Self:
         """Fit the imputer, draw completed tables, and fit a clone of the estimator to each.
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from ._checks import plain
 from ._command_line import make_parser, run_program
 from ._files import ensure_folder, write_whole
 from ._inpainter import QAVIInpainter
 from ._persistence import load_model
+from ._progress import RowBar
 from .datasets import ImageFiles, make_image_masks, read_image, write_image
 from .metrics import extract_features, frechet_distance, load_inception, lpips, p_ids, u_ids
 
@@ -110,7 +110,8 @@ def run(args: argparse.Namespace) -> None:
     for folder in ("draws", "holes"):
         ensure_folder(args.out / folder, "out")
     done = finished(args.out / "images.jsonl", describe(args))
-    with tqdm(total=n, desc="inpainting", unit="image", initial=min(done, n)) as progress:
+    bar = RowBar(n, desc="inpainting", unit="image", silent=False, initial=min(done, n))
+    with bar as progress:
         for first in range(done, n, args.at_a_time):
             rows = np.arange(first, min(first + args.at_a_time, n))
             complete(inpainter, images, missing, rows, args)
@@ -146,15 +147,17 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
 
 def finished(file: Path, description: dict[str, Any]) -> int:
     """Return how many images are done; a line that a kill cut short is dropped."""
-    if not file.exists():
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    whole = text[: text.rfind("\n") + 1]
+    if not whole:
         file.write_text(json.dumps(description) + "\n", encoding="utf-8")
         return 0
-    lines = file.read_text(encoding="utf-8").split("\n")[:-1]
-    if not lines or json.loads(lines[0]) != description:
+    lines = whole.splitlines()
+    if json.loads(lines[0]) != description:
         raise ValueError(
             f"{file.parent} holds completions with other arguments; choose another folder."
         )
-    write_whole(file, lambda part: part.write_text("\n".join(lines) + "\n", "utf-8"))
+    os.truncate(file, len(whole.encode()))
     return len(lines) - 1
 
 

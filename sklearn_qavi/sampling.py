@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ._interrupts import go_on
 from ._random import derive_seed, row_uniforms, sobol_uniform
 from ._typing import Progress
 from .inference import (
@@ -71,6 +72,7 @@ def draw_values(
     if len(code_u) > size:
         parts = zip(code_u.split(size), cell_u.split(size), strict=True)
         return torch.cat([draw_values(member, posterior, *part, given) for part in parts])
+    go_on()
     params = posterior.observation(_noise(posterior, code_u), member.decode)
     uniform = cell_u.to(params.dtype).clamp(_EPS, 1 - _EPS)
     if given is not None and hasattr(member.likelihood, "sample_given"):

@@ -55,7 +55,17 @@ STAGES = {
     "sampling": {"inference"},
     "inference": set(),
 }
-SHARED = {"_checks", "_device", "_files", "_random", "_sklearn_compat", "_typing", "exceptions"}
+SHARED = {
+    "_checks",
+    "_device",
+    "_files",
+    "_interrupts",
+    "_progress",
+    "_random",
+    "_sklearn_compat",
+    "_typing",
+    "exceptions",
+}
 # they import nothing of ours but checks of input, the exceptions and themselves
 LEAVES = {"metrics", "plotting", "datasets"}
 

@@ -1,30 +1,26 @@
 """Partial encoders: networks that read what is observed and the mask, trained beforehand."""
 
-import copy
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import skorch
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from skorch.callbacks import Callback, EpochTimer, PassthroughScoring
 from torch import Tensor, nn
 from torch.nn.functional import softplus
-from torch.utils.data import DataLoader
 
 from .._checks import plain
 from .._random import derive_seed, torch_generator
 from .._typing import Progress
-from ..exceptions import TrainingDivergedError
-from ..generative._data import Batches, TableData, TrainingData
+from ..generative._data import TableData
 from ..generative._inputs import EncoderInputs
 from ..generative._layers import MLP
-from ..generative._training import AverageWeights
+from ..generative._training import VAENet, train_network
 from ..inference import (
     InferenceMethod,
     InferenceResult,
@@ -111,31 +107,32 @@ class _Amortised(BaseEstimator, InferenceMethod):
         order = torch.randperm(len(x), generator=generator)
         n_validation = min(max(1, round(VALIDATION_SHARE * len(x))), _MAX_VALIDATION_ROWS)
         held, train = order[:n_validation], order[n_validation:]
-        average = AverageWeights(0.99)
-        keep = _KeepBestLoss(self._validation(decoder, x[held], observed[held], seed), average)
-        net = _PartialEncoderNet(
+        trained = train_network(
             encoder,
+            TableData(x[train], observed[train]),
+            self._validation(decoder, x[held], observed[held], seed),
+            average_decay=0.99,
+            patience=self.patience,
+            weight_decay=1e-3,
+            on_epoch=lambda: None,
+            net_class=_PartialEncoderNet,
             method=self,
             decoder=decoder,
+            masks=self.masks,
             steps_per_epoch=int(np.clip(len(train) // 8, 10, 100)),
-            seed=seed,
+            seed=derive_seed(seed, 4),
             lr=self.learning_rate,
             batch_size=self.batch_size,
             max_epochs=self.max_epochs,
-            optimizer=torch.optim.AdamW,
-            optimizer__weight_decay=1e-3,
-            callbacks=[("average", average), ("best", keep)],
-            verbose=0,
         )
-        net.fit(TableData(x[train], observed[train]), None)
-        if not keep.settled_:
+        if not trained.settled:
             warnings.warn(
                 f"{type(self).__name__} still improved after max_epochs={self.max_epochs} epochs. "
                 "Increase max_epochs.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        return keep.network_
+        return trained.network
 
     def infer(
         self,
@@ -154,21 +151,17 @@ class _Amortised(BaseEstimator, InferenceMethod):
             lambda rows: state(x[rows], observed[rows]), x, decoder.latent_dim, progress
         )
 
-    def _validation(self, decoder: Any, x: Tensor, observed: Tensor, seed: int) -> Any:
-        """Return a function from an encoder to its mean loss under fixed masks and noise."""
+    def _validation(
+        self, decoder: Any, x: Tensor, observed: Tensor, seed: int
+    ) -> "_LossUnderMasks":
+        """Return the mean loss of an encoder on these rows."""
         rng = np.random.default_rng(derive_seed(seed, 2))
         generator = torch_generator(derive_seed(seed, 3))
         repeats = max(1, 256 // len(x))
         x, observed = x.repeat(repeats, 1), observed.repeat(repeats, 1)
         shown = observed & ~draw_masks(self.masks, rng, *x.shape)
         noise = torch.randn(len(x), decoder.latent_dim, generator=generator)
-
-        def loss(encoder: nn.Module) -> float:
-            with torch.no_grad():
-                encoded = encoder(x, shown)
-                return float(self._loss(decoder, encoded, x, (observed, shown), noise).mean())
-
-        return loss
+        return _LossUnderMasks(self, decoder, x, (observed, shown), noise)
 
 
 class RetunedEncoder(_Amortised):
@@ -272,48 +265,36 @@ class PosteriorMatching(_Amortised):
         return -diagonal_normal_log_prob(code, *encoded)
 
 
-class _PartialEncoderNet(skorch.NeuralNet):
-    """skorch net that trains a partial encoder under masks drawn afresh for every batch."""
+class MaskedNet(VAENet):
+    """skorch net whose masks are drawn from a distribution that the method names."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        *,
-        method: _Amortised,
-        decoder: Any,
-        steps_per_epoch: int,
-        seed: int,
-        **kwargs: Any,
-    ) -> None:
-        self.method = method
-        self.decoder = decoder
-        self.steps_per_epoch = steps_per_epoch
-        self.seed = seed
-        super().__init__(module, criterion=nn.Identity, train_split=None, **kwargs)
+    def __init__(self, module: nn.Module, *, masks: Any, **kwargs: Any) -> None:
+        self.masks = masks
+        super().__init__(module, **kwargs)
 
-    @property
-    def _default_callbacks(self) -> list[tuple[str, Any]]:
-        return [
-            ("epoch_timer", EpochTimer()),
-            ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
-        ]
-
-    def initialize(self) -> "_PartialEncoderNet":
-        self.order_generator_ = torch_generator(derive_seed(self.seed, 4))
-        self.noise_generator_ = torch_generator(derive_seed(self.seed, 5))
+    def initialize(self) -> "MaskedNet":
         self.mask_rng_ = np.random.default_rng(derive_seed(self.seed, 6))
         super().initialize()
         return self
 
-    def get_iterator(self, dataset: TrainingData, training: bool = False) -> DataLoader:
-        return Batches(
-            dataset, self.batch_size, self.steps_per_epoch, self.order_generator_
-        ).loader()
+    def _hide(self, observed: Tensor) -> Tensor:
+        return draw_masks(self.masks, self.mask_rng_, *observed.shape).to(self.device)
+
+
+class _PartialEncoderNet(MaskedNet):
+    """skorch net that trains a partial encoder of a decoder that stays as it is."""
+
+    def __init__(
+        self, module: nn.Module, *, method: _Amortised, decoder: Any, **kwargs: Any
+    ) -> None:
+        self.method = method
+        self.decoder = decoder
+        super().__init__(module, **kwargs)
 
     def infer(self, x: dict[str, Tensor], **fit_params: Any) -> Tensor:
         values, observed = x["x"], x["observed"]
-        shown = observed & ~draw_masks(self.method.masks, self.mask_rng_, *values.shape)
-        noise = torch.randn(len(values), self.decoder.latent_dim, generator=self.noise_generator_)
+        shown = observed & ~self._hide(observed)
+        noise = self._normal((len(values), self.decoder.latent_dim))
         encoded = self.module_(values, shown)
         return self.method._loss(self.decoder, encoded, values, (observed, shown), noise)
 
@@ -323,28 +304,23 @@ class _PartialEncoderNet(skorch.NeuralNet):
         return y_pred.mean()
 
 
-class _KeepBestLoss(Callback):
-    """Keep the averaged weights with the best validation loss; stop when it stops improving."""
+@dataclass(frozen=True)
+class _LossUnderMasks:
+    """What training keeps the best epoch by: the loss under masks and noise that stay."""
 
-    def __init__(self, loss: Any, average: AverageWeights) -> None:
-        self.loss, self.average = loss, average
+    method: _Amortised
+    decoder: Any
+    x: Tensor
+    masks: tuple[Tensor, Tensor]
+    noise: Tensor
+    name: ClassVar[str] = "valid_loss"
 
-    def on_train_begin(self, net: _PartialEncoderNet, **kwargs: Any) -> None:
-        self.best_loss_, self.best_epoch_, self.settled_ = np.inf, 0, False
-
-    def on_epoch_end(self, net: _PartialEncoderNet, **kwargs: Any) -> None:
-        epoch, loss = len(net.history), self.loss(self.average.network_)
-        if not np.isfinite(loss):
-            raise TrainingDivergedError(
-                f"The loss of {type(net.method).__name__} became {loss} in epoch {epoch}. Lower "
-                f"learning_rate (now {net.lr})."
-            )
-        if loss < self.best_loss_:
-            self.best_loss_, self.best_epoch_ = loss, epoch
-            self.network_ = copy.deepcopy(self.average.network_)
-        elif epoch - self.best_epoch_ >= net.method.patience:
-            self.settled_ = True
-            raise KeyboardInterrupt  # how skorch's own EarlyStopping ends a fit
+    def __call__(self, encoder: nn.Module) -> float:
+        """Return the mean over rows, in nats."""
+        with torch.no_grad():
+            encoded = encoder(self.x, self.masks[1])
+            loss = self.method._loss(self.decoder, encoded, self.x, self.masks, self.noise)
+        return float(loss.mean())
 
 
 def draw_masks(masks: Any, rng: np.random.Generator, n_rows: int, n_features: int) -> Tensor:

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from .._checks import plain
+from .._interrupts import go_on
 from .._random import derive_seed, torch_generator
 from .._typing import Progress
 from ..inference import (
@@ -253,6 +254,7 @@ def _gibbs_step(decoder: Any, state: _State, x: Tensor, observed: Tensor, noise:
 
 
 def _complete(decoder: Any, params: Tensor, x: Tensor, observed: Tensor, noise: _Noise) -> Tensor:
+    go_on()
     uniform = noise.uniform(x.shape[-1], 2)
     if hasattr(decoder.likelihood, "sample_given"):
         drawn = decoder.likelihood.sample_given(params, uniform, x, observed)

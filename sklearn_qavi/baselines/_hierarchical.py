@@ -20,10 +20,10 @@ from .._typing import Progress
 from ..generative._data import TableData
 from ..generative._hierarchical import HierarchicalNetwork, normal_kl
 from ..generative._network import VAENetwork
-from ..generative._training import LossOnRows, VAENet, train_network
+from ..generative._training import LossOnRows, train_network
 from ..inference import HierarchicalPosterior, InferenceMethod, InferenceResult, Posterior
 from ..inference._target import log_prob_observed
-from ._amortised import MIN_ROWS, VALIDATION_SHARE, check_masks, draw_masks
+from ._amortised import MIN_ROWS, VALIDATION_SHARE, MaskedNet, check_masks, draw_masks
 
 __all__ = ["HierarchicalPosteriorMatching", "HierarchicalVAEAC"]
 
@@ -133,22 +133,6 @@ class _ConditionedNetwork(_PartialNetwork):
         return log_prob_observed(self.likelihood, params, prepared, scored & ~visible), kl
 
 
-class _Masked(VAENet):
-    """skorch net whose masks are drawn from a distribution that the method names."""
-
-    def __init__(self, module: nn.Module, *, masks: Any, **kwargs: Any) -> None:
-        self.masks = masks
-        super().__init__(module, **kwargs)
-
-    def initialize(self) -> "_Masked":
-        self.mask_rng_ = np.random.default_rng(derive_seed(self.seed, 6))
-        super().initialize()
-        return self
-
-    def _hide(self, observed: Tensor) -> Tensor:
-        return draw_masks(self.masks, self.mask_rng_, *observed.shape).to(self.device)
-
-
 class _AmortisedHierarchical(BaseEstimator, InferenceMethod):
     """A partial encoder trained under artificial masks, then asked once an image."""
 
@@ -201,7 +185,7 @@ class _AmortisedHierarchical(BaseEstimator, InferenceMethod):
             patience=self.patience,
             weight_decay=0.0,
             on_epoch=lambda: None,
-            net_class=_Masked,
+            net_class=MaskedNet,
             masks=self.masks,
             input_noise=0.0,
             seed=seed,

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_array
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from .._device import resolve_device
+from .._interrupts import all_or_nothing
+from .._progress import TrainingBar
 from .._random import derive_seed, seed_from, torch_generator
 from .._sklearn_compat import check_sample_weight, fit_context
 from ..datasets import ImageFiles
@@ -102,6 +103,7 @@ class ImageVAE(SavedModel):
         """Put into a new network what it needs to know of the training images."""
 
     @fit_context(prefer_skip_nested_validation=True)
+    @all_or_nothing
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train on images.
 
@@ -221,9 +223,8 @@ class ImageVAE(SavedModel):
         x, observed = images.tensors(held)
         score = self._validation(x, observed, shares[held], derive_seed(seed, 1))
         data, examples = images.data(train, shares[train]), images.tensors(images.examples(train))
-        n_epochs = self.n_decoders * self.max_epochs
         silent = not self.verbose or not processes.is_first
-        with tqdm(total=n_epochs, desc="training", unit="epoch", disable=silent) as progress:
+        with TrainingBar(self.n_decoders, self.max_epochs, silent=silent) as progress:
             runs = []
             for i in range(self.n_decoders):
                 network = self._new_network(torch_generator(derive_seed(seed, 2, i)))
@@ -233,13 +234,14 @@ class ImageVAE(SavedModel):
                         network,
                         data,
                         score,
-                        on_epoch=lambda: progress.update(),
+                        on_epoch=progress.epoch,
                         seed=derive_seed(seed, 2, i),
                         checkpoint=None if folder is None else folder.file(i),
                         processes=processes,
                         **self._settings_of_training(len(data), processes),
                     )
                 )
+                progress.settle()
         self._learn_beside(runs, score)
         return runs
 

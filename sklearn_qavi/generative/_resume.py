@@ -103,7 +103,6 @@ class Checkpoint(Callback):
         self.file, self.average, self.best = Path(file), average, best
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        self.max_epochs_ = net.max_epochs
         if not self.file.exists():
             return
         state = _load(self.file)
@@ -113,22 +112,11 @@ class Checkpoint(Callback):
             raise ModelFormatError(
                 f"{self.file} is not the state of this training ({error}); delete it."
             ) from error
-        n_done = len(net.history)
-        # skorch takes so many epochs from here
-        net.max_epochs = 0 if self.best.settled_ else max(self.max_epochs_ - n_done, 0)
         if self.best.on_epoch is not None:
-            for _ in range(n_done):
+            for _ in net.history:
                 self.best.on_epoch()
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        self._keep(net)
-
-    def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        net.max_epochs = self.max_epochs_
-        if self.best.settled_:  # the last epoch ended before it came to us
-            self._keep(net)
-
-    def _keep(self, net: Any) -> None:
         best, random_states = self.best, net.random_states()
         if not net.processes.is_first:
             return

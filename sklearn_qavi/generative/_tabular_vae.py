@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from .._checks import plain, refuse_infinity
 from .._device import resolve_device
+from .._interrupts import all_or_nothing
+from .._progress import TrainingBar
 from .._random import derive_seed, seed_from, torch_generator
 from .._sklearn_compat import Interval, StrOptions, check_sample_weight, fit_context
 from ._checkpoint import SavedModel
@@ -117,7 +118,8 @@ class TabularVAE(SavedModel):
     random_state : int, RandomState instance or None, default=None
         Seed of initial weights, splits, batches and noise.
     verbose : int, default=0
-        With 1, a progress bar over epochs.
+        With 1, a progress bar over epochs. Until a decoder has settled, it expects
+        ``max_epochs`` of each.
 
     Attributes
     ----------
@@ -256,6 +258,7 @@ class TabularVAE(SavedModel):
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=True)
+    @all_or_nothing
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train on a table.
 
@@ -551,7 +554,9 @@ class _Trainer:
         """Train one decoder with each candidate, then more with the best one."""
         candidates, n_decoders = self.model._candidates(self.values), self.model.n_decoders
         open_start = self.model.linear_start == "auto"
-        with self._progress(max(n_decoders, len(candidates) + open_start)) as progress:
+        n_trainings = len(candidates) + open_start + n_decoders - 1  # if only one of them is kept
+        silent = not self.model.verbose
+        with TrainingBar(n_trainings, self.model.max_epochs, silent=silent) as progress:
             runs = [self.run(i, candidate, progress) for i, candidate in enumerate(candidates)]
             best = min(range(len(runs)), key=lambda i: runs[i].score)
             if open_start:
@@ -564,13 +569,14 @@ class _Trainer:
             if not self.model.bootstrap:  # of several on the same bootstrap sample one is enough
                 close = [r for r in runs if r.score < _CLOSE * kept[0].score and r is not kept[0]]
                 kept += sorted(close, key=lambda run: run.score)[: n_decoders - 1]
+            progress.plan(len(runs) + n_decoders - len(kept))
             for i in range(n_decoders - len(kept)):
                 if self.model.bootstrap:
                     self.rows = self._rows(1 + i)
                 kept.append(self.run(len(runs) + i, candidates[best], progress))
         return kept
 
-    def run(self, index: int, candidate: _Candidate, progress: tqdm) -> TrainedNetwork:
+    def run(self, index: int, candidate: _Candidate, progress: TrainingBar) -> TrainedNetwork:
         """Train one decoder."""
         model, rows = self.model, self.rows
         seed = derive_seed(self.seed, 2, index)
@@ -586,14 +592,14 @@ class _Trainer:
                 rows.data.weight,
                 np.random.default_rng(seed),
             )
-        return train_network(
+        trained = train_network(
             network,
             rows.data,
             ScoreOfHiddenCells(rows.cells),
             average_decay=model.average_decay,
             patience=model.patience,
             weight_decay=model.weight_decay,
-            on_epoch=lambda: progress.update(),
+            on_epoch=progress.epoch,
             input_noise=model.input_noise,
             mask_rate=model.mask_rate,
             beta=model.beta,
@@ -605,6 +611,8 @@ class _Trainer:
             device=self.device,
             net_class=model._net_class,
         )
+        progress.settle()
+        return trained
 
     def _rows(self, index: int) -> "_Rows":
         """Split the rows, or draw the bootstrap sample of this index."""
@@ -616,11 +624,3 @@ class _Trainer:
             x[validation], observed[validation], generator, weight[validation]
         )
         return _Rows(TableData(x[train], observed[train], weight[train]), cells.to(self.device))
-
-    def _progress(self, n_runs: int) -> tqdm:
-        return tqdm(
-            total=n_runs * self.model.max_epochs,
-            desc="training",
-            unit="epoch",
-            disable=not self.model.verbose,
-        )

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import skorch
@@ -24,6 +24,7 @@ from ._resume import Checkpoint
 
 __all__ = [
     "AverageWeights",
+    "EpochLoop",
     "HiddenCells",
     "KeepBest",
     "LossOnRows",
@@ -189,7 +190,41 @@ class OwnLoss:
     """What skorch is given for a criterion by nets that compute their loss themselves."""
 
 
-class VAENet(skorch.NeuralNet):
+class EpochLoop(skorch.NeuralNet):
+    """skorch net whose training callbacks end by being ``settled_``, and a user by an interrupt.
+
+    skorch takes `KeyboardInterrupt` for both: an interrupt would pass for a training that came to
+    its end.
+    """
+
+    @property
+    def settled_(self) -> bool:
+        """Whether a callback has seen enough epochs."""
+        return any(getattr(callback, "settled_", False) for _, callback in self.callbacks_)
+
+    def partial_fit(self, X: Any, y: Any = None, classes: Any = None, **fit_params: Any) -> Self:
+        """Train from where the net is."""
+        if not self.initialized_:
+            self.initialize()
+        self.notify("on_train_begin", X=X, y=y)
+        self.fit_loop(X, y)
+        self.notify("on_train_end", X=X, y=y)
+        return self
+
+    def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any) -> Self:
+        """Train until there are as many epochs as wanted, or until a callback has settled."""
+        self.check_data(X, y)
+        dataset, _ = self.get_split_datasets(X, y)
+        batches = self.get_iterator(dataset, training=True)
+        last = self.max_epochs if epochs is None else len(self.history) + epochs
+        while len(self.history) < last and not self.settled_:
+            self.notify("on_epoch_begin", dataset_train=dataset, dataset_valid=None)
+            self.run_single_epoch(batches, training=True, prefix="train", step_fn=self.train_step)
+            self.notify("on_epoch_end", dataset_train=dataset, dataset_valid=None)
+        return self
+
+
+class VAENet(EpochLoop):
     """skorch net that maximises a VAE's bound under input noise and random masks.
 
     Parameters
@@ -282,7 +317,7 @@ class VAENet(skorch.NeuralNet):
             world_size=self.processes.world_size,
         ).loader()
 
-    def infer(self, x: dict[str, Tensor], **fit_params: Any) -> tuple[Tensor, Tensor]:
+    def infer(self, x: dict[str, Tensor], **fit_params: Any) -> Any:
         values, observed = x["x"], x["observed"]
         if self.augment is not None:
             values, observed = self.augment(values, observed, self.noise_generator_)
@@ -292,7 +327,7 @@ class VAENet(skorch.NeuralNet):
         values, observed = values.to(device), observed.to(device)
         visible = observed & ~hidden
         scored = observed if self.reconstruct == "observed" else visible
-        return self.module_(  # type: ignore[no-any-return]
+        return self.module_(
             values,
             scored,
             visible,
@@ -301,9 +336,7 @@ class VAENet(skorch.NeuralNet):
             network.likelihood.prepare(values),
         )
 
-    def get_loss(
-        self, y_pred: tuple[Tensor, Tensor], y_true: Any, X: Any = None, training: bool = False
-    ) -> Tensor:
+    def get_loss(self, y_pred: Any, y_true: Any, X: Any = None, training: bool = False) -> Tensor:
         fit, kl = y_pred
         return (X["weight"].to(kl) * (self.beta * kl - fit)).mean()
 
@@ -355,7 +388,7 @@ def _averaged(network: nn.Module) -> list[Tensor]:
 
 
 class KeepBest(Callback):
-    """Score the weights after each epoch, keep the best, stop when they stop improving.
+    """Score the weights after each epoch, keep the best, settle when they stop improving.
 
     Parameters
     ----------
@@ -396,9 +429,7 @@ class KeepBest(Callback):
         net.history.record(self.score.name, self._look(net, epoch))
         if self.on_epoch is not None:
             self.on_epoch()
-        if epoch - self.best_epoch_ >= self.patience:
-            self.settled_ = True
-            raise KeyboardInterrupt  # how skorch's own EarlyStopping ends a fit
+        self.settled_ = epoch - self.best_epoch_ >= self.patience
 
     def _look(self, net: VAENet, epoch: int) -> float:
         """Score the averaged weights, and keep them if they are the best so far."""
@@ -416,7 +447,7 @@ class TrainedNetwork:
 
     Parameters
     ----------
-    network : VAENetwork
+    network : VAENetwork or torch.nn.Module
         The networks as they were in the best epoch.
     score : float
         Its validation score.
@@ -426,14 +457,14 @@ class TrainedNetwork:
         By epoch the loss, the score and seconds.
     """
 
-    network: VAENetwork
+    network: Any
     score: float
     settled: bool
     history: list[dict[str, float]]
 
 
 def train_network(
-    network: VAENetwork,
+    network: Any,
     data: TrainingData,
     score: Any,
     *,
@@ -451,8 +482,8 @@ def train_network(
 
     Parameters
     ----------
-    network : VAENetwork
-        With initial weights.
+    network : VAENetwork or torch.nn.Module
+        With initial weights; what ``net_class`` trains.
     data : TrainingData
         Rows to learn from.
     score : callable

@@ -106,7 +106,8 @@ class WideResNetVAE(ImageVAE):
     random_state : int, RandomState instance or None, default=None
         Seed of initial weights, splits, batches and noise.
     verbose : int, default=0
-        With 1, a progress bar over epochs.
+        With 1, a progress bar over epochs. Until a decoder has settled, it expects
+        ``max_epochs`` of each.
 
     Attributes
     ----------

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from .._interrupts import go_on
+
 __all__ = ["BLOCK_ROWS", "row_blocks"]
 
 BLOCK_ROWS = 64
@@ -17,5 +19,6 @@ def row_blocks(n_rows: int, device: torch.device) -> Iterator[tuple[Tensor, int]
     numbers the same to the bit. The last row is repeated to fill the last block.
     """
     for start in range(0, n_rows, BLOCK_ROWS):
+        go_on()
         rows = torch.arange(start, start + BLOCK_ROWS, device=device)
         yield rows.clamp(max=n_rows - 1), min(BLOCK_ROWS, n_rows - start)

@@ -15,6 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from .._interrupts import go_on
 from .._random import derive_seed, sobol_uniform
 from .._typing import Progress, Target
 from ..exceptions import InferenceDivergedError
@@ -274,6 +275,7 @@ class _Loop:
         }
         self._refill(~self.live)
         while self.live.any():
+            go_on()
             finished = self.advance()
             if progress is not None and finished:
                 progress(finished)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_array
 
 from .._checks import plain
+from .._interrupts import all_or_nothing
 from ..exceptions import NumericTextWarning
 from ._containers import as_array, build_container
 from ._filling import complete_column, largest_number, may_hold
@@ -107,6 +108,7 @@ class TableEncoder:
         self.handle_unknown = handle_unknown
         self.delta = delta
 
+    @all_or_nothing
     def fit(self, table: Frame) -> Self:
         """Read the columns and check what was said about them.
 
@@ -378,7 +380,7 @@ class TableEncoder:
                     f"Skipping features without any observed values: {plain(empty)}. At least one "
                     "observed value is needed to impute a feature.",
                     UserWarning,
-                    stacklevel=5,
+                    stacklevel=7,
                 )
             return
         bad = [
@@ -492,7 +494,7 @@ def _warn_numeric_text(table: Frame, missing: NDArray[np.bool_], declared: list[
         f"column_types={{{plain(found[0])}: 'real'}}; if they are codes, "
         "'nominal' there ends this warning." + about_blanks,
         NumericTextWarning,
-        stacklevel=5,
+        stacklevel=7,
     )
 
 

@@ -1,0 +1,263 @@
+"""Work that would take hours, for `test_interrupts` to interrupt: ``python _interrupted.py PART``.
+
+It says "busy" once it is in the middle of some work, and what came of the interrupt.
+"""
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import joblib
+import numpy as np
+import skorch
+import torch
+from sklearn.base import BaseEstimator, clone
+from sklearn.datasets import load_digits, load_iris
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LinearRegression
+
+from sklearn_qavi import MultipleImputationRegressor, QAVIImputer, QAVIInpainter
+from sklearn_qavi.baselines import (
+    HierarchicalPosteriorMatching,
+    HierarchicalVAEAC,
+    PosteriorMatching,
+    PseudoGibbs,
+    RetunedEncoder,
+)
+from sklearn_qavi.generative import (
+    HierarchicalVAE,
+    PretrainedDecoder,
+    TabularVAE,
+    WideResNetVAE,
+)
+from sklearn_qavi.inference import _engine
+
+ENDLESS = 10**7
+SHORT = {"max_epochs": 1, "patience": 1, "steps_per_epoch": 2}
+LONG = {"max_epochs": ENDLESS, "patience": ENDLESS, "steps_per_epoch": 5}
+
+calls = {"left": 0, "all": 0}
+
+
+def announce(owner: Any, name: str) -> None:
+    """Let a method say "busy" when ``calls["left"]`` has come to 0."""
+    method = getattr(owner, name)
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        calls["left"] -= 1
+        calls["all"] += 1
+        if calls["left"] == 0:
+            print("busy", flush=True)
+        return method(*args, **kwargs)
+
+    setattr(owner, name, counted)
+
+
+@contextmanager
+def interrupted(name: str) -> Iterator[None]:
+    """Require that the work inside is ended by an interrupt."""
+    calls["left"] = 8
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted", name, flush=True)
+    else:
+        raise AssertionError(f"{name} came to its end.")
+
+
+def holes(X: np.ndarray) -> np.ndarray:
+    missing = np.random.default_rng(0).random(X.shape) < 0.3
+    return np.where(missing, np.nan, X)
+
+
+def answers(estimator: Any, X: np.ndarray) -> list[np.ndarray]:
+    if hasattr(estimator, "predict"):
+        return [estimator.predict(X)]
+    return [estimator.transform(X), estimator.sample(X, 2), *estimator.predict_interval(X)]
+
+
+def asked(estimator: Any, X: np.ndarray) -> list[Callable[[], Any]]:
+    """Return calls of all methods that need a fitted estimator."""
+    names = ["transform", "sample", "predict_interval", "infer", "predict"]
+    calls = [getattr(estimator, name) for name in names if hasattr(estimator, name)]
+    out = [lambda call=call: call(X) for call in calls]
+    if hasattr(estimator, "score_missing"):
+        out.append(lambda: estimator.score(X))
+        out.append(lambda: estimator.score_missing(X, np.isfinite(X)))
+        out.append(lambda: estimator.save("nowhere"))
+    return out
+
+
+def fit_is_whole_or_not_at_all(
+    name: str,
+    estimator: BaseEstimator,
+    quick: dict[str, Any],
+    endless: dict[str, Any],
+    old: tuple[np.ndarray, ...],
+    new: tuple[np.ndarray, ...],
+) -> None:
+    """Interrupt a first fit, and one after a fit to other data."""
+    estimator.set_params(**endless)
+    untouched = set(vars(estimator))
+    with interrupted(f"{name}, first fit"):
+        estimator.fit(*new)
+    assert set(vars(estimator)) == untouched, set(vars(estimator)) - untouched
+    for call in asked(estimator, new[0]):
+        try:
+            call()
+        except NotFittedError:
+            continue
+        raise AssertionError(f"{call} did not raise NotFittedError.")
+    estimator.set_params(**quick).fit(*old)
+    before, attributes = answers(estimator, old[0]), dict(vars(estimator))
+    estimator.set_params(**endless)
+    with interrupted(f"{name}, fit again"):
+        estimator.fit(*new)
+    estimator.set_params(**quick)
+    assert vars(estimator).keys() == attributes.keys()
+    for one, other in zip(before, answers(estimator, old[0]), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def of_model(params: dict[str, Any]) -> dict[str, Any]:
+    return {f"generative_model__{key}": value for key, value in params.items()}
+
+
+def of_method(params: dict[str, Any]) -> dict[str, Any]:
+    kept = {k: v for k, v in params.items() if k != "steps_per_epoch"}
+    return {f"posterior__{key}": value for key, value in kept.items()}
+
+
+def small_layers() -> HierarchicalVAE:
+    layers = {"encoder_layers": "8x1,8d2,4d4,1x1", "decoder_layers": "1x1,4m1,8m4"}
+    return HierarchicalVAE(**layers, width=8, widths={}, random_state=0)
+
+
+def training() -> None:
+    """Interrupt the training of every model and of every method that trains."""
+    announce(skorch.NeuralNet, "train_step")
+    table, images = holes(load_iris().data), holes(load_digits().images[:60] / 16)
+    small = TabularVAE(latent_dim=2, hidden_layer_sizes=(8,), likelihood="gaussian")
+    quick, endless = of_model(SHORT), of_model(LONG)
+    imputer = QAVIImputer(generative_model=small, random_state=0)
+    fit_is_whole_or_not_at_all("table", imputer, quick, endless, (table[:, :3],), (table,))
+    resnet = WideResNetVAE(latent_dim=2, likelihood="gaussian", random_state=0)
+    for name, model in {"resnet": resnet, "layers": small_layers()}.items():
+        inpainter = QAVIInpainter(generative_model=model, max_iter=2, random_state=0)
+        fit_is_whole_or_not_at_all(name, inpainter, quick, endless, (images[:9],), (images,))
+    quick, endless = of_method(SHORT), of_method(LONG)
+    trained = small.set_params(**SHORT).fit(table)
+    layered = small_layers().set_params(**SHORT).fit(images)
+    for method in (PosteriorMatching(), RetunedEncoder()):
+        of_table = QAVIImputer(generative_model=trained, posterior=method, random_state=0)
+        name = type(method).__name__
+        fit_is_whole_or_not_at_all(name, of_table, quick, endless, (table[:30],), (table,))
+    for method in (HierarchicalPosteriorMatching(), HierarchicalVAEAC()):
+        of_images = QAVIInpainter(generative_model=layered, posterior=method, random_state=0)
+        name = type(method).__name__
+        fit_is_whole_or_not_at_all(name, of_images, quick, endless, (images[:9],), (images,))
+
+
+def stopped() -> bool:
+    """Return whether no thread takes steps any more."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        before = calls["all"]
+        time.sleep(0.5)
+        if calls["all"] == before:
+            return True
+    return False
+
+
+def inference() -> None:
+    """Interrupt all that infers, with one worker and with threads."""
+    announce(_engine._Loop, "advance")
+    announce(PseudoGibbs, "_step")
+    table = holes(load_iris().data)
+    model = TabularVAE(latent_dim=2, hidden_layer_sizes=(8,), likelihood="gaussian", **SHORT)
+    imputer = QAVIImputer(generative_model=model, max_iter=20, random_state=0).fit(table)
+    before = answers(imputer, table)
+    many = np.tile(table, (1000, 1))
+    for n_jobs in (1, 2):
+        imputer.set_params(n_jobs=n_jobs, max_iter=300, tol=0.0)
+        for i, call in enumerate(asked(imputer, many)[:6]):
+            with interrupted(f"inference, method {i}, {n_jobs} job(s)"):
+                call()
+            assert stopped(), f"method {i}: threads go on."
+        imputer.set_params(posterior=PseudoGibbs(n_burn_in=ENDLESS))
+        with interrupted(f"chains, {n_jobs} job(s)"):
+            imputer.transform(many)
+        assert stopped(), "chains go on."
+        imputer.set_params(n_jobs=None, max_iter=20, tol=None, posterior="gaussian")
+        for one, other in zip(before, answers(imputer, table), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def ending() -> None:
+    """Let an interrupt end the program while threads are inside of long steps."""
+    announce(_engine._Loop, "advance")
+    X = holes(load_iris().data)
+    model = TabularVAE(latent_dim=2, hidden_layer_sizes=(8,), likelihood="gaussian", **SHORT)
+    imputer = QAVIImputer(generative_model=model, n_mc_samples=1000, n_jobs=2, random_state=0)
+    imputer.fit(X)
+    calls["left"] = 4
+    imputer.transform(np.tile(X, (1000, 1)))
+
+
+class SlowElsewhere(torch.nn.Linear):
+    """A decoder that takes hours in any process but the one that made it."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 8)
+        self.home = os.getpid()
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        if os.getpid() != self.home:
+            print("busy", flush=True)
+            time.sleep(3600)
+        return super().forward(z)
+
+
+class SlowRegression(LinearRegression):
+    """A regression that takes hours if told so."""
+
+    def __init__(self, *, slow: bool = True) -> None:
+        super().__init__()
+        self.slow = slow
+
+    def fit(self, X: Any, y: Any) -> "SlowRegression":
+        if self.slow:
+            print("busy", flush=True)
+            time.sleep(3600)
+        return super().fit(X, y)
+
+
+def processes() -> None:
+    """Interrupt what waits for other processes, and multiple imputation."""
+    X = holes(load_iris().data)
+    decoder = PretrainedDecoder(SlowElsewhere(), "gaussian", n_features=4)
+    imputer = QAVIImputer(generative_model=decoder, n_jobs=2, random_state=0).fit(X)
+    with joblib.parallel_config("loky"), interrupted("inference in processes"):
+        imputer.transform(X)
+    y = load_iris().data.sum(axis=1)
+    model = TabularVAE(latent_dim=2, hidden_layer_sizes=(8,), likelihood="gaussian", **SHORT)
+    drawing = QAVIImputer(generative_model=model, random_state=0)
+    regressor = MultipleImputationRegressor(
+        estimator=SlowRegression(), imputer=drawing, n_imputations=3, random_state=0
+    )
+    slow, quick = {"estimator__slow": True}, {"estimator__slow": False}
+    fit_is_whole_or_not_at_all(
+        "multiple imputation", regressor, quick, slow, (X[:60, :3], y[:60]), (X, y)
+    )
+    with interrupted("multiple imputation in processes"):
+        clone(regressor).set_params(n_jobs=2, **slow).fit(X, y)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    {part.__name__: part for part in (training, inference, ending, processes)}[sys.argv[1]]()
+    print("whole", flush=True)
