@@ -222,28 +222,47 @@ def _restore_table(imputer: Any, config: dict[str, Any]) -> None:
 
 
 def _plain_column(schema: ColumnSchema) -> dict[str, Any]:
-    import pandas as pd
-
     where = f"column {shown(schema.name)}"
     plain = {field: _plain(getattr(schema, field), where) for field in _FIELDS}
-    if isinstance(schema.dtype, pd.CategoricalDtype):
-        plain["categories"] = _plain(list(schema.dtype.categories), f"column {shown(schema.name)}")
-        plain["ordered"] = bool(schema.dtype.ordered)
-    elif isinstance(schema.dtype, np.dtype | pd.api.extensions.ExtensionDtype):
-        plain["dtype"] = str(schema.dtype)
+    plain["dtype"] = _plain_type(schema.dtype, where)
     return plain
 
 
 def _column(plain: dict[str, Any]) -> ColumnSchema:
+    fields = {field: _value(plain[field]) for field in _FIELDS}
+    return ColumnSchema(**fields, dtype=_type(plain["dtype"]))
+
+
+def _plain_type(dtype: Any, where: str) -> Any:
+    """Return a column's type of pandas or pyarrow as JSON can hold it; None for others."""
     import pandas as pd
 
-    fields = {field: _value(plain[field]) for field in _FIELDS}
-    dtype = None
+    if isinstance(dtype, pd.CategoricalDtype):
+        categories = _plain(list(dtype.categories), where)
+        return {"categories": categories, "ordered": bool(dtype.ordered)}
+    arrow = getattr(dtype, "pyarrow_dtype", dtype)
+    if type(arrow).__module__ == "pyarrow.lib":
+        import pyarrow as pa
+
+        text = pa.schema([("column", arrow)]).serialize().to_pybytes().hex()
+        return {"pyarrow": text, "in_pandas": arrow is not dtype}
+    known = isinstance(dtype, np.dtype | pd.api.extensions.ExtensionDtype)
+    return str(dtype) if known else None
+
+
+def _type(plain: Any) -> Any:
+    import pandas as pd
+
+    if plain is None:
+        return None
+    if isinstance(plain, str):
+        return pd.api.types.pandas_dtype(plain)
     if "categories" in plain:
-        dtype = pd.CategoricalDtype(_value(plain["categories"]), ordered=plain["ordered"])
-    elif "dtype" in plain:
-        dtype = pd.api.types.pandas_dtype(plain["dtype"])
-    return ColumnSchema(**fields, dtype=dtype)
+        return pd.CategoricalDtype(_value(plain["categories"]), ordered=plain["ordered"])
+    import pyarrow as pa
+
+    arrow = pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(plain["pyarrow"]))).field(0).type
+    return pd.ArrowDtype(arrow) if plain["in_pandas"] else arrow
 
 
 def _plain(value: Any, where: str) -> Any:

@@ -4,6 +4,7 @@ import datetime
 import zoneinfo
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ VALUES: dict[str, list[Any]] = {
     "big": [BIG + 7919 * i for i in range(N)],
     "text": [["red", "blue", "é"][i % 3] for i in range(N)],
     "digits": [f"{6783 + 17 * i:05d}" for i in range(N)],
-    "bytes": [[b"u", b"vv"][i % 2] for i in range(N)],
+    "bytes": [[b"uu", b"vv"][i % 2] for i in range(N)],
     "flag": [i % 3 == 0 for i in range(N)],
     "decimal": [Decimal(i * 37) / 100 for i in range(N)],
     "date": [datetime.date(2020, 2, 27) + datetime.timedelta(days=i) for i in range(N)],
@@ -113,6 +114,8 @@ ARROW: dict[str, Any] = {
     "time/us": pa.timestamp("us"),
     "zone/us": pa.timestamp("us", tz="Europe/Rome"),
     "span/ms": pa.duration("ms"),
+    "text/view": pa.string_view(),
+    "bytes/fixed": pa.binary(2),
     "text/dictionary": pa.dictionary(pa.int32(), pa.string()),
     "whole/dictionary": pa.dictionary(pa.int8(), pa.int64()),
 }
@@ -210,6 +213,29 @@ def test_dataframes_of_every_type(container: str) -> None:
     assert_unchanged(completed, whole, np.zeros(N, dtype=bool))
 
 
+@pytest.mark.parametrize("container", MAKERS)
+def test_rows_that_show_nothing_have_the_types_of_fit(container: str, tmp_path: Path) -> None:
+    """Where a column's type says nothing; what is saved knows them too, but for polars' own."""
+    table = MAKERS[container](HOLES)
+    names = list(cells_of(table))
+    empty: dict[str, Callable[[], Any]] = {
+        "pandas": lambda: pd.DataFrame({name: [np.nan] * 3 for name in names}),
+        "polars": lambda: pl.DataFrame({name: [None] * 3 for name in names}),
+        "default": lambda: pa.table({name: pa.nulls(3) for name in names}),
+    }
+    nothing = empty[container]()
+    imputer = tiny().fit(table)
+    imputer.save(tmp_path)
+    loaded = QAVIImputer.load(tmp_path)
+    for each in [imputer] + [loaded] * (container != "polars"):
+        completed = each.set_output(transform=container).transform(nothing)
+        numbers = ("float", "whole", "big", "decimal")  # a column of NaN may be one of numbers
+        for name, old, new in zip(names, types_of(table), types_of(completed), strict=True):
+            assert new == old or (container == "pandas" and name.startswith(numbers)), name
+        for cells in cells_of(completed).values():
+            assert not any(pd.isna(cell) for cell in cells)
+
+
 @pytest.mark.parametrize(
     ("kind", "dtype"),
     [("whole", f"{s}int{b}") for s in ("", "u") for b in (8, 16, 32, 64)]
@@ -267,6 +293,24 @@ def test_structured_arrays_are_tables_with_names(as_type: Any) -> None:
     assert completed[:, 1].tolist() == table["id"].tolist()
     frame = imputer.set_output(transform="pandas").transform(table)
     assert frame.dtypes.iloc[:2].tolist() == [np.float32, np.int64]
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (pl.Series([[1]] * N), "'c' holds values of the type list"),
+        (pl.Series([{"a": 1}] * N), "'c' holds values of the type dict"),
+        (pl.Series([datetime.time(1)] * N), "'c' holds values of the type time"),
+        (pa.array([pa.MonthDayNano([1, 2, 3])] * N), "'c' holds values of the type MonthDayNano"),
+        (pd.Series(pd.interval_range(0, N)), "'c' has the type interval"),
+        (pd.Series([1, "a"] * (N // 2)), "'c' mixes values of the types .*'int', 'str'"),
+    ],
+)
+def test_columns_that_cannot_be_imputed_are_named_at_fit(column: Any, message: str) -> None:
+    make = {"polars": pl.DataFrame, "pyarrow": pa.table}
+    table = make.get(type(column).__module__.partition(".")[0], pd.DataFrame)({"c": column})
+    with pytest.raises(ValueError, match=message):
+        tiny().fit(table)
 
 
 def test_tables_that_are_only_plans_are_refused() -> None:

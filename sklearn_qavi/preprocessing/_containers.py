@@ -124,7 +124,8 @@ def _to_polars(name: str, column: Any) -> Any:
     if hasattr(column, "zip_with"):
         return column.alias(name)
     if hasattr(column, "to_pylist"):
-        return pl.Series(name, column)
+        wide = str(column.type).startswith("decimal256")  # which polars does not have
+        return pl.Series(name, column.to_pylist() if wide else column)
     dtype = getattr(column, "dtype", None)
     plain = getattr(dtype, "numpy_dtype", dtype)
     if isinstance(plain, np.dtype) and plain.kind in "biuf":

@@ -285,13 +285,14 @@ def _complete_arrow(
     if not holes.any():
         return column
     plain = dtype.value_type if pa.types.is_dictionary(dtype) else dtype
+    if str(dtype).endswith("_view"):  # few functions of pyarrow take these
+        plain = pa.large_string() if "string" in str(dtype) else pa.large_binary()
     values = _for_arrow(schema, numbers, holes, column.cast(plain), plain)
     completed = pc.if_else(pa.array(holes), values, column.cast(plain))
+    if pa.types.is_dictionary(dtype):
+        completed = pc.dictionary_encode(completed)
     if plain is not dtype:
-        completed = (
-            completed.combine_chunks() if hasattr(completed, "combine_chunks") else completed
-        )
-        completed = pc.dictionary_encode(completed).cast(dtype)
+        completed = completed.cast(dtype)
     return completed if isinstance(completed, pa.ChunkedArray) else pa.chunked_array([completed])
 
 

@@ -258,15 +258,11 @@ def _from_arrow(column: Any) -> Any:
         return pd.Series(column.cast(pa.timestamp("s")).to_numpy().astype("datetime64[s]"))
     if pa.types.is_duration(kind):
         return pd.Series(column.to_numpy())
-    if (
-        pa.types.is_null(kind)
-        or pa.types.is_time(kind)
-        or pa.types.is_nested(kind)
-        or pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-    ):
-        return pd.Series(column.to_pylist(), dtype=object)
-    return pd.Series(column.to_pandas(types_mapper=pd.ArrowDtype))
+    of_pandas = pa.types.is_integer(kind) or pa.types.is_boolean(kind)
+    of_pandas = of_pandas or pa.types.is_timestamp(kind) or kind in (pa.string(), pa.large_string())
+    if of_pandas:
+        return pd.Series(pd.arrays.ArrowExtensionArray(column))
+    return pd.Series(column.to_pylist(), dtype=object)
 
 
 def _from_polars(series: Any) -> Any:
