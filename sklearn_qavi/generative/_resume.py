@@ -87,7 +87,7 @@ class Checkpoint(Callback):
     """Write the state of training after each epoch, and start from the one that is there.
 
     What follows is what an undisturbed training would have done, to the bit, on the same machine
-    and with as many processes.
+    and with as many processes and threads.
 
     Parameters
     ----------

@@ -277,8 +277,9 @@ def _classifiers(
 def _fitted(real: NDArray[np.float64], completed: NDArray[np.float64]) -> LinearSVC:
     is_real = np.repeat([1, 0], [len(real), len(completed)])
     features = np.concatenate([real, completed])
-    # weights are 1 for sets of the same size; the primal draws nothing, the dual its order
-    judge = LinearSVC(dual=False, class_weight="balanced", random_state=0)
+    # weights are 1 for sets of the same size; the primal draws nothing, the dual its order;
+    # solved so far that rounding, which differs between processors, turns no sign
+    judge = LinearSVC(dual=False, tol=1e-6, class_weight="balanced", random_state=0)
     if len(features) < features.shape[1]:
         # the same optimum in a tenth of the time, unless pairs are so alike that it is not reached
         dual = clone(judge).set_params(dual=True)

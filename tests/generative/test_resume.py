@@ -214,7 +214,7 @@ class TestProcesses:
     def run(
         self, script: Path, name: str, n: int, n_epochs: int, checkpoint: str = ""
     ) -> list[HierarchicalVAE]:
-        """Train in n processes; each saves to a folder of its own."""
+        """Train in n processes with the threads of this one; each saves to its own folder."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -227,7 +227,7 @@ class TestProcesses:
             running.append(
                 subprocess.Popen(
                     [*command, checkpoint],
-                    env={**os.environ, "OMP_NUM_THREADS": "1", **place},
+                    env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), **place},
                     stderr=subprocess.PIPE,
                     text=True,
                 )

@@ -1,17 +1,20 @@
 """Curves of scores against what ``score_missing`` says."""
 
 import copy
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from _linear_gaussian import LinearGaussian
 from _linear_images import LinearImages, smooth_model
-from sklearn_qavi import QAVIImputer, QAVIInpainter
+from sklearn_qavi import QAVIImputer, QAVIInpainter, _base
 from sklearn_qavi.baselines import PseudoGibbs
 from sklearn_qavi.exceptions import InferenceConvergenceWarning
 from sklearn_qavi.generative import PretrainedDecoder
 from sklearn_qavi.plotting import ScoreCurveDisplay
+from sklearn_qavi.sampling import DecoderPool, PooledPosterior
 
 MODEL = LinearGaussian.orthogonal()
 X = MODEL.draw_rows(6, seed=3)
@@ -90,12 +93,22 @@ def test_limits_on_the_steps_may_be_chosen() -> None:
     np.testing.assert_array_equal(at, [2 * n_points, 5 * n_points])
 
 
-def test_seconds_are_of_inference_a_row() -> None:
+def test_seconds_are_of_inference_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    # a clock that stands still but for inference, which takes 12 seconds a step
+    clock = SimpleNamespace(now=0.0)
+    infer = DecoderPool.infer
+
+    def slowly(self: DecoderPool, *args: Any, **kwargs: Any) -> PooledPosterior:
+        pooled = infer(self, *args, **kwargs)
+        clock.now += 12.0 * pooled.n_iter.max()
+        return pooled
+
+    monkeypatch.setattr(DecoderPool, "infer", slowly)
+    monkeypatch.setattr(_base, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     display = ScoreCurveDisplay.from_estimators(
-        {"m": imputer(tol=0.0)}, X, MISSING, x="seconds", n_draws=20, max_iter=[1, 200]
+        {"m": imputer(tol=0.0)}, X, MISSING, x="seconds", n_draws=20, max_iter=[1, 20]
     )
-    first, last = display.x_values["m"]
-    assert 0.0 < first < last < 10.0
+    np.testing.assert_allclose(display.x_values["m"], [12.0 / 6, 240.0 / 6])
 
 
 def test_methods_without_steps_are_a_point_and_those_without_cost_a_line() -> None:
