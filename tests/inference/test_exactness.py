@@ -20,6 +20,8 @@ from sklearn_qavi.inference import (
 from sklearn_qavi.sampling import PooledPosterior
 
 PRECISE = Schedule(max_iter=900, n_draws=16, window=32, min_learning_rate=0.002, tol=0.002)
+# flows that climb at 0.1 turn rounding into another path, which ends up to 0.03 nats lower
+CAREFUL = PRECISE.with_options(learning_rate=0.05)
 PATTERNS = np.array(
     [
         [1, 1, 1, 1, 1],
@@ -64,7 +66,7 @@ def test_expressive_families_recover_correlated_posteriors(
 ) -> None:
     x = linear_gaussian.draw_rows(len(PATTERNS))
     flow = isinstance(family, FlowPosterior)
-    schedule = PRECISE.with_options(learning_rate=0.05) if flow else PRECISE
+    schedule = CAREFUL if flow else PRECISE
     result = fit_posterior(_target(linear_gaussian, x, PATTERNS), family, schedule=schedule)
     mean, covariance = (t.double().numpy() for t in result.posterior.moments())
     for i, observed in enumerate(PATTERNS):
@@ -86,7 +88,8 @@ def test_missing_features_follow_their_exact_conditional(
     model = linear_gaussian
     member = PretrainedDecoder(model.decoder(), "gaussian", model.n_features).members_[0]
     x = model.draw_rows(len(PATTERNS), seed=1)
-    result = fit_posterior(_target(model, x, PATTERNS), family, schedule=PRECISE)
+    schedule = CAREFUL if isinstance(family, FlowPosterior) else PRECISE
+    result = fit_posterior(_target(model, x, PATTERNS), family, schedule=schedule)
     pooled = PooledPosterior([member], [result], model.n_features)
     mean, draws = pooled.mean(), pooled.keyed_draws(4000, np.arange(len(x)), seed=0)
     for i, observed in enumerate(PATTERNS):
