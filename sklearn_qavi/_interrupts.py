@@ -1,14 +1,15 @@
 """What an interrupt or an error leaves: an estimator as it was, and no thread that goes on."""
 
 import atexit
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
-from threading import Condition
+from threading import Condition, current_thread, main_thread
 from typing import Any, TypeVar
 
-__all__ = ["AbandonedError", "Crew", "all_or_nothing", "go_on"]
+__all__ = ["AbandonedError", "Crew", "all_or_nothing", "go_on", "heeding_interrupts"]
 
 _Fit = TypeVar("_Fit", bound=Callable[..., Any])
 
@@ -34,6 +35,34 @@ def all_or_nothing(fit: _Fit) -> _Fit:
             raise
 
     return whole  # type: ignore[return-value]
+
+
+@contextmanager
+def heeding_interrupts() -> Iterator[Callable[[], None]]:
+    """Yield a function that raises an interrupt which was raised before and not heard.
+
+    Python raises `KeyboardInterrupt` wherever the main thread is, and drops it in a destructor, such
+    as that of torch's readers of files. A handler of the caller's own is left alone.
+    """
+    ours = current_thread() is main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield lambda: None
+        return
+    heard: list[int] = []
+
+    def handle(number: int, frame: Any) -> None:
+        heard.append(number)
+        signal.default_int_handler(number, frame)
+
+    def ask() -> None:
+        if heard:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield ask
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Crew:

@@ -93,7 +93,7 @@ def complete_parquet(
         batch_size=batch_rows, batch_readahead=1, fragment_readahead=1, use_threads=False
     )
     position = 0
-    imputer = copy.copy(imputer).set_output(transform="default")
+    imputer = _giving(imputer, "default")
 
     def write(part: Path) -> None:
         nonlocal position
@@ -176,6 +176,13 @@ def complete_dask(imputer: Any, frame: Any, *, n: int | None = None) -> Any:
     return dd.from_delayed(parts, meta=meta, divisions=frame.divisions if n is None else None)
 
 
+def _giving(imputer: Any, container: str) -> Any:
+    """Return the imputer with another container of its output; the one given stays as it is."""
+    other = copy.copy(imputer)
+    other._sklearn_output_config = {}
+    return other.set_output(transform=container)
+
+
 def _completed_arrow(imputer: Any, table: Any, n: int | None, start: int) -> Iterator[Any]:
     """Yield the completed rows of a pyarrow table, once for each draw."""
     import pyarrow as pa
@@ -217,7 +224,7 @@ def _completed(
     """Yield the completed rows of a part, once for each draw."""
     names = imputer.feature_names_in_
     others = frame.drop(columns=names)
-    imputer = copy.copy(imputer).set_output(transform="pandas")
+    imputer = _giving(imputer, "pandas")
     if len(frame) == 0:
         tables = [frame[[c for c in imputer.get_feature_names_out() if c in frame]]] * (n or 1)
     elif n is None:

@@ -24,7 +24,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_qavi import MultipleImputationClassifier, QAVIImputer, QAVIInpainter, train
 from sklearn_qavi.datasets import write_image
 from sklearn_qavi.generative import HierarchicalVAE, TabularVAE, WideResNetVAE
-from sklearn_qavi.preprocessing import TableEncoder
+from sklearn_qavi.preprocessing import Frame, TableEncoder
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="groups of processes get signals on POSIX"
@@ -161,7 +161,7 @@ TABLE = X[:, 0]
             MultipleImputationClassifier(n_imputations=2, random_state=0),
             (TABLE, np.arange(12) % 2, None),
         ),
-        (TableEncoder(max_value=-1.0, min_value=1.0), (TABLE,)),
+        (TableEncoder(max_value=-1.0, min_value=1.0), (Frame.of_array(TABLE),)),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseEstimator) else "",
 )

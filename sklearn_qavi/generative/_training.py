@@ -13,6 +13,7 @@ from skorch.callbacks import Callback, EpochTimer, PassthroughScoring
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from .._interrupts import heeding_interrupts
 from .._random import derive_seed, torch_generator
 from ..exceptions import TrainingDivergedError
 from ..inference import DecoderTarget, GaussianPosterior, Schedule, fit_posterior
@@ -217,10 +218,15 @@ class EpochLoop(skorch.NeuralNet):
         dataset, _ = self.get_split_datasets(X, y)
         batches = self.get_iterator(dataset, training=True)
         last = self.max_epochs if epochs is None else len(self.history) + epochs
-        while len(self.history) < last and not self.settled_:
-            self.notify("on_epoch_begin", dataset_train=dataset, dataset_valid=None)
-            self.run_single_epoch(batches, training=True, prefix="train", step_fn=self.train_step)
-            self.notify("on_epoch_end", dataset_train=dataset, dataset_valid=None)
+        with heeding_interrupts() as ask:
+            while len(self.history) < last and not self.settled_:
+                self.notify("on_epoch_begin", dataset_train=dataset, dataset_valid=None)
+                self.run_single_epoch(
+                    batches, training=True, prefix="train", step_fn=self.train_step
+                )
+                ask()
+                self.notify("on_epoch_end", dataset_train=dataset, dataset_valid=None)
+                ask()
         return self
 
 
