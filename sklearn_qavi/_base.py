@@ -282,10 +282,6 @@ class BaseQAVI(PlainState):
             for draw in draws:
                 yield self._completed(query, draw)
 
-    def _limits(self, query: Query, alpha: float) -> NDArray[np.float64]:
-        """Return lower and upper limits of each missing cell, (2, N, D)."""
-        return self._over_chunks(query.table, partial(interval_limits, alpha), n_values=2)
-
     def _posteriors(self, table: EncodedTable, *, trace: bool = False) -> PooledPosterior:
         """Return the posteriors of all rows, with the diagnostics of their weights."""
         pool = self._pool_here()

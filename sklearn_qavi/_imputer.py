@@ -415,7 +415,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         """
         check_is_fitted(self)
         query = self._query(X)
-        return self._finish(query, self._points(query, checked_count("row_offset", row_offset)))
+        return self._completed(query, self._points(query, checked_count("row_offset", row_offset)))
 
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """Fit on X and complete it.
@@ -862,7 +862,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             if not schema.is_linear
         ]
 
-    def _finish(self, query: Query, imputed: NDArray[np.float64]) -> Any:
+    def _completed(self, query: Query, imputed: NDArray[np.float64]) -> Any:
         """Put imputed values into the table, check that all is finite, append the indicator."""
         frame, table, encoder = query.checked, query.table, self.encoder_
         bad = encoder.overflows(frame, imputed, table.holes)
@@ -881,10 +881,6 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             more=self._transform_indicator(encoder.missing(frame)),
             names=list(self.get_feature_names_out()),
         )
-
-    def _completed(self, query: Query, imputed: NDArray[np.float64]) -> Any:
-        """Return what `_finish` does in the container of `set_output`."""
-        return self._finish(query, imputed)
 
     def _names_of(self, cells: NDArray[np.bool_]) -> list[Any]:
         """Return the names of the modelled columns that have one of these cells (N, D)."""

@@ -1,6 +1,7 @@
 """QAVIInpainter: images in and out. What it shares with other estimators is in `_base`."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, Self
 
@@ -13,7 +14,15 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from ._base import BaseQAVI, Query, checked_alpha, checked_count, hide_some, is_layered
+from ._base import (
+    BaseQAVI,
+    Query,
+    checked_alpha,
+    checked_count,
+    hide_some,
+    interval_limits,
+    is_layered,
+)
 from ._caching import fit_cached
 from ._checks import refuse_number
 from ._interrupts import all_or_nothing
@@ -480,7 +489,8 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         refuse_number(X, "predict_interval(X, alpha={})")
         alpha = checked_alpha(alpha)
         query = self._query(X, mask)
-        lower, upper = (self._completed(query, limit) for limit in self._limits(query, alpha))
+        limits = self._over_chunks(query.table, partial(interval_limits, alpha), n_values=2)
+        lower, upper = (self._completed(query, limit) for limit in limits)
         return lower, upper
 
     def infer(self, X: Any, mask: Any = None) -> PooledPosterior:

@@ -189,7 +189,11 @@ def _completed_arrow(imputer: Any, table: Any, n: int | None, start: int) -> Ite
 
     names = list(imputer.feature_names_in_)
     shown = table.select(names)
-    if n is None:
+    if len(table) == 0:
+        drawn = [shown.select([c for c in imputer.get_feature_names_out() if c in names])] * (
+            n or 1
+        )
+    elif n is None:
         drawn = [imputer.transform(shown, row_offset=start)]
     else:
         drawn = imputer.sample(shown, n=n, row_offset=start)

@@ -93,6 +93,16 @@ def test_types_and_large_whole_numbers_stay(tmp_path) -> None:
         pd.testing.assert_frame_equal(draw, whole)
 
 
+def test_files_without_rows_are_fine(fitted, holes, tmp_path) -> None:
+    holes[:0].to_parquet(tmp_path / "part0.parquet")
+    assert complete_parquet(fitted, tmp_path / "part0.parquet", tmp_path / "none.out") == 0
+    assert list(pq.read_table(tmp_path / "none.out").column_names) == list(holes)
+    (tmp_path / "none.out").unlink()
+    holes.to_parquet(tmp_path / "part1.parquet")
+    assert complete_parquet(fitted, tmp_path, tmp_path / "all.out", n=2) == 150
+    assert len(pq.read_table(tmp_path / "all.out")) == 300
+
+
 @pytest.mark.parametrize("npartitions", [1, 4])
 def test_dask_partitions_give_what_the_whole_table_gives(fitted, holes, npartitions) -> None:
     parts = dd.from_pandas(holes, npartitions=npartitions)

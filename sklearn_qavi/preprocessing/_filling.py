@@ -102,12 +102,12 @@ def _for_numpy(schema: ColumnSchema, numbers: NDArray[np.float64], dtype: Any) -
     if schema.n_levels is not None:
         return np.asarray(schema.decode(numbers)).astype(dtype)
     if dtype.kind in "iu":
-        return within(numbers, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
+        return _within(numbers, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
     with np.errstate(over="ignore"):
         return numbers.astype(dtype)
 
 
-def within(numbers: NDArray[np.float64], lowest: int, highest: int) -> NDArray[Any]:
+def _within(numbers: NDArray[np.float64], lowest: int, highest: int) -> NDArray[Any]:
     """Return numbers rounded to Python integers of a type's range, an array of objects."""
     out = np.empty(len(numbers), dtype=object)
     out[:] = [min(max(int(number), lowest), highest) for number in np.round(numbers)]
@@ -253,11 +253,9 @@ def _with_polars_type_of_fit(column: Any, schema: ColumnSchema, observed: NDArra
         return column
     dtype = schema.dtype
     if not isinstance(dtype, pl.DataType):
-        dtype = {
-            "date": pl.Datetime("us"),
-            "duration": pl.Duration("us"),
-            "binary": pl.Boolean() if schema.levels and _all(schema.levels, bool) else pl.String(),
-        }.get(schema.kind, pl.Float64() if is_number else _polars_type_of(schema.levels))
+        dtype = {"date": pl.Datetime("us"), "duration": pl.Duration("us")}.get(
+            schema.kind, pl.Float64() if is_number else _polars_type_of(schema.levels)
+        )
     return pl.Series(column.name, [None] * len(column), dtype=dtype)
 
 
@@ -265,10 +263,6 @@ def _polars_type_of(levels: tuple[Any, ...]) -> Any:
     import polars as pl
 
     return pl.Series(list(levels), strict=False).dtype
-
-
-def _all(values: Iterable[Any], kind: Any) -> bool:
-    return all(isinstance(value, kind) for value in values)
 
 
 # pyarrow
@@ -381,12 +375,12 @@ def _number_objects(
 
 def _integers(numbers: NDArray[np.float64], bits: int, *, signed: bool) -> list[int]:
     lowest, highest = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    return within(numbers, lowest, highest).tolist()  # type: ignore[no-any-return]
+    return _within(numbers, lowest, highest).tolist()  # type: ignore[no-any-return]
 
 
 def _decimals(numbers: NDArray[np.float64], precision: int, scale: int) -> list[Decimal]:
     most = 10**precision - 1
-    counts = within(numbers * 10.0**scale, -most, most)
+    counts = _within(numbers * 10.0**scale, -most, most)
     return [Decimal(int(count)).scaleb(-scale) for count in counts]
 
 
@@ -397,7 +391,7 @@ def _times(schema: ColumnSchema, numbers: NDArray[np.float64], unit: str) -> NDA
     """Return counts of the schema's unit as times in another unit, within what it can hold."""
     own, wanted = UNITS[schema.unit], UNITS[unit]
     most = (2**63 - 1) * wanted // own
-    counts = within(numbers, -most, most)
+    counts = _within(numbers, -most, most)
     out = np.array([int(count) * own // wanted for count in counts], dtype=np.int64)
     return out.astype(f"{schema.numpy_code}[{unit}]")
 
