@@ -39,6 +39,7 @@ from sklearn_qavi.baselines import (
 )
 from sklearn_qavi.datasets import make_image_masks
 from sklearn_qavi.generative import WideResNetVAE
+from sklearn_qavi.generative._training import EpochLoop
 from sklearn_qavi.inference import (
     SCHEDULES,
     DecoderTarget,
@@ -188,13 +189,17 @@ class WideResNet28x2(nn.Sequential):
         super().__init__(*layers, nn.Linear(n_in, 10))
 
 
+class ClassifierNet(EpochLoop, skorch.NeuralNetClassifier):
+    """skorch net whose training is ended by an interrupt instead of cut short."""
+
+
 class Classifier:
     """A network trained on the training digits, kept beside the generative model."""
 
     def __init__(self, digits: Digits, args: argparse.Namespace) -> None:
         torch.manual_seed(args.seed)
         epochs = 2 if args.quick else EPOCHS[args.classifier]
-        self.net = skorch.NeuralNetClassifier(
+        self.net = ClassifierNet(
             {"small": SmallNet, "wrn-28-2": WideResNet28x2}[args.classifier],
             criterion=nn.CrossEntropyLoss,
             optimizer=torch.optim.AdamW,

@@ -88,7 +88,7 @@ class Crew:
             self._count(-1)
             _crew.reset(token)
 
-    def dismiss(self, seconds: float = 1.0) -> None:
+    def dismiss(self, seconds: float = 0.5) -> None:
         """Let `go_on` raise in all threads, and wait so long for them to leave.
 
         Python cannot end while a thread is inside of torch: who takes longer is waited for there.

@@ -1,5 +1,7 @@
 """What a VAE is trained on: rows in memory or image files, and the random batches of an epoch."""
 
+import signal
+import sys
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -116,9 +118,23 @@ class Batches(Sampler[Tensor]):
             sampler=self,
             batch_size=None,
             num_workers=self.data.n_workers,
+            # torch ends workers in a finaliser, where an interrupt is lost: not after each pass
+            persistent_workers=self.data.n_workers > 0,
+            worker_init_fn=_leave_interrupts_to_parent,
             collate_fn=_as_it_is,
             generator=torch.Generator(),  # torch would draw from its global one
         )
+
+
+def _leave_interrupts_to_parent(worker: int) -> None:
+    """Let a process that reads files end without a word when its parent is interrupted."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.excepthook = _report_unless_parent_left
+
+
+def _report_unless_parent_left(kind: Any, error: Any, traceback: Any) -> None:
+    if not issubclass(kind, EOFError | ConnectionError):
+        sys.__excepthook__(kind, error, traceback)
 
 
 def _as_it_is(batch: Any) -> Any:

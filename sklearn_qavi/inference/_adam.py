@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from .._interrupts import go_on
 from .._random import derive_seed
 from ._noise import mirrored_normals, noise_bank
 from ._objectives import Objective
@@ -81,6 +82,7 @@ class Adam(Optimizer):
         mean = torch.zeros_like(state["parameters"])
         warm = self._warm(state["step"])
         for noise in self._noise_of_rows(state["step"]):
+            go_on()
             value, gradient = self._bound_and_gradient(block, state["parameters"], noise, warm)
             bound += value / schedule.window
             self._climb(state, gradient)
