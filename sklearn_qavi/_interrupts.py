@@ -41,8 +41,8 @@ def all_or_nothing(fit: _Fit) -> _Fit:
 def heeding_interrupts() -> Iterator[Callable[[], None]]:
     """Yield a function that raises an interrupt which was raised before and not heard.
 
-    Python raises `KeyboardInterrupt` wherever the main thread is, and drops it in a destructor,
-    such as that of torch's readers of files. A handler of the caller's own is left alone.
+    Python raises `KeyboardInterrupt` wherever the main thread is, and drops it in some places, in
+    destructors and while it forks. A handler of the caller's own is left alone.
     """
     ours = current_thread() is main_thread()
     if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
