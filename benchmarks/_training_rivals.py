@@ -129,19 +129,19 @@ def decomposed_bound(
     completed row. The decoder's gradient is that of the bound under this mixture; the encoder's is
     that of the usual bound on the completed rows, whose maximum does not ask it to mix.
     """
-    n_imputations = len(imputed)
+    n_draws = len(imputed)
     mean, scale = network.encode(imputed + input_noise, torch.ones_like(imputed, dtype=torch.bool))
     z = mean + scale * code_noise
     code = z.detach().requires_grad_()  # where the gradients of decoder and encoder part
     likelihood = network.likelihood
     by_cell = likelihood.training_log_prob(
         network.decode(code.flatten(0, 1)), likelihood.prepare(imputed.flatten(0, 1))
-    ).unflatten(0, (n_imputations, -1))
+    ).unflatten(0, (n_draws, -1))
     (gradient,) = torch.autograd.grad(by_cell.sum(), code, retain_graph=True)
     kl = (0.5 * (mean.square() + scale.square() - 1.0) - scale.log()).sum(-1)
     for_encoder = ((gradient * z).sum(-1) - kl).mean(0)
     with torch.no_grad():
-        log_ratio = log_prior(z) - log_mixture(z, _even(n_imputations), mean, scale)
+        log_ratio = log_prior(z) - log_mixture(z, _even(n_draws), mean, scale)
     for_decoder = (torch.where(observed, by_cell, 0.0).sum(-1) + log_ratio).mean(0)
     return for_decoder + (for_encoder - for_encoder.detach())
 
@@ -287,7 +287,7 @@ class _IndexedRows(TableData):
 
 
 class _DecomposedNet(_BoundNet):
-    n_imputations = 5
+    n_draws = 5
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         super().on_train_begin(net, X, y, **kwargs)
@@ -298,7 +298,7 @@ class _DecomposedNet(_BoundNet):
         return super().get_iterator(rows, training)
 
     def bound(self, x: Tensor, observed: Tensor, row: dict[str, Tensor]) -> Tensor:
-        network, k, index = self.module_, self.n_imputations, row["index"]
+        network, k, index = self.module_, self.n_draws, row["index"]
         imputed = draw_imputations(
             network,
             x,
@@ -315,10 +315,10 @@ class _DecomposedNet(_BoundNet):
 
     def _from_columns(self, rows: TableData) -> Tensor:
         """Return rows completed with random observed values of their columns, (K, N, D)."""
-        imputed = rows.x.expand(self.n_imputations, -1, -1).clone()
+        imputed = rows.x.expand(self.n_draws, -1, -1).clone()
         generator = self.noise_generator_
         for j, (values, observed) in enumerate(zip(rows.x.T, rows.observed.T, strict=True)):
-            known, shape = values[observed], (self.n_imputations, int((~observed).sum()))
+            known, shape = values[observed], (self.n_draws, int((~observed).sum()))
             if len(known) > 0:  # else all its values are among the validation rows
                 which = torch.randint(len(known), shape, generator=generator)
                 imputed[:, ~observed, j] = known[which]

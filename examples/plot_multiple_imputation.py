@@ -53,7 +53,7 @@ imputer = QAVIImputer(
     generative_model=TabularVAE(likelihood="student_t", n_decoders=4, patience=3),
     proper=True,
 )
-pooled = MultipleImputationRegressor(imputer=imputer, n_imputations=20, random_state=0)
+pooled = MultipleImputationRegressor(imputer=imputer, n_draws=20, random_state=0)
 pooled.fit(X_missing, y)
 
 

@@ -27,25 +27,13 @@ from ._chunks import ChunkResult, ChunkTask, Summary, run_chunks
 from ._device import resolve_device
 from ._persistence import describe_imputer, read_imputer, restore_imputer, write_imputer
 from ._progress import RowBar
-from ._random import derive_seed
-from ._sklearn_compat import HasMethods, Interval, StrOptions, clone_parametrized
+from ._random import derive_seed, seed_from
+from ._sklearn_compat import Interval, StrOptions, clone_parametrized
 from .baselines import BASELINES
 from .exceptions import InferenceConvergenceWarning, UnreliablePosteriorWarning
 from .generative import GenerativeModel
 from .generative._checkpoint import PlainState
-from .inference import (
-    POSTERIORS,
-    SCHEDULES,
-    FeaturePosterior,
-    FeatureSpace,
-    HierarchicalPosterior,
-    HierarchicalSpace,
-    InferenceMethod,
-    LatentSpace,
-    PosteriorFamily,
-    Schedule,
-    make_posterior,
-)
+from .inference import POSTERIORS, Context, InferenceMethod
 from .preprocessing import EncodedTable
 from .sampling import DecoderPool, PooledPosterior, half_sample_mode
 
@@ -53,8 +41,8 @@ __all__ = [
     "N_SUMMARY_DRAWS",
     "BaseQAVI",
     "Query",
-    "checked_alpha",
     "checked_count",
+    "checked_level",
     "interval_limits",
 ]
 
@@ -90,47 +78,31 @@ class BaseQAVI(PlainState):
     A subclass fills in `_original_units` and `_completed`, and in `fit` calls `_take_model`.
     """
 
-    _posterior_names: ClassVar[set[str]] = {*POSTERIORS, "feature", *BASELINES}
-
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "posterior": [StrOptions(_posterior_names), InferenceMethod],
-        "n_components": [Interval(Integral, 1, None, closed="left")],
-        "n_flow_layers": [Interval(Integral, 1, None, closed="left")],
-        "beta": [Interval(Real, 0, None, closed="left")],
-        "gamma": [Interval(Real, 0, None, closed="left")],
-        "importance_resampling": ["boolean"],
-        "n_mc_samples": [None, Interval(Integral, 1, None, closed="left")],
+        "posterior": [StrOptions({"auto", *POSTERIORS, *BASELINES}), InferenceMethod],
+        "beta": [None, Interval(Real, 0, None, closed="left")],
         "max_iter": [None, Interval(Integral, 1, None, closed="left")],
         "tol": [None, Interval(Real, 0, None, closed="left")],
-        "schedule": [StrOptions(set(SCHEDULES)), Schedule],
-        "time_budget": [None, Interval(Real, 0, None, closed="neither")],
-        "strategy": [StrOptions({"mean", "median", "mode", "draw"})],
+        "importance_resampling": ["boolean"],
+        "strategy": [StrOptions({"mean", "median", "mode"})],
         "sample_posterior": ["boolean"],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "device": [str],
         "n_jobs": [None, Integral],
-        "memory": [None, str, HasMethods(["cache"])],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
 
     posterior: str | InferenceMethod
-    n_components: int
-    n_flow_layers: int
     beta: float | None
-    gamma: float
-    importance_resampling: bool
-    n_mc_samples: int | None
     max_iter: int | None
     tol: float | None
-    schedule: str | Schedule
-    time_budget: float | None
+    importance_resampling: bool
     strategy: str
     sample_posterior: bool
     batch_size: int
     device: str
     n_jobs: int | None
-    memory: Any
     random_state: int | np.random.RandomState | None
     verbose: int
     generative_model: Any
@@ -193,7 +165,10 @@ class BaseQAVI(PlainState):
 
     def __sklearn_tags__(self) -> Tags:
         tags: Tags = super().__sklearn_tags__()  # type: ignore[misc]
-        tags.non_deterministic = self.time_budget is not None
+        budget = getattr(self.posterior, "time_budget", None)
+        tags.non_deterministic = budget is not None or (
+            self.sample_posterior and not isinstance(self.random_state, Integral)
+        )
         return tags
 
     def _plain_state(self) -> dict[str, Any]:
@@ -226,21 +201,8 @@ class BaseQAVI(PlainState):
         """Whether the m-th draws of all rows are from one decoder."""
         return False
 
-    @property
-    def _posterior(self) -> str | InferenceMethod:
-        """What is inferred of a row, by the fitted model where it was left open."""
-        return self.posterior
-
-    @property
-    def _beta(self) -> float:
-        """Weight of the divergence from the prior."""
-        assert self.beta is not None
-        return self.beta
-
-    @property
-    def _start(self) -> str:
-        """Where posteriors over the code start, see `LatentSpace`."""
-        return "prior"
+    _start: ClassVar[str] = "prior"
+    """Where posteriors over the code start, see `Gaussian`."""
 
     # What calls are made of
 
@@ -250,7 +212,7 @@ class BaseQAVI(PlainState):
             query.table,
             self._point_summary(),
             row_offset=row_offset,
-            whole=self._takes_draw or self.strategy != "mean",
+            whole=self.sample_posterior or self.strategy != "mean",
         )[0]
 
     def _draws(self, query: Query, n: int, row_offset: int = 0) -> list[Any]:
@@ -285,8 +247,12 @@ class BaseQAVI(PlainState):
     def _posteriors(self, table: EncodedTable, *, trace: bool = False) -> PooledPosterior:
         """Return the posteriors of all rows, with the diagnostics of their weights."""
         pool = self._pool_here()
-        if trace:
-            pool = replace(pool, method=pool.method.with_trace())
+        if trace and not pool.method.has_trace:
+            raise ValueError(
+                f"posterior={plain(self.posterior)} optimises no bound row by row, so there is no "
+                "trace to keep. posterior='gaussian', 'mixture', 'flow' and 'feature' do."
+            )
+        pool = replace(pool, context=replace(pool.context, trace=trace))
         with self._progress(len(table.values)) as progress:
             pooled = pool.infer(
                 *self._tensors(table),
@@ -374,53 +340,72 @@ class BaseQAVI(PlainState):
         if model.get_params(deep=False).get("random_state", 0) is None:
             model.set_params(random_state=derive_seed(self._seed, _PARTS["model"]) % 2**31)
 
-    @property
-    def _takes_draw(self) -> bool:
-        return self.sample_posterior or self.strategy == "draw"
-
-    def _named_method(self) -> InferenceMethod:
-        """Return the inference method that the parameters name."""
-        name = self._posterior
-        if isinstance(name, InferenceMethod):
-            return name
-        if name in BASELINES:
-            return BASELINES[name]()
-        if name == "hierarchical":
-            return HierarchicalSpace(self._schedule(HierarchicalPosterior), self._beta)
-        if name == "feature":
-            return FeatureSpace(self._schedule(FeaturePosterior), self._beta, self.gamma)
-        family = partial(
-            make_posterior,
-            name,
-            n_components=self.n_components,
-            n_flow_layers=self.n_flow_layers,
-        )
-        schedule = self._schedule(POSTERIORS[name][0])
-        return LatentSpace(family, schedule, self._beta, self._start)
-
     def _method(self) -> InferenceMethod:
-        """Return the inference method, if the model has what it needs."""
-        method, model = self._named_method(), self.generative_model_
+        """Return the inference method, after all checks of whether it can do what is asked."""
+        name, model = self.posterior, self.generative_model_
+        layered = is_layered(model)
+        if name == "auto":
+            name = "hierarchical" if layered else "gaussian"
+        methods: dict[str, Any] = {**POSTERIORS, **BASELINES}
+        method = methods[name]() if isinstance(name, str) else name
+        method.check()
+        self._check_options(method)
         if method.needs is None or all(hasattr(m, method.needs) for m in model.members_):
             return method
-        name, layered = type(model).__name__, is_layered(model)
+        kind = type(model).__name__
         if method.needs == "descend":
             message = (
-                f"needs a hierarchical model, but this {name} has one code. Choose "
+                f"needs a hierarchical model, but this {kind} has one code. Choose "
                 "posterior='gaussian', 'mixture' or 'flow'."
             )
         elif layered:
             message = (
-                f"needs an encoder of one code, but this {name} has codes at many layers. Choose "
+                f"needs an encoder of one code, but this {kind} has codes at many layers. Choose "
                 "posterior='hierarchical'."
             )
         else:
             message = (
-                f"needs the model's encoder, but this {name} has none. Pass encoder= to "
+                f"needs the model's encoder, but this {kind} has none. Pass encoder= to "
                 f"{self._bring_your_own}, or choose posterior='gaussian', 'mixture' or 'flow', "
                 "which need the decoder alone."
             )
-        raise ValueError(f"posterior={plain(self._posterior)} {message}")
+        raise ValueError(f"posterior={plain(self.posterior)} {message}")
+
+    def _check_options(self, method: InferenceMethod) -> None:
+        """Refuse options that would be ignored."""
+        given = [name for name in ("beta", "max_iter", "tol") if getattr(self, name) is not None]
+        unread = [name for name in given if name not in method.reads]
+        if unread:
+            kind = type(method).__name__
+            own = ", ".join(method.get_params(deep=False)) or "none"
+            raise ValueError(
+                f"{' and '.join(unread)} would be ignored: posterior={plain(self.posterior)} is "
+                f"not optimised row by row. Leave {' and '.join(unread)} at None; the options of "
+                f"{kind} itself are: {own}."
+            )
+        if self.sample_posterior and self.strategy != "mean":
+            raise ValueError(
+                f"strategy={plain(self.strategy)} would be ignored: sample_posterior=True fills "
+                "missing values with draws. Choose one of the two."
+            )
+
+    def _context(self, method: InferenceMethod) -> Context:
+        """Return what the inference method is told besides the rows."""
+        beta = self.beta
+        if beta is None:
+            beta = float(getattr(self.generative_model_, "inference_beta_", 1.0))
+        return Context(
+            seed=derive_seed(self._seed, _PARTS["inference"]),
+            batch_size=self.batch_size,
+            beta=beta,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            start=self._start,
+        )
+
+    @property
+    def _time_budget(self) -> float | None:
+        return getattr(self.posterior, "time_budget", None)
 
     def _learn_method(self, table: EncodedTable | None) -> list[Any]:
         """Train what the inference method needs besides each decoder; often nothing."""
@@ -435,17 +420,6 @@ class BaseQAVI(PlainState):
             for k, decoder in enumerate(model.members_)
         ]
 
-    def _schedule(self, family: type[PosteriorFamily]) -> Schedule:
-        schedule = self.schedule
-        if isinstance(schedule, str):
-            name, schedule = schedule, SCHEDULES[schedule]
-            n_latent = self.generative_model_.members_[0].latent_dim
-            options = {"default": family.options_for(n_latent), "paper": family.paper_options}
-            schedule = schedule.with_options(**options[name])
-        return schedule.with_options(
-            n_draws=self.n_mc_samples, max_iter=self.max_iter, tol=self.tol
-        )
-
     def _pool(self) -> DecoderPool:
         method, states = self._method(), self._method_states
         if type(method).learn is not InferenceMethod.learn and None in states:
@@ -453,17 +427,17 @@ class BaseQAVI(PlainState):
                 f"posterior={plain(self.posterior)} has to be trained, but was chosen after fit; "
                 "call fit again."
             )
-        seed = derive_seed(self._seed, _PARTS["inference"])
         # the fitted model stays on the CPU, where it is pickled and saved
         decoders = self.generative_model_.members_
-        return DecoderPool(decoders, method, states, seed, self.batch_size)
+        return DecoderPool(decoders, method, states, self._context(method))
 
     def _pool_here(self) -> DecoderPool:
         """Return the pool on the device of inference."""
         return self._pool().on(resolve_device(self.device))
 
     def _deadline(self) -> float | None:
-        return None if self.time_budget is None else time.monotonic() + self.time_budget
+        budget = self._time_budget
+        return None if budget is None else time.monotonic() + budget
 
     def _model_units(self, table: EncodedTable) -> tuple[Tensor, Tensor]:
         """Return standardised values, zero where missing, and the observed mask."""
@@ -510,13 +484,13 @@ class BaseQAVI(PlainState):
         """Yield chunks of the incomplete rows and what ``summary`` makes of their posteriors."""
         rows = table.incomplete_rows
         self._warn_odd(table)
-        n_workers = effective_n_jobs(self.n_jobs)
+        n_workers, budget = effective_n_jobs(self.n_jobs), self._time_budget
         task = ChunkTask(
             self._pool(),
             self.device,
             summary,
             self.importance_resampling,
-            None if self.time_budget is None else self.time_budget * n_workers / len(rows),
+            None if budget is None else budget * n_workers / len(rows),
             alone=n_workers == 1,
         )
         converged, k_hat = [], []
@@ -535,10 +509,16 @@ class BaseQAVI(PlainState):
         self._warn_unreliable(np.concatenate(k_hat))
 
     def _point_summary(self) -> Summary:
-        return self._draw_summary(1) if self._takes_draw else _POINTS[self.strategy]
+        return self._new_draw() if self.sample_posterior else _POINTS[self.strategy]
 
     def _draw_summary(self, n: int) -> Summary:
         return partial(_keyed_draws, n, derive_seed(self._seed, _PARTS["draws"]), self._in_turn)
+
+    def _new_draw(self) -> Summary:
+        """Return a draw that differs from call to call, unless the seed is an integer."""
+        fixed = isinstance(self.random_state, Integral)
+        seed = self._seed if fixed else seed_from(self.random_state)
+        return partial(_keyed_draws, 1, derive_seed(seed, _PARTS["draws"]), self._in_turn)
 
     def _progress(self, n_rows: int) -> RowBar:
         """Return a bar of rows; called with rows under one decoder, one after the other."""
@@ -550,8 +530,8 @@ class BaseQAVI(PlainState):
         n_unconverged = int((~converged).sum())
         if n_unconverged:
             ran_out, increase = "steps", "max_iter, or tol"
-            if self.time_budget is not None:
-                ran_out, increase = f"{self.time_budget:g} s", "time_budget"
+            if self._time_budget is not None:
+                ran_out, increase = f"{self._time_budget:g} s", "time_budget"
             warnings.warn(
                 f"The posteriors of {n_unconverged} of {len(converged)} incomplete rows had not "
                 f"converged when the {ran_out} ran out. Increase {increase}.",
@@ -592,11 +572,12 @@ def _keep(pooled: PooledPosterior, positions: NDArray[np.int64]) -> PooledPoster
 
 
 def interval_limits(
-    alpha: float, pooled: PooledPosterior, positions: NDArray[np.int64]
+    level: float, pooled: PooledPosterior, positions: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return the limits of central intervals that leave out a mass of alpha, (2, rows, D)."""
-    levels = [alpha / 2, 1 - alpha / 2]
-    return np.quantile(pooled.shared_draws(N_SUMMARY_DRAWS), levels, axis=0)
+    """Return the limits of central intervals of a mass, (2, rows, D)."""
+    tail = (1.0 - level) / 2
+    limits = [tail, 1.0 - tail]
+    return np.quantile(pooled.shared_draws(N_SUMMARY_DRAWS), limits, axis=0)
 
 
 def _keyed_draws(
@@ -634,11 +615,11 @@ def checked_sizes(n_draws: Any) -> int | list[int]:
     return sizes
 
 
-def checked_alpha(alpha: Any) -> Any:
+def checked_level(level: Any) -> Any:
     """Return a number between 0 and 1."""
-    if not isinstance(alpha, int | float | np.number) or not 0.0 < alpha < 1.0:
-        raise ValueError(f"alpha must be a number between 0 and 1, got {plain(alpha)}.")
-    return alpha
+    if not isinstance(level, int | float | np.number) or not 0.0 < level < 1.0:
+        raise ValueError(f"level must be a number between 0 and 1, got {plain(level)}.")
+    return level
 
 
 def is_layered(model: GenerativeModel) -> bool:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,34 @@ from torch import nn
 
 from ._files import ensure_folder
 
-__all__ = ["fit_cached"]
+__all__ = ["fit_cached", "taken_from_cache"]
+
+
+def taken_from_cache(model: Any, X: NDArray[Any], weight: NDArray[np.float64] | None) -> bool:
+    """Let a model take what its ``memory`` holds of this training, which is made if need be.
+
+    Parameters
+    ----------
+    model : estimator
+        Has ``memory``; its fitted attributes are set.
+    X : ndarray of shape (n_rows, n_features) or (n, n_channels, height, width)
+        Training rows, or images.
+    weight : ndarray of shape (n_rows,), default=None
+        The ``sample_weight``, if any.
+
+    Returns
+    -------
+    taken : bool
+        False if the model has to be trained: without ``memory``, or without a seed that tells one
+        training from another.
+    """
+    if model.memory is None or not isinstance(model.random_state, Integral):
+        return False
+    fitted = fit_cached(clone(model).set_params(memory=None), X, model.memory, weight)
+    learned = {k: v for k, v in vars(fitted).items() if k not in fitted.get_params(deep=False)}
+    learned.pop("feature_names_in_", None)
+    vars(model).update(learned)
+    return True
 
 
 def fit_cached(

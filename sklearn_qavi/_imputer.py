@@ -17,17 +17,15 @@ from sklearn.utils.validation import (
     has_fit_parameter,
     validate_data,
 )
-from torch import nn
 
 from ._base import (
     N_SUMMARY_DRAWS,
     BaseQAVI,
     Query,
-    checked_alpha,
     checked_count,
+    checked_level,
     interval_limits,
 )
-from ._caching import fit_cached
 from ._checks import plain, refuse_number
 from ._chunks import Summary
 from ._interrupts import all_or_nothing
@@ -43,8 +41,8 @@ from ._sklearn_compat import (
     get_output_config,
 )
 from .exceptions import ExtremeValueWarning, InferenceDivergedError
-from .generative import GenerativeModel, PretrainedDecoder, TabularVAE
-from .inference import InferenceMethod, Schedule
+from .generative import GenerativeModel, TabularVAE
+from .inference import InferenceMethod
 from .preprocessing import (
     ColumnSchema,
     EncodedTable,
@@ -53,13 +51,12 @@ from .preprocessing import (
     as_frame,
     check_unique_names,
     known_container,
-    select_training_rows,
+    rows_to_learn_from,
 )
 from .sampling import PooledPosterior
 
 __all__ = ["QAVIImputer"]
 
-_N_PROPER_DECODERS = 10
 _FAR = 100.0  # standard deviations beyond which an observed value is taken as this far
 
 
@@ -76,89 +73,60 @@ class QAVIImputer(BaseQAVI, BaseImputer):
 
     Parameters
     ----------
-    generative_model : None, TabularVAE, PretrainedDecoder or torch.nn.Module, default=None
+    generative_model : None, TabularVAE or PretrainedDecoder, default=None
         None trains a `TabularVAE`; an unfitted one is cloned and trained, so its parameters can be
-        searched as ``generative_model__latent_dim``. A fitted model, or a bare decoder module
-        together with ``likelihood``, is used as it is and not trained, in clones as well.
-    likelihood : str, list of str or None, default=None
-        Observation model of the columns. None leaves it to the model. For a bare module it names
-        what the module's output means, see `PretrainedDecoder`, in original units.
-    categorical_features : "from_dtype", None or array-like, default="from_dtype"
-        Columns that hold levels: a mask, positions or names. Columns of booleans, of text, and
-        with "from_dtype" categories of pandas, polars and pyarrow, are so in any case; an ordered
-        category is ordinal.
-    column_types : dict or None, default=None
-        What columns hold, by name or position, where the type does not say it: "real",
-        "positive" (modelled on a log scale), a pair ``(low, high)`` of limits (modelled on a logit
-        scale), "integer", "count" (not negative), "nominal", "ordinal", or a list of levels in
-        order. Numbers are "integer" or "count" otherwise if all are whole (of floats, at least
-        ten), and "real" if not. Text is "nominal" unless it is declared to hold numbers; its
-        imputed cells are then text as well.
-    handle_unknown : {"missing", "error"}, default="missing"
-        What to do with levels that `fit` did not see, such as identifiers of new rows. With
-        "missing" inference ignores them, and they come back as they are.
-    restore_integers : bool, default=False
-        With a dataframe as output, round whole numbers that came as floats because of their
-        holes, and return them as integers. Columns of integer types are so in any case.
-    training_rows : {"auto", "complete", "all"}, default="auto"
-        Rows to train on. "auto" is "all", every row with an observed cell: it was better than
-        complete rows alone wherever it was measured.
-    proper : bool, default=False
-        Train each decoder on a bootstrap sample of the rows, and take each draw of a table from
-        one decoder: draws then also differ by what the rows leave open about the decoder, as
-        Rubin's rules ask [2]_. Tables drawn beyond the number of decoders take them in turn. With
-        ``generative_model=None`` there are ten.
-    posterior : str or InferenceMethod, default="gaussian"
-        What is inferred for a row. "gaussian", "mixture" and "flow" are families of a posterior
-        over the latent code, fitted through the decoder alone; "feature" is a posterior over the
-        missing cells, fitted through encoder and decoder. Methods to compare with, see
-        `sklearn_qavi.baselines`: "fill_zeros", "pseudo_gibbs", "metropolis_within_gibbs",
-        "retuned_encoder", "posterior_matching", or an instance such as
-        ``PosteriorMatching(masks=0.5)``.
-    n_components : int, default=5
-        Components of the mixture.
-    n_flow_layers : int, default=2
-        Layers of the flow.
-    beta : float, default=1.0
-        Weight of the divergence of the posterior from the prior; 1 is Bayes' rule.
-    gamma : float, default=1.0
-        Weight of the entropy of the posterior over missing cells, for ``posterior="feature"``
-        ([1]_, equation 6).
+        searched as ``generative_model__latent_dim``. A fitted model is used as it is and not
+        trained, in clones as well. With ``TabularVAE(bootstrap=True)`` each draw of a table comes
+        from one decoder: draws then also differ by what the rows leave open about the decoder, as
+        Rubin's rules ask [2]_, and tables drawn beyond the number of decoders take them in turn.
+    posterior : str or InferenceMethod, default="auto"
+        What is inferred for a row. "gaussian", which "auto" stands for, "mixture" and "flow" are
+        posteriors over the latent code, fitted through the decoder alone; "feature" is a posterior
+        over the missing values, fitted through encoder and decoder. A string is short for an
+        object with its defaults, whose options can be searched: ``posterior=Mixture()`` and
+        ``posterior__n_components``, see `Gaussian`, `Mixture`, `Flow` and `Feature` in
+        `sklearn_qavi.inference`. Methods to compare with, see `sklearn_qavi.baselines`:
+        "fill_zeros", "pseudo_gibbs", "metropolis_within_gibbs", "retuned_encoder",
+        "posterior_matching", or an object such as ``PosteriorMatching(masks=0.5)``.
+    beta : float or None, default=None
+        Weight of the divergence of the posterior from the prior; None is 1, Bayes' rule.
+    max_iter : int or None, default=None
+        Maximum number of optimisation steps per row; None leaves it to the posterior.
+    tol : float or None, default=None
+        Nats below which a row has converged, see `Newton` and `Adam` in `sklearn_qavi.inference`;
+        None leaves it to the posterior.
     importance_resampling : bool, default=False
         Weigh 1,024 codes of each row's posterior by p(x_O, z) / q(z), smooth the weights and
         draw from 256 codes resampled by them: draws are then exact for the decoder, up to
-        the number of codes, whatever the family. Costs 1,024 decoder evaluations a row.
-    n_mc_samples : int or None, default=None
-        Draws of the latent code a step; None takes the schedule's.
-    max_iter : int or None, default=None
-        Largest number of steps a row; None takes the schedule's.
-    tol : float or None, default=None
-        Nats below which a row has converged, see `Schedule`; None takes the schedule's.
-    schedule : {"default", "paper"} or Schedule, default="default"
-        Steps and step sizes. "paper" is the recipe of [1]_, about 100 times slower.
-    time_budget : float or None, default=None
-        Seconds that the inference of one call may take. Steps are then rationed so that every row
-        gets its share; a warning counts the rows that would have taken more. Each row is visited,
-        however short the time, and drawing comes on top. Results then depend on the machine.
-    strategy : {"mean", "median", "mode", "draw"}, default="mean"
-        What `transform` fills in: a summary of the posterior predictive of the cell, or one draw.
-        Of levels, each summary is the most probable one.
+        the number of codes, whatever the family. Costs 1,024 decoder evaluations per row.
+    strategy : {"mean", "median", "mode"}, default="mean"
+        What `transform` fills in: a summary of the posterior predictive of the missing value. Of
+        categories, each summary is the most probable one.
     sample_posterior : bool, default=False
-        With True `transform` fills in one draw, whatever the strategy.
+        Whether `transform` fills in a draw instead. It is a new one at every call, unless
+        ``random_state`` is an integer.
     missing_values : int, float, str, np.nan, None or pandas.NA, default=np.nan
-        What marks a missing cell, besides NaN, None, NaT and NA, which do so in any case, and the
+        What marks a missing value, besides NaN, None, NaT and NA, which do so in any case, and the
         mask of a masked array.
+    column_types : dict or None, default=None
+        What columns hold, by name or position, where the type does not say it: "real",
+        "positive" (modelled on a log scale), a pair ``(low, high)`` of limits (modelled on a logit
+        scale), "integer", "count" (not negative), "nominal" for categories, "ordinal", or a list
+        of categories in order. Otherwise booleans, text and categories of pandas, polars and
+        pyarrow are categories, ordered ones ordinal; numbers are "integer" or "count" if all are
+        whole (of floats, at least ten), and "real" if not. Text that is declared to hold numbers
+        is completed with text. In a dataframe, floats that are declared "integer" or "count" come
+        back as integers.
+    handle_unknown : {"missing", "error"}, default="missing"
+        What to do with categories that `fit` did not see, such as identifiers of new rows. With
+        "missing" inference ignores them, and they come back as they are.
     min_value, max_value : float, array-like of shape (n_features,) or dict
         Bounds of imputed numbers, in original units, none by default: for all columns, one for
         each (NaN is none; those of columns that hold no numbers do not matter), or by name.
-    delta : dict or None, default=None
-        Added to imputed numbers, by name or position of the column, in original units: how an
-        answer changes if missing values are systematically larger or smaller than observed ones
-        that look alike. Draws, summaries and intervals shift alike, within the bounds.
     add_indicator : bool, default=False
         Append the columns of a `MissingIndicator`.
     keep_empty_features : bool, default=False
-        Keep columns without any value at `fit`, their missing cells filled with 0, instead of
+        Keep columns without any value at `fit`, their missing values filled with 0, instead of
         dropping them with a warning.
     batch_size : int, default=64
         Rows in work at one time. Memory grows with it, results do not depend on it.
@@ -167,10 +135,6 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     n_jobs : int or None, default=None
         Threads that share the rows, or workers of the backend that `joblib.parallel_config`
         chooses, a Dask cluster for one; results do not depend on it.
-    memory : str, joblib.Memory or None, default=None
-        Where to cache the trained model by its data and parameters, so that a search over
-        inference parameters trains once a fold, also from several processes. A damaged or foreign
-        entry is trained again. Needs an integer ``random_state``: without, every fit is another.
     random_state : int, RandomState instance or None, default=None
         Seed of training, inference and draws.
     verbose : int, default=0
@@ -185,8 +149,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     n_iter_ : int
         Most epochs that one of its decoders was trained for; 0 if unknown.
     n_nests_ : int or None
-        With ``proper=True`` the number of decoders, from which draws are taken in turn: what
-        `sklearn_qavi.pooling.pool` asks for. Otherwise None.
+        With ``TabularVAE(bootstrap=True)`` the number of decoders, from which draws are taken in
+        turn: what `sklearn_qavi.pooling.pool` asks for. Otherwise None.
     encoder_ : TableEncoder
         Which columns are modelled, what they hold (``schema_``), and bounds of imputed values.
     indicator_ : MissingIndicator or None
@@ -248,56 +212,36 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         **BaseQAVI._parameter_constraints,
         "generative_model": [
             None,
-            nn.Module,
             HasMethods(["fit"]),
             HasMethods(["standardise", "unstandardise"]),
         ],
-        "likelihood": [None, str, list],
-        "categorical_features": [None, StrOptions({"from_dtype"}), "array-like"],
         "column_types": [None, dict],
         "handle_unknown": [StrOptions({"error", "missing"})],
-        "restore_integers": ["boolean"],
-        "training_rows": [StrOptions({"auto", "complete", "all"})],
         "min_value": [None, Interval(Real, None, None, closed="both"), "array-like"],
         "max_value": [None, Interval(Real, None, None, closed="both"), "array-like"],
-        "delta": [None, dict],
-        "proper": ["boolean"],
     }
 
     def __init__(
         self,
         *,
         generative_model: Any = None,
-        likelihood: str | list[str] | None = None,
-        categorical_features: Any = "from_dtype",
-        column_types: dict[Any, Any] | None = None,
-        handle_unknown: str = "missing",
-        restore_integers: bool = False,
-        training_rows: str = "auto",
-        proper: bool = False,
-        posterior: str | InferenceMethod = "gaussian",
-        n_components: int = 5,
-        n_flow_layers: int = 2,
-        beta: float = 1.0,
-        gamma: float = 1.0,
-        importance_resampling: bool = False,
-        n_mc_samples: int | None = None,
+        posterior: str | InferenceMethod = "auto",
+        beta: float | None = None,
         max_iter: int | None = None,
         tol: float | None = None,
-        schedule: str | Schedule = "default",
-        time_budget: float | None = None,
+        importance_resampling: bool = False,
         strategy: str = "mean",
         sample_posterior: bool = False,
         missing_values: Any = np.nan,
+        column_types: dict[Any, Any] | None = None,
+        handle_unknown: str = "missing",
         min_value: Any = -np.inf,
         max_value: Any = np.inf,
-        delta: dict[Any, float] | None = None,
         add_indicator: bool = False,
         keep_empty_features: bool = False,
         batch_size: int = 64,
         device: str = "auto",
         n_jobs: int | None = None,
-        memory: Any = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
     ) -> None:
@@ -307,33 +251,20 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             keep_empty_features=keep_empty_features,
         )
         self.generative_model = generative_model
-        self.likelihood = likelihood
-        self.categorical_features = categorical_features
-        self.column_types = column_types
-        self.handle_unknown = handle_unknown
-        self.restore_integers = restore_integers
-        self.training_rows = training_rows
-        self.proper = proper
         self.posterior = posterior
-        self.n_components = n_components
-        self.n_flow_layers = n_flow_layers
         self.beta = beta
-        self.gamma = gamma
-        self.importance_resampling = importance_resampling
-        self.n_mc_samples = n_mc_samples
         self.max_iter = max_iter
         self.tol = tol
-        self.schedule = schedule
-        self.time_budget = time_budget
+        self.importance_resampling = importance_resampling
         self.strategy = strategy
         self.sample_posterior = sample_posterior
+        self.column_types = column_types
+        self.handle_unknown = handle_unknown
         self.min_value = min_value
         self.max_value = max_value
-        self.delta = delta
         self.batch_size = batch_size
         self.device = device
         self.n_jobs = n_jobs
-        self.memory = memory
         self.random_state = random_state
         self.verbose = verbose
 
@@ -372,10 +303,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             keep_empty_features=self.keep_empty_features,
             min_value=self.min_value,
             max_value=self.max_value,
-            categorical_features=self.categorical_features,
             column_types=self.column_types,
             handle_unknown=self.handle_unknown,
-            delta=self.delta,
         ).fit(checked)
         self._fit_indicator(self.encoder_.missing(checked))
         self._seed = seed_from(self.random_state)
@@ -393,7 +322,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             Table with missing cells, in original units.
         row_offset : int, default=0
             Position of the first row of X in the table it was cut from, for draws
-            (``strategy="draw"``) that do not depend on how the table was cut.
+            (``sample_posterior=True``) that do not depend on how the table was cut.
 
         Returns
         -------
@@ -509,15 +438,15 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         n, row_offset = checked_count("n", n), checked_count("row_offset", row_offset)
         return self._iter_draws(self._query_or_fitted(X), n, row_offset)
 
-    def predict_interval(self, X: Any = None, alpha: float = 0.05) -> tuple[Any, Any]:
+    def predict_interval(self, X: Any = None, level: float = 0.95) -> tuple[Any, Any]:
         """Return equal-tailed intervals of the posterior predictive of each missing cell.
 
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features), default=None
             Table with missing cells, in original units; None takes the table of `fit`.
-        alpha : float, default=0.05
-            Mass outside of the interval, between 0 and 1; 0.05 gives 95% intervals.
+        level : float, default=0.95
+            Probability inside of the interval, between 0 and 1.
 
         Returns
         -------
@@ -529,14 +458,14 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         Raises
         ------
         ValueError
-            If alpha is not between 0 and 1.
+            If level is not between 0 and 1.
         """
         check_is_fitted(self)
-        refuse_number(X, "predict_interval(alpha={})")
-        alpha = checked_alpha(alpha)
+        refuse_number(X, "predict_interval(level={})")
+        level = checked_level(level)
         query = self._query_or_fitted(X)
         unordered = [j for j, s in enumerate(self.encoder_.modelled) if s.is_unordered]
-        quantiles = partial(interval_limits, alpha)
+        quantiles = partial(interval_limits, level)
         summary = partial(_with_levels, quantiles, unordered) if unordered else quantiles
         limits = self._over_chunks(query.table, summary, n_values=2)
         lower, upper = (self._completed(query, limit) for limit in limits)
@@ -744,18 +673,6 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         n_columns = table.values.shape[1]
         if n_columns == 0:
             raise ValueError("Every column is empty: there is no observed value to learn from.")
-        if isinstance(model, nn.Module):
-            if self.likelihood is None:
-                raise ValueError(
-                    "A bare decoder module needs its likelihood named, e.g. "
-                    "QAVIImputer(generative_model=decoder, likelihood='gaussian')."
-                )
-            model = PretrainedDecoder(model, self.likelihood, n_columns)
-        elif isinstance(model, GenerativeModel) and self.likelihood is not None:
-            raise ValueError(
-                "The generative model is trained and has its likelihood; pass likelihood=None, or "
-                "an unfitted model to be trained with another one."
-            )
         if isinstance(model, GenerativeModel):
             if model.n_features_in_ != n_columns:
                 raise ValueError(
@@ -770,11 +687,6 @@ class QAVIImputer(BaseQAVI, BaseImputer):
                     "model knows other numbers of levels by column. Train it on codes of these "
                     "levels (TabularVAE's n_levels), or encode the columns as numbers first."
                 )
-            if self.proper and not (len(model.members_) > 1 and getattr(model, "bootstrap", False)):
-                raise ValueError(
-                    "proper=True needs decoders trained on bootstrap samples, which this trained "
-                    "model does not have. Pass generative_model=None, or a TabularVAE to train."
-                )
             return model
         model, values, weight = self._unfitted_model(), table.values, None
         counting = np.arange(len(values))
@@ -785,16 +697,14 @@ class QAVIImputer(BaseQAVI, BaseImputer):
                 sample_weight, values, dtype=np.float64, ensure_non_negative=True
             )
             counting = np.flatnonzero(weight > 0)
-        rows = counting[select_training_rows(table.observed[counting], self.training_rows)]
-        return fit_cached(
-            model, values[rows], self.memory, None if weight is None else weight[rows]
-        )
+        rows = counting[rows_to_learn_from(table.observed[counting])]
+        if weight is None:
+            return model.fit(values[rows])
+        return model.fit(values[rows], sample_weight=weight[rows])
 
     def _unfitted_model(self) -> Any:
         model = TabularVAE() if self.generative_model is None else clone(self.generative_model)
         parameters = model.get_params(deep=False)
-        if self.likelihood is not None:
-            model.set_params(likelihood=self.likelihood)
         if any(self.encoder_.n_levels_):
             if "n_levels" not in parameters:
                 names = [s.name for s in self.encoder_.modelled if s.n_levels]
@@ -805,15 +715,6 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             model.set_params(n_levels=self.encoder_.n_levels_)
         if self.generative_model is None:
             model.set_params(device=self.device, verbose=self.verbose)
-        if self.proper:
-            if "bootstrap" not in parameters:
-                raise ValueError(
-                    "proper=True trains decoders on bootstrap samples, which "
-                    f"{type(model).__name__} cannot: it has no parameter bootstrap."
-                )
-            model.set_params(bootstrap=True)
-            if self.generative_model is None:
-                model.set_params(n_decoders=_N_PROPER_DECODERS)
         self._seed_model(model)
         return model
 
@@ -836,15 +737,16 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     def n_nests_(self) -> int | None:
         """Number of decoders that draws are taken from in turn; None if draws are alike."""
         check_is_fitted(self)
-        return len(self.generative_model_.members_) if self.proper else None
+        return len(self.generative_model_.members_) if self._in_turn else None
 
     @property
     def _in_turn(self) -> bool:
-        return self.proper
+        model = self.generative_model_
+        return len(model.members_) > 1 and bool(getattr(model, "bootstrap", False))
 
     def _point_summary(self) -> Summary:
         summary = super()._point_summary()
-        if self._takes_draw:
+        if self.sample_posterior:
             return summary
         if self.strategy == "mean":
             summary = partial(_mean, self._curved_columns())
@@ -877,7 +779,6 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             imputed,
             table.holes,
             get_output_config("transform", self)["dense"],
-            restore_integers=self.restore_integers,
             more=self._transform_indicator(encoder.missing(frame)),
             names=list(self.get_feature_names_out()),
         )

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,24 +11,20 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
 from ._base import (
     BaseQAVI,
     Query,
-    checked_alpha,
     checked_count,
+    checked_level,
     hide_some,
     interval_limits,
-    is_layered,
 )
-from ._caching import fit_cached
 from ._checks import refuse_number
 from ._interrupts import all_or_nothing
 from ._random import seed_from
 from ._sklearn_compat import (
     HasMethods,
-    Interval,
     MissingValues,
     StrOptions,
     check_feature_names,
@@ -40,8 +35,8 @@ from ._sklearn_compat import (
     wrap_in_container,
 )
 from .exceptions import InferenceDivergedError
-from .generative import GenerativeModel, HierarchicalVAE, PretrainedImageDecoder, WideResNetVAE
-from .inference import InferenceMethod, Schedule
+from .generative import GenerativeModel, HierarchicalVAE, WideResNetVAE
+from .inference import InferenceMethod
 from .preprocessing import ImageBatch, ImageEncoder, as_array, find_image_shape
 from .sampling import PooledPosterior
 
@@ -74,69 +69,50 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    generative_model : {"wide_resnet", "hierarchical"}, None, estimator, trained model or \
-            torch.nn.Module, default="wide_resnet"
+    generative_model : None, {"wide_resnet", "hierarchical"}, estimator or trained model, \
+            default=None
         "wide_resnet", or None, trains a `WideResNetVAE`, "hierarchical" a `HierarchicalVAE`. An
         unfitted model is cloned and trained, so its parameters can be searched as
-        ``generative_model__latent_dim``. A trained model, or a bare decoder module together with
-        ``likelihood``, is used as it is and not trained, in
-        clones as well; `fit` then needs no images.
-    likelihood : str, ImageLikelihood or None, default=None
-        Observation model of the pixels, such as "continuous_bernoulli". None leaves it to the
-        model. For a bare module it says what the module's output means, see
-        `PretrainedImageDecoder`.
-    image_shape : tuple of int, default=None
-        (H, W), or (C, H, W) in the order of ``data_format``. Needed for flat rows of H * W * C
-        features, and for a bare module that is fitted to nothing.
-    data_format : {"channels_first", "channels_last"}, default="channels_first"
-        Where the channels of arrays with four axes stand, and how flat rows are ordered.
-    start : {"best", "prior", "encoder"}, default="best"
-        Where inference starts: at prior codes weighted by how well they explain the observed
-        pixels, at the encoder's code of the image with its hole filled, or at the better of the
-        two for each image. Without an encoder "best" is "prior".
+        ``generative_model__latent_dim``. A trained model, such as a `PretrainedImageDecoder`, is
+        used as it is and not trained, in clones as well; `fit` then needs no images.
     posterior : str or InferenceMethod, default="auto"
-        What is inferred for an image. "gaussian", "mixture" and "flow" are families of a posterior
-        over the latent code, fitted through the decoder alone; "hierarchical" is one over the
-        codes of all layers of a hierarchical model, see `HierarchicalSpace`; "feature" is a
-        posterior over the missing pixels, fitted through encoder and decoder. "auto" is
-        "hierarchical" for a hierarchical model and "gaussian" for others. Methods to compare with,
-        see `sklearn_qavi.baselines`: "fill_zeros", "pseudo_gibbs", "metropolis_within_gibbs",
-        "retuned_encoder", "posterior_matching", or an instance of one.
-    n_components : int, default=5
-        Components of the mixture.
-    n_flow_layers : int, default=2
-        Layers of the flow.
+        What is inferred for an image. "gaussian", "mixture" and "flow" are posteriors over the
+        latent code, fitted through the decoder alone; "hierarchical" is one over the codes of all
+        layers of a hierarchical model; "feature" is a posterior over the missing pixels, fitted
+        through encoder and decoder. "auto" is "hierarchical" for a hierarchical model and
+        "gaussian" for others. A string is short for an object with its defaults, whose options
+        can be searched, see `Gaussian`, `Mixture`, `Flow`, `Feature` and `Hierarchical` in
+        `sklearn_qavi.inference`. The recipe of [1]_ is ``QAVIInpainter(beta=20,
+        posterior=Gaussian(optimizer="paper", start="prior"))``. Methods to compare with, see
+        `sklearn_qavi.baselines`: "fill_zeros", "pseudo_gibbs", "metropolis_within_gibbs",
+        "retuned_encoder", "posterior_matching", "hierarchical_posterior_matching",
+        "hierarchical_vaeac", or an object of one.
     beta : float or None, default=None
         Weight of the divergence of the posterior from the prior; 1 is Bayes' rule. A decoder of
         many pixels is far too sure of them, and a larger weight then completes better: [1]_ takes
         20 for images. None takes the weight with which a `WideResNetVAE` completed validation
         images best, its ``inference_beta_``, and 1 for models that have none.
-    gamma : float, default=1.0
-        Weight of the entropy of the posterior over missing pixels, for ``posterior="feature"``
-        ([1]_, equation 6).
+    max_iter : int or None, default=None
+        Maximum number of optimisation steps per image; None leaves it to the posterior.
+    tol : float or None, default=None
+        Nats below which an image has converged, see `Newton` and `Adam` in
+        `sklearn_qavi.inference`; None leaves it to the posterior.
     importance_resampling : bool, default=False
         Weigh 1,024 codes of each image's posterior by p(x_O, z) / q(z), smooth the weights and
-        draw from 256 codes resampled by them. Costs 1,024 decoder evaluations an image.
-    n_mc_samples : int or None, default=None
-        Draws of the latent code a step; None takes the schedule's.
-    max_iter : int or None, default=None
-        Largest number of steps an image; None takes the schedule's.
-    tol : float or None, default=None
-        Nats below which an image has converged, see `Schedule`; None takes the schedule's.
-    schedule : {"default", "paper"} or Schedule, default="default"
-        Steps and step sizes. "paper" is the recipe of [1]_, 300 steps of 100 draws; its image runs
-        are ``QAVIInpainter(schedule="paper", start="prior", beta=20)``.
-    time_budget : float or None, default=None
-        Seconds that the inference of one call may take. Steps are then rationed so that every
-        image gets its share; a warning counts the images that would have taken more. Drawing
-        comes on top. Results then depend on the machine.
-    strategy : {"mean", "median", "mode", "draw"}, default="mean"
-        What `transform` fills in: a summary of the posterior predictive of each cell, or one draw.
-        A mean over several completions is blurred; a draw is not.
+        draw from 256 codes resampled by them. Costs 1,024 decoder evaluations per image.
+    strategy : {"mean", "median", "mode"}, default="mean"
+        What `transform` fills in: a summary of the posterior predictive of each missing cell. A
+        mean over several completions is blurred; a draw is not.
     sample_posterior : bool, default=False
-        With True `transform` fills in one draw, whatever the strategy.
+        Whether `transform` fills in a draw instead. It is a new one at every call, unless
+        ``random_state`` is an integer.
     missing_values : float, default=np.nan
-        What marks a missing pixel of floats. In uint8 no level is free to mark one.
+        What marks a missing pixel of floats. In uint8 no value is free to mark one.
+    image_shape : tuple of int, default=None
+        (H, W), or (C, H, W) in the order of ``data_format``. Needed for flat rows of H * W * C
+        features.
+    data_format : {"channels_first", "channels_last"}, default="channels_first"
+        Where the channels of arrays with four axes stand, and how flat rows are ordered.
     batch_size : int, default=64
         Images in work at one time. Memory grows with it, results do not depend on it.
     device : str, default="auto"
@@ -144,9 +120,6 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
     n_jobs : int or None, default=None
         Threads that share the images, or workers of the backend that `joblib.parallel_config`
         chooses; results do not depend on it.
-    memory : str, joblib.Memory or None, default=None
-        Where to cache the trained model by its images and parameters, so that a search over
-        inference parameters trains once a fold. Needs an integer ``random_state``.
     random_state : int, RandomState instance or None, default=None
         Seed of training, inference and draws.
     verbose : int, default=0
@@ -225,83 +198,57 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseQAVI._parameter_constraints,
-        "beta": [None, Interval(Real, 0, None, closed="left")],
-        "posterior": [
-            StrOptions({"auto", "hierarchical", *BaseQAVI._posterior_names}),
-            InferenceMethod,
-        ],
         "generative_model": [
             None,
             StrOptions(set(_MODELS)),
-            nn.Module,
             HasMethods(["fit"]),
             HasMethods(["standardise", "unstandardise"]),
         ],
-        "likelihood": [None, str, HasMethods(["log_prob"])],
         "image_shape": [None, tuple, list, np.ndarray],
         "data_format": [StrOptions({"channels_first", "channels_last"})],
-        "start": [StrOptions({"best", "prior", "encoder"})],
         "missing_values": [MissingValues(numeric_only=True)],
     }
 
     def __init__(
         self,
         *,
-        generative_model: Any = "wide_resnet",
-        likelihood: Any = None,
-        image_shape: tuple[int, ...] | None = None,
-        data_format: str = "channels_first",
-        start: str = "best",
+        generative_model: Any = None,
         posterior: str | InferenceMethod = "auto",
-        n_components: int = 5,
-        n_flow_layers: int = 2,
         beta: float | None = None,
-        gamma: float = 1.0,
-        importance_resampling: bool = False,
-        n_mc_samples: int | None = None,
         max_iter: int | None = None,
         tol: float | None = None,
-        schedule: str | Schedule = "default",
-        time_budget: float | None = None,
+        importance_resampling: bool = False,
         strategy: str = "mean",
         sample_posterior: bool = False,
         missing_values: float = np.nan,
+        image_shape: tuple[int, ...] | None = None,
+        data_format: str = "channels_first",
         batch_size: int = 64,
         device: str = "auto",
         n_jobs: int | None = None,
-        memory: Any = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
     ) -> None:
         self.generative_model = generative_model
-        self.likelihood = likelihood
-        self.image_shape = image_shape
-        self.data_format = data_format
-        self.start = start
         self.posterior = posterior
-        self.n_components = n_components
-        self.n_flow_layers = n_flow_layers
         self.beta = beta
-        self.gamma = gamma
-        self.importance_resampling = importance_resampling
-        self.n_mc_samples = n_mc_samples
         self.max_iter = max_iter
         self.tol = tol
-        self.schedule = schedule
-        self.time_budget = time_budget
+        self.importance_resampling = importance_resampling
         self.strategy = strategy
         self.sample_posterior = sample_posterior
         self.missing_values = missing_values
+        self.image_shape = image_shape
+        self.data_format = data_format
         self.batch_size = batch_size
         self.device = device
         self.n_jobs = n_jobs
-        self.memory = memory
         self.random_state = random_state
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
     @all_or_nothing
-    def fit(self, X: Any = None, y: Any = None, mask: Any = None) -> Self:
+    def fit(self, X: Any = None, y: Any = None, *, mask: Any = None) -> Self:
         """Train the generative model, or take the trained one.
 
         Parameters
@@ -339,7 +286,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         self._take_model(self._trained_model(batch), None if batch is None else batch.table)
         return self
 
-    def transform(self, X: Any, mask: Any = None, *, row_offset: int = 0) -> Any:
+    def transform(self, X: Any, *, mask: Any = None, row_offset: int = 0) -> Any:
         """Fill each missing pixel with one value.
 
         Parameters
@@ -373,7 +320,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         query = self._query(X, mask)
         return self._finish(query, self._points(query, checked_count("row_offset", row_offset)))
 
-    def fit_transform(self, X: Any, y: Any = None, mask: Any = None) -> Any:
+    def fit_transform(self, X: Any, y: Any = None, *, mask: Any = None) -> Any:
         """Fit on X and complete it.
 
         Parameters
@@ -388,12 +335,12 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         Returns
         -------
         X_completed : ndarray
-            What ``fit(X, mask=mask).transform(X, mask)`` returns.
+            What ``fit(X, mask=mask).transform(X, mask=mask)`` returns.
         """
-        return self.fit(X, y, mask).transform(X, mask)
+        return self.fit(X, y, mask=mask).transform(X, mask=mask)
 
     @fit_context(prefer_skip_nested_validation=True)
-    def sample(self, X: Any, n: int = 1, mask: Any = None, *, row_offset: int = 0) -> Any:
+    def sample(self, X: Any, n: int = 1, *, mask: Any = None, row_offset: int = 0) -> Any:
         """Complete images n times with independent draws.
 
         Parameters
@@ -432,7 +379,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         return np.stack(completed) if n else np.empty((0, *array.shape), dtype=array.dtype)
 
     def iter_samples(
-        self, X: Any, n: int = 1, mask: Any = None, *, row_offset: int = 0
+        self, X: Any, n: int = 1, *, mask: Any = None, row_offset: int = 0
     ) -> Iterator[Any]:
         """Yield the completions of `sample` one by one, so that they are never held together.
 
@@ -462,15 +409,15 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         n, row_offset = checked_count("n", n), checked_count("row_offset", row_offset)
         return self._iter_draws(self._query(X, mask), n, row_offset)
 
-    def predict_interval(self, X: Any, alpha: float = 0.05, mask: Any = None) -> tuple[Any, Any]:
+    def predict_interval(self, X: Any, level: float = 0.95, *, mask: Any = None) -> tuple[Any, Any]:
         """Return equal-tailed intervals of the posterior predictive of each missing cell.
 
         Parameters
         ----------
         X : array-like of images
             Of the size seen in `fit`.
-        alpha : float, default=0.05
-            Mass outside of the interval, between 0 and 1; 0.05 gives 95% intervals.
+        level : float, default=0.95
+            Probability inside of the interval, between 0 and 1.
         mask : array-like of bool, default=None
             True where a pixel is missing.
 
@@ -483,17 +430,17 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If alpha is not between 0 and 1, or X and mask cannot be used.
+            If level is not between 0 and 1, or X and mask cannot be used.
         """
         check_is_fitted(self)
-        refuse_number(X, "predict_interval(X, alpha={})")
-        alpha = checked_alpha(alpha)
+        refuse_number(X, "predict_interval(X, level={})")
+        level = checked_level(level)
         query = self._query(X, mask)
-        limits = self._over_chunks(query.table, partial(interval_limits, alpha), n_values=2)
+        limits = self._over_chunks(query.table, partial(interval_limits, level), n_values=2)
         lower, upper = (self._completed(query, limit) for limit in limits)
         return lower, upper
 
-    def infer(self, X: Any, mask: Any = None) -> PooledPosterior:
+    def infer(self, X: Any, *, mask: Any = None, trace: bool = False) -> PooledPosterior:
         """Return the fitted posteriors of all images and how the inference went.
 
         Parameters
@@ -502,6 +449,8 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             Of the size seen in `fit`.
         mask : array-like of bool, default=None
             True where a pixel is missing.
+        trace : bool, default=False
+            Keep the bound after each step in ``trace`` of the members; nothing else changes.
 
         Returns
         -------
@@ -511,9 +460,9 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             ``members``, the posteriors.
         """
         check_is_fitted(self)
-        return self._posteriors(self._encoded(X, mask).table)
+        return self._posteriors(self._encoded(X, mask).table, trace=trace)
 
-    def score(self, X: Any, y: Any = None, mask: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, *, mask: Any = None) -> float:
         """Return the mean log predictive density of observed pixels hidden at random.
 
         Three tenths of the observed pixels, with all channels, are hidden (seeded by
@@ -632,21 +581,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         shape = find_image_shape(X, self.image_shape, self.data_format, self._known_shape)
         return ImageEncoder(shape, self.data_format, self.missing_values)
 
-    @property
-    def _posterior(self) -> str | InferenceMethod:
-        if self.posterior != "auto":
-            return self.posterior
-        return "hierarchical" if is_layered(self.generative_model_) else "gaussian"
-
-    @property
-    def _beta(self) -> float:
-        if self.beta is not None:
-            return self.beta
-        return float(getattr(self.generative_model_, "inference_beta_", 1.0))
-
-    @property
-    def _start(self) -> str:
-        return self.start
+    _start: ClassVar[str] = "best"
 
     @property
     def _container(self) -> str:
@@ -671,7 +606,8 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
 
     def _method(self) -> InferenceMethod:
         method, model = super()._method(), self.generative_model_
-        if self.start == "encoder" and not all(hasattr(m, "encode") for m in model.members_):
+        start = getattr(method, "start", None)
+        if start == "encoder" and not all(hasattr(m, "encode") for m in model.members_):
             raise ValueError(
                 f"start='encoder' needs the model's encoder, but this {type(model).__name__} has "
                 "none. Pass encoder= to PretrainedImageDecoder, or start='best'."
@@ -680,18 +616,6 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
 
     def _trained_model(self, batch: ImageBatch | None) -> Any:
         model = self.generative_model
-        if isinstance(model, nn.Module):
-            if self.likelihood is None:
-                raise ValueError(
-                    "A bare decoder module needs its likelihood named, e.g. QAVIInpainter("
-                    "generative_model=decoder, likelihood='continuous_bernoulli')."
-                )
-            model = PretrainedImageDecoder(model, self.likelihood, self.image_shape_)
-        elif isinstance(model, GenerativeModel) and self.likelihood is not None:
-            raise ValueError(
-                "The generative model is trained and has its likelihood; pass likelihood=None, or "
-                "an unfitted model to be trained with another one."
-            )
         if isinstance(model, GenerativeModel):
             if model.n_features_in_ != self.n_features_in_:
                 raise ValueError(
@@ -710,7 +634,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         if not seen.any():
             raise ValueError("Every pixel of every image is missing: there is nothing to learn.")
         images = batch.images[seen].astype(np.float32)
-        return fit_cached(self._unfitted_model(), images, self.memory)
+        return self._unfitted_model().fit(images)
 
     def _unfitted_model(self) -> Any:
         model = self.generative_model
@@ -719,8 +643,6 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             model.set_params(device=self.device, verbose=self.verbose)
         else:
             model = clone(model)
-        if self.likelihood is not None:
-            model.set_params(likelihood=self.likelihood)
         self._seed_model(model)
         return model
 

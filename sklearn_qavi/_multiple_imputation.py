@@ -37,12 +37,14 @@ from ._imputer import QAVIImputer
 from ._interrupts import all_or_nothing
 from ._random import derive_seed, seed_from
 from ._sklearn_compat import HasMethods, Interval, fit_context
+from .generative import TabularVAE
 from .pooling import PooledEstimate, pool, pool_predictions
 from .preprocessing import is_dataframe
 
 __all__ = ["MultipleImputationClassifier", "MultipleImputationRegressor"]
 
 Array = NDArray[np.float64]
+_N_DECODERS = 10  # of the default imputer
 _PARTS = {"imputer": 0, "estimator": 1}  # purposes of seeds
 
 
@@ -64,7 +66,7 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "estimator": [None, HasMethods(["fit", "predict"])],
         "imputer": [None, HasMethods(["fit"])],
-        "n_imputations": [Interval(Integral, 1, None, closed="left")],
+        "n_draws": [Interval(Integral, 1, None, closed="left")],
         "use_target": ["boolean"],
         "n_jobs": [None, Integral],
         "random_state": ["random_state"],
@@ -78,14 +80,14 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
         estimator: Any = None,
         *,
         imputer: Any = None,
-        n_imputations: int = 20,
+        n_draws: int = 20,
         use_target: bool = True,
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.estimator = estimator
         self.imputer = imputer
-        self.n_imputations = n_imputations
+        self.n_draws = n_draws
         self.use_target = use_target
         self.n_jobs = n_jobs
         self.random_state = random_state
@@ -129,7 +131,7 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
         imputer_params, estimator_params = self._routed(sample_weight, fit_params)
         seed = seed_from(self.random_state)
         imputer, estimator = self._chosen_imputer(), self._chosen_estimator()
-        completions = Completions(imputer, self.n_imputations, derive_seed(seed, _PARTS["imputer"]))
+        completions = Completions(imputer, self.n_draws, derive_seed(seed, _PARTS["imputer"]))
         columns = self._target_columns(imputer, X, target, name)
         fitted = Parallel(n_jobs=self.n_jobs)(
             delayed(_fit_to_table)(
@@ -202,7 +204,8 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
 
     def _chosen_imputer(self) -> Any:
         if self.imputer is None:
-            return QAVIImputer(proper=True, importance_resampling=True)
+            model = TabularVAE(bootstrap=True, n_decoders=_N_DECODERS)
+            return QAVIImputer(generative_model=model, importance_resampling=True)
         return self.imputer
 
     def _checked_table(self, X: Any, *, reset: bool) -> Any:
@@ -261,7 +264,7 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
     def _n_nests(self) -> int | None:
         """Number of nests of the tables, if they are of the same size."""
         n_nests = getattr(self.imputer_, "n_nests_", None)
-        return n_nests if n_nests and self.n_imputations % n_nests == 0 else None
+        return n_nests if n_nests and self.n_draws % n_nests == 0 else None
 
     def _mean_attribute(self, name: str) -> Any:
         check_is_fitted(self)
@@ -301,10 +304,11 @@ class MultipleImputationRegressor(RegressorMixin, _BaseMultipleImputation):
     imputer : estimator, default=None
         Draws the tables: an imputer with ``iter_samples(X, n)`` or ``sample(X, n)``, such as
         `QAVIImputer`, or one with ``sample_posterior=True``, such as scikit-learn's
-        `IterativeImputer`, which is then fitted once a table. None takes ``QAVIImputer(proper=True,
-        importance_resampling=True)``: Rubin's rules ask for draws as wide as
+        `IterativeImputer`, which is then fitted once per table. None takes a `QAVIImputer` with
+        ``TabularVAE(bootstrap=True, n_decoders=10)`` and ``importance_resampling=True``: Rubin's
+        rules ask for draws as wide as
         the posterior, which also differ by what the rows leave open about the imputation model.
-    n_imputations : int, default=20
+    n_draws : int, default=20
         Number of completed tables, and of fitted estimators.
     use_target : bool, default=True
         Whether the imputer learns from the target as well, as a column of numbers appended to X.
@@ -365,7 +369,7 @@ class MultipleImputationRegressor(RegressorMixin, _BaseMultipleImputation):
     >>> y = X @ [1.0, -1.0] + 0.5 * rng.normal(size=300)
     >>> X[rng.random(X.shape) < 0.2] = np.nan
     >>> imputer = IterativeImputer(sample_posterior=True, max_iter=5, tol=0)
-    >>> model = MultipleImputationRegressor(imputer=imputer, n_imputations=5, random_state=0)
+    >>> model = MultipleImputationRegressor(imputer=imputer, n_draws=5, random_state=0)
     >>> model.fit(X, y).pooled_.summary()[["estimate", "standard_error"]].shape
     (3, 2)
     >>> mean, std = model.predict([[1.0, 1.0], [1.0, np.nan]], return_std=True)
@@ -405,18 +409,18 @@ class MultipleImputationRegressor(RegressorMixin, _BaseMultipleImputation):
         if not return_std:
             return pool_predictions(self._over_tables(X, _predict)).estimate
         pooled = self._pooled_predictions(X)
-        between = (1 + 1 / pooled.n_imputations) * pooled.between
+        between = (1 + 1 / pooled.n_draws) * pooled.between
         return pooled.estimate, np.sqrt(np.nan_to_num(pooled.within) + between)
 
-    def predict_interval(self, X: Any, alpha: float = 0.05) -> tuple[Array, Array]:
-        """Return intervals that hold the outcome of a row with probability ``1 - alpha``.
+    def predict_interval(self, X: Any, level: float = 0.95) -> tuple[Array, Array]:
+        """Return intervals that hold the outcome of a row with probability ``level``.
 
         Parameters
         ----------
         X : array-like or dataframe of shape (n_rows, n_features)
             Rows, with or without missing cells.
-        alpha : float, default=0.05
-            Mass outside; 0.05 gives 95% intervals.
+        level : float, default=0.95
+            Probability inside of the interval, between 0 and 1.
 
         Returns
         -------
@@ -428,9 +432,9 @@ class MultipleImputationRegressor(RegressorMixin, _BaseMultipleImputation):
         TypeError
             If the estimator does not state how far outcomes vary around its predictions.
         ValueError
-            If alpha is not between 0 and 1, or there is only one table.
+            If level is not between 0 and 1, or there is only one table.
         """
-        refuse_number(X, "predict_interval(X, alpha={})")
+        refuse_number(X, "predict_interval(X, level={})")
         pooled = self._pooled_predictions(X)
         if np.isnan(pooled.within).any():
             raise TypeError(
@@ -438,14 +442,14 @@ class MultipleImputationRegressor(RegressorMixin, _BaseMultipleImputation):
                 "predictions. Use LinearRegression without sample_weight, or a regressor with "
                 "return_std, such as BayesianRidge."
             )
-        return pooled.interval(alpha)
+        return pooled.interval(level)
 
     def _pooled_predictions(self, X: Any) -> PooledEstimate:
         check_is_fitted(self)
         if len(self.estimators_) < 2:
             raise ValueError(
                 "How far predictions differ between tables takes at least two: fit with "
-                "n_imputations=20, or any number above 1."
+                "n_draws=20, or any number above 1."
             )
         means, variances = zip(*self._over_tables(X, _predict_moments), strict=True)
         df = self._coefficients[0].df if self._coefficients else None
@@ -476,10 +480,11 @@ class MultipleImputationClassifier(ClassifierMixin, _BaseMultipleImputation):
     imputer : estimator, default=None
         Draws the tables: an imputer with ``iter_samples(X, n)`` or ``sample(X, n)``, such as
         `QAVIImputer`, or one with ``sample_posterior=True``, such as scikit-learn's
-        `IterativeImputer`, which is then fitted once a table. None takes ``QAVIImputer(proper=True,
-        importance_resampling=True)``: Rubin's rules ask for draws as wide as
+        `IterativeImputer`, which is then fitted once per table. None takes a `QAVIImputer` with
+        ``TabularVAE(bootstrap=True, n_decoders=10)`` and ``importance_resampling=True``: Rubin's
+        rules ask for draws as wide as
         the posterior, which also differ by what the rows leave open about the imputation model.
-    n_imputations : int, default=20
+    n_draws : int, default=20
         Number of completed tables, and of fitted estimators.
     use_target : bool, default=True
         Whether the imputer learns from the target as well, appended to X: as a column of levels
@@ -527,7 +532,7 @@ class MultipleImputationClassifier(ClassifierMixin, _BaseMultipleImputation):
     >>> X, y = load_iris(return_X_y=True)
     >>> X_missing, _ = make_missing(X, rate=0.2, random_state=0)
     >>> imputer = IterativeImputer(sample_posterior=True, max_iter=5, tol=0)
-    >>> model = MultipleImputationClassifier(imputer=imputer, n_imputations=5, random_state=0)
+    >>> model = MultipleImputationClassifier(imputer=imputer, n_draws=5, random_state=0)
     >>> model.fit(X_missing, y).predict_proba(X_missing).shape
     (150, 3)
     """

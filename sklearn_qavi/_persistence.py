@@ -14,7 +14,7 @@ from .baselines import BASELINES
 from .exceptions import ModelFormatError
 from .generative import HierarchicalVAE, TabularVAE, WideResNetVAE
 from .generative._checkpoint import saved_kind
-from .inference import Schedule
+from .inference import POSTERIORS, Adam, Newton
 from .preprocessing import ColumnSchema, ImageEncoder, TableEncoder
 
 __all__ = ["describe_imputer", "load_model", "read_imputer", "restore_imputer", "write_imputer"]
@@ -23,7 +23,8 @@ _CONFIG, _MODEL = "imputer.json", "model"
 _MODEL_CONFIG = f"{_MODEL}/config.json"  # has the checksum of the model's weights
 _MODELS: dict[str, Any] = {c.__name__: c for c in (HierarchicalVAE, TabularVAE, WideResNetVAE)}
 _FIELDS = ("name", "kind", "levels", "limits", "unit", "seen", "decimals", "cell_type", "is_exact")
-_ESTIMATORS: dict[str, Any] = {**_MODELS, **{c.__name__: c for c in BASELINES.values()}}
+_PARTS: list[Any] = [*POSTERIORS.values(), *BASELINES.values(), Adam, Newton]
+_ESTIMATORS: dict[str, Any] = {**_MODELS, **{c.__name__: c for c in _PARTS}}
 
 
 def load_model(folder: str | Path) -> Any:
@@ -100,8 +101,6 @@ def describe_imputer(imputer: Any) -> dict[str, Any]:
         parameters["generative_model"] = "saved"
     if not isinstance(parameters["random_state"], int | np.integer):
         parameters["random_state"] = None  # the seed that it gave is saved
-    if not isinstance(parameters["memory"], str):
-        parameters["memory"] = None
     return {
         "kind": type(imputer).__name__,
         "model": type(model).__name__,
@@ -287,8 +286,6 @@ def _plain(value: Any, where: str) -> Any:
         return {"timestamp": value.isoformat()}
     if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
         return {"date": value.isoformat()}
-    if isinstance(value, Schedule):
-        return {"schedule": _plain(dataclasses.asdict(value), where)}
     if isinstance(value, BaseEstimator) and type(value).__name__ in _ESTIMATORS:
         parameters = _plain(value.get_params(deep=False), where)
         return {"estimator": type(value).__name__, "parameters": parameters}
@@ -317,8 +314,6 @@ def _value(plain: Any) -> Any:
         return pd.Timestamp(content)
     if kind == "date":
         return datetime.date.fromisoformat(content)
-    if kind == "schedule":
-        return Schedule(**_value(content))
     if kind == "estimator":
         return _ESTIMATORS[content](**_value(dict(rest)["parameters"]))
     raise ValueError(f"unknown type {shown(kind)}")

@@ -1,11 +1,20 @@
 """The only file that touches private names of scikit-learn."""
 
+from typing import Any
+
 from sklearn.base import _clone_parametrized as clone_parametrized
 from sklearn.base import _fit_context as fit_context
 from sklearn.impute._base import _BaseImputer as BaseImputer
 from sklearn.utils._mask import _get_mask as get_mask
 from sklearn.utils._missing import is_scalar_nan
-from sklearn.utils._param_validation import HasMethods, Interval, MissingValues, Options, StrOptions
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    MissingValues,
+    Options,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from sklearn.utils._set_output import _get_output_config as get_output_config
 from sklearn.utils._set_output import _wrap_data_with_container as wrap_in_container
 from sklearn.utils.validation import _check_feature_names as check_feature_names
@@ -27,5 +36,15 @@ __all__ = [
     "get_mask",
     "get_output_config",
     "is_scalar_nan",
+    "validate_parameters",
     "wrap_in_container",
 ]
+
+
+def validate_parameters(estimator: Any) -> None:
+    """Check an estimator's parameters against its constraints, but not those of its parts."""
+    validate_parameter_constraints(
+        estimator._parameter_constraints,
+        estimator.get_params(deep=False),
+        caller_name=type(estimator).__name__,
+    )

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser(
         "sklearn_qavi.inpaint",
         _DESCRIPTION,
-        parameters_of="QAVIInpainter, such as schedule=paper",
+        parameters_of="QAVIInpainter, such as beta=20",
     )
     add = parser.add_argument
     add("model", type=Path, help="folder that sklearn_qavi.train wrote")
@@ -170,7 +170,7 @@ def complete(
 ) -> None:
     """Complete some images and write them, and last the records that say that they are done."""
     truth, mask = images[rows], missing[rows]
-    draws = inpainter.sample(truth, args.draws, mask, row_offset=int(rows[0]))
+    draws = inpainter.sample(truth, args.draws, mask=mask, row_offset=int(rows[0]))
     records: list[dict[str, Any]] = [
         {"file": str(images.files[i].relative_to(images.folder))} for i in rows
     ]

@@ -14,8 +14,16 @@ from scipy import stats
 
 from ._analyses import Subject, fit_model, predict_moments, read_coefficients
 from ._checks import plain
+from ._shift import shift_imputed
 
-__all__ = ["PooledEstimate", "fit_pooled", "pool", "pool_predictions", "predict_pooled"]
+__all__ = [
+    "PooledEstimate",
+    "fit_pooled",
+    "pool",
+    "pool_predictions",
+    "predict_pooled",
+    "shift_imputed",
+]
 
 Array = NDArray[np.float64]
 
@@ -35,7 +43,7 @@ class PooledEstimate:
     between : ndarray of shape (p,)
         Variance of the estimates between tables, or of their means between nests; NaN for a single
         table.
-    n_imputations : int
+    n_draws : int
         Number of tables m.
     df_complete : float
         Degrees of freedom that the analysis of a complete table has; infinite if unknown.
@@ -57,7 +65,7 @@ class PooledEstimate:
     estimate: Array
     within: Array
     between: Array
-    n_imputations: int
+    n_draws: int
     df_complete: float
     names: tuple[str, ...]
     n_nests: int | None = None
@@ -75,7 +83,7 @@ class PooledEstimate:
     @property
     def _parts_due_to_missing(self) -> list[tuple[Array, int]]:
         """Parts of the variance that are due to missing cells, each with its degrees of freedom."""
-        m = self.n_imputations
+        m = self.n_draws
         if self.n_nests is None or self.inside_nests is None:
             return [((1 + 1 / m) * self.between, m - 1)]
         nests = self.n_nests
@@ -135,13 +143,13 @@ class PooledEstimate:
         with np.errstate(invalid="ignore"):
             return np.where(np.isinf(r), 1.0, (r + 2 / (self.df + 3)) / (r + 1))
 
-    def interval(self, alpha: float = 0.05) -> tuple[Array, Array]:
+    def interval(self, level: float = 0.95) -> tuple[Array, Array]:
         """Return the limits of central confidence intervals.
 
         Parameters
         ----------
-        alpha : float, default=0.05
-            Mass outside; 0.05 gives 95% intervals.
+        level : float, default=0.95
+            Probability inside of the intervals, between 0 and 1.
 
         Returns
         -------
@@ -151,20 +159,20 @@ class PooledEstimate:
         Raises
         ------
         ValueError
-            If alpha is not between 0 and 1.
+            If level is not between 0 and 1.
         """
-        if not 0 < alpha < 1:
-            raise ValueError(f"alpha must be a number between 0 and 1, got {plain(alpha)}.")
-        reach = stats.t.ppf(1 - alpha / 2, self.df) * self.standard_error
+        if not 0 < level < 1:
+            raise ValueError(f"level must be a number between 0 and 1, got {plain(level)}.")
+        reach = stats.t.ppf(0.5 + level / 2, self.df) * self.standard_error
         return self.estimate - reach, self.estimate + reach
 
-    def summary(self, alpha: float = 0.05) -> pd.DataFrame:
+    def summary(self, level: float = 0.95) -> pd.DataFrame:
         """Return estimate, standard error, t, df, p value, interval and fmi, one line a quantity.
 
         Parameters
         ----------
-        alpha : float, default=0.05
-            Mass outside of the intervals.
+        level : float, default=0.95
+            Probability inside of the intervals, between 0 and 1.
 
         Returns
         -------
@@ -180,7 +188,7 @@ class PooledEstimate:
             raise ValueError(
                 f"Estimates of shape {self.estimate.shape} make no list; look at estimate itself."
             )
-        lower, upper = self.interval(alpha)
+        lower, upper = self.interval(level)
         with np.errstate(divide="ignore", invalid="ignore"):
             t = self.estimate / self.standard_error
         columns = {
@@ -220,8 +228,8 @@ def pool(
     n_nests : int, default=None
         Number M of nests: tables i, i + M, i + 2M, ... come from the same model and are not
         independent of each other. It is the number of decoders of a `QAVIImputer` with
-        ``proper=True``, its ``n_nests_``, which draws from them in turn. None, or M no smaller than
-        m, takes each table for itself.
+        ``TabularVAE(bootstrap=True)``, its ``n_nests_``, which draws from them in turn. None, or
+        M no smaller than m, takes each table for itself.
 
     Returns
     -------

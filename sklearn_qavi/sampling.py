@@ -21,6 +21,7 @@ from ._interrupts import go_on
 from ._random import derive_seed, row_uniforms, sobol_uniform
 from ._typing import Progress
 from .inference import (
+    Context,
     DecoderTarget,
     InferenceMethod,
     InferenceResult,
@@ -484,17 +485,14 @@ class DecoderPool:
         How posteriors are found.
     states : sequence of object
         What the method learned for each decoder.
-    seed : int
-        Seed of the noise that all rows share.
-    batch_size : int
-        Rows in work at one time.
+    context : Context
+        What the method is told besides; its seed is that of the noise that all rows share.
     """
 
     decoders: Sequence[Any]
     method: InferenceMethod
     states: Sequence[Any]
-    seed: int
-    batch_size: int
+    context: Context
 
     def on(self, device: torch.device) -> "DecoderPool":
         """Return this pool on a device; the pool itself stays where it is."""
@@ -522,17 +520,10 @@ class DecoderPool:
         """
         results = []
         for k, (decoder, state) in enumerate(zip(self.decoders, self.states, strict=True)):
-            seed = derive_seed(self.seed, k)
-            result = self.method.infer(
-                decoder,
-                state,
-                x,
-                observed,
-                seed=seed,
-                batch_size=self.batch_size,
-                progress=progress,
-                deadline=_share(deadline, len(self.decoders) - k),
-            )
+            seed = derive_seed(self.context.seed, k)
+            share = _share(deadline, len(self.decoders) - k)
+            context = replace(self.context, seed=seed, progress=progress, deadline=share)
+            result = self.method.infer(decoder, state, x, observed, context)
             if weigh or resample:
                 target = DecoderTarget(
                     decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim

@@ -247,7 +247,7 @@ def processes() -> None:
     model = TabularVAE(latent_dim=2, hidden_layer_sizes=(8,), likelihood="gaussian", **SHORT)
     drawing = QAVIImputer(generative_model=model, random_state=0)
     regressor = MultipleImputationRegressor(
-        estimator=SlowRegression(), imputer=drawing, n_imputations=3, random_state=0
+        estimator=SlowRegression(), imputer=drawing, n_draws=3, random_state=0
     )
     slow, quick = {"estimator__slow": True}, {"estimator__slow": False}
     fit_is_whole_or_not_at_all(

@@ -158,7 +158,7 @@ TABLE = X[:, 0]
         (WideResNetVAE(likelihood="bernoulli", likelihood_options={"n": 3}, random_state=0), (X,)),
         (HierarchicalVAE(encoder_layers="9x1"), (X,)),
         (
-            MultipleImputationClassifier(n_imputations=2, random_state=0),
+            MultipleImputationClassifier(n_draws=2, random_state=0),
             (TABLE, np.arange(12) % 2, None),
         ),
         (TableEncoder(max_value=-1.0, min_value=1.0), (Frame.of_array(TABLE),)),

@@ -110,10 +110,10 @@ def true_slopes(model: LinearGaussian) -> Array:
 
 @parametrize_with_checks(
     [
-        MultipleImputationRegressor(imputer=chained(), n_imputations=2),
-        MultipleImputationClassifier(imputer=chained(), n_imputations=2),
+        MultipleImputationRegressor(imputer=chained(), n_draws=2),
+        MultipleImputationClassifier(imputer=chained(), n_draws=2),
         MultipleImputationClassifier(
-            RidgeClassifier(), imputer=chained(), n_imputations=2, use_target=False
+            RidgeClassifier(), imputer=chained(), n_draws=2, use_target=False
         ),
     ]
 )
@@ -131,9 +131,9 @@ def test_scikit_learn(estimator: Any, check: Any) -> None:
 def test_the_target_in_the_imputation_model_removes_the_bias_of_slopes() -> None:
     X, y, model = gaussian_rows(3000)
     of_predictors = LinearGaussian(model.weight[:2], model.bias[:2], model.noise_scale[:2])
-    with_target = MultipleImputationRegressor(imputer=ExactDraws(model), n_imputations=10)
+    with_target = MultipleImputationRegressor(imputer=ExactDraws(model), n_draws=10)
     without = MultipleImputationRegressor(
-        imputer=ExactDraws(of_predictors), n_imputations=10, use_target=False
+        imputer=ExactDraws(of_predictors), n_draws=10, use_target=False
     )
     truth = true_slopes(model)
     good, bad = (m.set_params(random_state=0).fit(X, y).pooled_ for m in (with_target, without))
@@ -148,7 +148,7 @@ def test_the_target_in_the_imputation_model_removes_the_bias_of_slopes() -> None
 def test_new_rows_are_predicted_by_what_is_observed_of_them() -> None:
     X, y, model = gaussian_rows(3000)
     fitted = MultipleImputationRegressor(
-        imputer=ExactDraws(model), n_imputations=200, random_state=0
+        imputer=ExactDraws(model), n_draws=200, random_state=0
     ).fit(X, y)
     new = np.array([[np.nan, 1.0], [np.nan, -2.0], [1.0, 1.0]])
     expected = [model.missing_given_observed(np.append(row, 0), np.append(~np.isnan(row), False))
@@ -174,7 +174,7 @@ def test_intervals_hold_the_outcomes_of_new_rows() -> None:
 def test_pooled_numbers_are_those_of_the_tables_taken_one_by_one() -> None:
     X, y, model = gaussian_rows(200)
     imputer = exact_imputer(model)
-    fitted = MultipleImputationRegressor(imputer=imputer, n_imputations=4, random_state=0).fit(X, y)
+    fitted = MultipleImputationRegressor(imputer=imputer, n_draws=4, random_state=0).fit(X, y)
     tables = [t[:, :2] for t in clone(imputer).fit(np.column_stack([X, y])).sample(n=4)]
     by_hand = fit_pooled(LinearRegression(), tables, y)
     pd.testing.assert_frame_equal(fitted.pooled_.summary(), by_hand.summary())
@@ -203,7 +203,7 @@ def test_probabilities_are_means_over_tables() -> None:
     X, y, _ = gaussian_rows(200)
     labels = np.where(y > 0, "up", "down")
     fitted = MultipleImputationClassifier(
-        imputer=NormalDraws(3), n_imputations=3, random_state=0
+        imputer=NormalDraws(3), n_draws=3, random_state=0
     ).fit(X, labels)
     drawn = NormalDraws(3).fit(X).sample(np.column_stack([X, np.full(200, np.nan)]), 3)[..., :2]
     by_hand = [e.predict_proba(t) for e, t in zip(fitted.estimators_, drawn, strict=True)]
@@ -218,7 +218,7 @@ def test_decisions_and_votes_of_classifiers_without_probabilities() -> None:
     X, y, _ = gaussian_rows(200)
     labels = np.digitize(y, [-1, 1])
     ridge = MultipleImputationClassifier(
-        RidgeClassifier(), imputer=chained(), n_imputations=3, random_state=0
+        RidgeClassifier(), imputer=chained(), n_draws=3, random_state=0
     ).fit(X, labels)
     decision = ridge.decision_function(X)
     assert decision.shape == (200, 3)
@@ -231,7 +231,7 @@ def test_decisions_and_votes_of_classifiers_without_probabilities() -> None:
     tree = MultipleImputationClassifier(
         Votes(max_depth=2),
         imputer=NormalDraws(0),
-        n_imputations=5,
+        n_draws=5,
         use_target=False,
         random_state=0,
     ).fit(X, labels)
@@ -245,7 +245,7 @@ def test_logistic_regression_without_penalty_has_standard_errors() -> None:
     imputer = exact_imputer(LinearGaussian(model.weight[:2], model.bias[:2], model.noise_scale[:2]))
     free = LogisticRegression(C=np.inf)
     fitted = MultipleImputationClassifier(
-        free, imputer=imputer, n_imputations=5, use_target=False, random_state=0
+        free, imputer=imputer, n_draws=5, use_target=False, random_state=0
     ).fit(X, y > 0)
     by_hand = fit_pooled(free, clone(imputer).fit(X).iter_samples(n=5), y > 0)
     pd.testing.assert_frame_equal(fitted.pooled_.summary(), by_hand.summary())
@@ -259,7 +259,7 @@ def test_complete_tables_give_the_complete_analysis() -> None:
     X, y, model = gaussian_rows(100)
     X = np.nan_to_num(X)
     fitted = MultipleImputationRegressor(
-        imputer=exact_imputer(model), n_imputations=3, random_state=0
+        imputer=exact_imputer(model), n_draws=3, random_state=0
     ).fit(X, y)
     alone = LinearRegression().fit(X, y)
     np.testing.assert_allclose(fitted.predict(X), alone.predict(X))
@@ -270,10 +270,10 @@ def test_complete_tables_give_the_complete_analysis() -> None:
 def test_one_table_predicts_and_has_no_spread() -> None:
     X, y, _ = gaussian_rows(100)
     fitted = MultipleImputationRegressor(
-        imputer=chained(), n_imputations=1, random_state=0
+        imputer=chained(), n_draws=1, random_state=0
     ).fit(X, y)  # fmt: skip
     assert fitted.predict(X).shape == (100,)
-    with pytest.raises(ValueError, match=r"takes at least two.*n_imputations"):
+    with pytest.raises(ValueError, match=r"takes at least two.*n_draws"):
         fitted.predict(X, return_std=True)
     with pytest.raises(ValueError, match="takes at least two"):
         fitted.predict_interval(X)
@@ -283,7 +283,7 @@ def test_one_table_predicts_and_has_no_spread() -> None:
 
 def test_why_there_are_no_standard_errors_is_said() -> None:
     X, y, _ = gaussian_rows(100)
-    options = {"imputer": chained(), "n_imputations": 2, "random_state": 0}
+    options = {"imputer": chained(), "n_draws": 2, "random_state": 0}
     ridge = MultipleImputationRegressor(Ridge(), **options).fit(X, y)
     with pytest.raises(AttributeError, match="standard errors of Ridge are unknown"):
         ridge.pooled_  # noqa: B018
@@ -322,7 +322,7 @@ def test_what_cannot_work_is_refused() -> None:
 @pytest.mark.parametrize("use_target", [True, False])
 def test_other_marks_of_missing_cells(use_target: bool) -> None:
     X, y, _ = gaussian_rows(80)
-    options = {"n_imputations": 2, "random_state": 0, "use_target": use_target}
+    options = {"n_draws": 2, "random_state": 0, "use_target": use_target}
     expected = MultipleImputationRegressor(imputer=chained(), **options).fit(X, y)
     marked = np.where(np.isnan(X), -99.0, X)
     other = MultipleImputationRegressor(imputer=chained(missing_values=-99), **options)
@@ -334,7 +334,7 @@ def test_other_marks_of_missing_cells(use_target: bool) -> None:
 
 def test_predictions_repeat_and_survive_pickling() -> None:
     X, y, _ = gaussian_rows(100)
-    model = MultipleImputationRegressor(imputer=chained(), n_imputations=3, random_state=0)
+    model = MultipleImputationRegressor(imputer=chained(), n_draws=3, random_state=0)
     fitted = clone(model).fit(X, y)
     once = fitted.predict(X)
     np.testing.assert_array_equal(fitted.predict(X), once)
@@ -347,12 +347,12 @@ def test_predictions_repeat_and_survive_pickling() -> None:
 def test_tables_drawn_by_separate_imputers_differ() -> None:
     X, y, _ = gaussian_rows(100)
     imputer = chained(random_state=5)  # one seed for all would make all tables the same
-    fitted = MultipleImputationRegressor(imputer=imputer, n_imputations=3, random_state=0).fit(X, y)
+    fitted = MultipleImputationRegressor(imputer=imputer, n_draws=3, random_state=0).fit(X, y)
     assert len(fitted.imputer_) == 3
     assert len({e.coef_[0] for e in fitted.estimators_}) == 3
     assert imputer.random_state == 5
     in_pipeline = MultipleImputationRegressor(
-        imputer=make_pipeline(StandardScaler(), chained()), n_imputations=3, random_state=0
+        imputer=make_pipeline(StandardScaler(), chained()), n_draws=3, random_state=0
     ).fit(X, y)
     assert len({e.coef_[0] for e in in_pipeline.estimators_}) == 3
     assert np.isfinite(in_pipeline.predict(X)).all()
@@ -363,7 +363,7 @@ def test_searches_and_pipelines() -> None:
     labels = y > 0
     imputer = exact_imputer(LinearGaussian(model.weight[:2], model.bias[:2], model.noise_scale[:2]))
     classifier = MultipleImputationClassifier(
-        LogisticRegression(), imputer=imputer, n_imputations=3, use_target=False, random_state=0
+        LogisticRegression(), imputer=imputer, n_draws=3, use_target=False, random_state=0
     )
     search = GridSearchCV(
         classifier, {"imputer__beta": [0.5, 1.0], "estimator__C": [0.1, 10.0]}, cv=2
@@ -391,7 +391,7 @@ def test_an_estimator_sees_the_dataframe_and_its_categories() -> None:
     quick = TabularVAE(n_decoders=1, latent_dim=2, likelihood="student_t", max_epochs=5)
     imputer = QAVIImputer(generative_model=quick, random_state=0)
     regressor = MultipleImputationRegressor(
-        make_pipeline(encode, LinearRegression()), imputer=imputer, n_imputations=3, random_state=0
+        make_pipeline(encode, LinearRegression()), imputer=imputer, n_draws=3, random_state=0
     )
     y_named = pd.Series(y, index=frame.index, name="price")
     with pytest.warns(Warning, match="epochs"):
@@ -405,7 +405,7 @@ def test_an_estimator_sees_the_dataframe_and_its_categories() -> None:
     classifier = MultipleImputationClassifier(
         make_pipeline(encode, LogisticRegression()),
         imputer=imputer,
-        n_imputations=2,
+        n_draws=2,
         random_state=0,
     )
     for table in (frame, pl.from_pandas(frame), frame.to_numpy(dtype=object)):
@@ -424,7 +424,7 @@ def test_an_estimator_sees_the_dataframe_and_its_categories() -> None:
 def test_the_target_never_gets_in_the_way_of_a_column(columns: list) -> None:
     X, y, _ = gaussian_rows(60)
     frame = pd.DataFrame(X, columns=columns)
-    options = {"imputer": chained(), "n_imputations": 2, "random_state": 0}
+    options = {"imputer": chained(), "n_draws": 2, "random_state": 0}
     by_name = MultipleImputationRegressor(**options).fit(frame, y)
     by_position = MultipleImputationRegressor(**options).fit(X, y)
     assert all(e.n_features_in_ == 2 for e in by_name.estimators_)
@@ -437,7 +437,7 @@ def test_indicators_and_empty_columns_stay_with_the_predictors() -> None:
     X = np.column_stack([X, np.full(60, np.nan)])
     imputer = chained(add_indicator=True)
     for table in (X, pd.DataFrame(X, columns=list("abc")), pl.DataFrame(X, schema=list("abc"))):
-        fitted = MultipleImputationRegressor(imputer=imputer, n_imputations=2, random_state=0)
+        fitted = MultipleImputationRegressor(imputer=imputer, n_draws=2, random_state=0)
         with pytest.warns(UserWarning, match="without any observed values"):
             fitted.fit(table, y)
         assert fitted.estimators_[0].n_features_in_ == 4  # two columns and two indicators
@@ -450,7 +450,7 @@ def test_several_classes_are_columns_of_zero_and_one_for_imputers_of_numbers() -
     X, y, _ = gaussian_rows(120)
     labels = np.digitize(y, [-1, 1])
     fitted = MultipleImputationClassifier(
-        imputer=NormalDraws(0), n_imputations=2, random_state=0
+        imputer=NormalDraws(0), n_draws=2, random_state=0
     ).fit(X, labels)
     assert fitted.imputer_.width_ == 4
     assert fitted.estimators_[0].n_features_in_ == 2
@@ -459,7 +459,7 @@ def test_several_classes_are_columns_of_zero_and_one_for_imputers_of_numbers() -
 def test_weights_reach_estimator_and_imputer_as_routed() -> None:
     X, y, _ = gaussian_rows(100)
     weight = (np.arange(100) < 60).astype(float)
-    options = {"imputer": NormalDraws(0), "n_imputations": 2, "use_target": False}
+    options = {"imputer": NormalDraws(0), "n_draws": 2, "use_target": False}
     options["random_state"] = 0
     weighted = MultipleImputationRegressor(**options).fit(X, y, sample_weight=weight)
     tables = NormalDraws(0).fit(X).sample(X, 2)
@@ -476,7 +476,7 @@ def test_weights_reach_estimator_and_imputer_as_routed() -> None:
         routed = MultipleImputationRegressor(
             make_pipeline(StandardScaler().set_fit_request(sample_weight=False), regression),
             imputer=Recorder(0).set_fit_request(sample_weight=True),
-            n_imputations=2,
+            n_draws=2,
             use_target=False,
             random_state=0,
         ).fit(X, y, sample_weight=weight)
@@ -489,7 +489,7 @@ def test_weights_reach_estimator_and_imputer_as_routed() -> None:
 def test_a_trained_model_is_shared_and_left_alone() -> None:
     X, y, model = gaussian_rows(60)
     imputer = exact_imputer(model).set_params(random_state=None)
-    fitted = MultipleImputationRegressor(imputer=imputer, n_imputations=2, random_state=0)
+    fitted = MultipleImputationRegressor(imputer=imputer, n_draws=2, random_state=0)
     fitted.fit(X, y)
     assert fitted.imputer_.generative_model is imputer.generative_model
     assert imputer.random_state is None
@@ -538,7 +538,7 @@ def test_estimators_of_no_declared_kind_are_taken() -> None:
             return np.full(len(X), self.mean_)
 
     imputer = IterativeImputer(sample_posterior=True, max_iter=2, tol=0)
-    model = MultipleImputationRegressor(Mean(), imputer=imputer, n_imputations=2, random_state=0)
+    model = MultipleImputationRegressor(Mean(), imputer=imputer, n_draws=2, random_state=0)
     rng = np.random.default_rng(0)
     X = np.where(rng.random((20, 2)) < 0.2, np.nan, rng.normal(size=(20, 2)))
     np.testing.assert_allclose(model.fit(X, np.arange(20.0)).predict(X), 9.5)

@@ -27,5 +27,7 @@ BASELINES = {
     "metropolis_within_gibbs": MetropolisWithinGibbs,
     "retuned_encoder": RetunedEncoder,
     "posterior_matching": PosteriorMatching,
+    "hierarchical_posterior_matching": HierarchicalPosteriorMatching,
+    "hierarchical_vaeac": HierarchicalVAEAC,
 }
 """Short name -> class with its defaults."""

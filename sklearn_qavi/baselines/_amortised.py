@@ -4,24 +4,25 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from .._checks import plain
 from .._random import derive_seed, torch_generator
-from .._typing import Progress
+from .._sklearn_compat import Interval
 from ..generative._data import TableData
 from ..generative._inputs import EncoderInputs
 from ..generative._layers import MLP
 from ..generative._training import VAENet, train_network
 from ..inference import (
+    Context,
     InferenceMethod,
     InferenceResult,
 )
@@ -60,10 +61,19 @@ class PartialEncoder(nn.Module):
         return mean, softplus(raw_scale) + _MIN_SCALE
 
 
-class _Amortised(BaseEstimator, InferenceMethod):
+class _Amortised(InferenceMethod):
     """A partial encoder trained under artificial masks, then asked once a row."""
 
     needs: ClassVar[str | None] = "encode"
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "masks": [str, Interval(Real, 0, 1, closed="both"), callable, "array-like"],
+        "hidden_layer_sizes": [tuple, list],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+    }
 
     def __init__(
         self,
@@ -135,20 +145,11 @@ class _Amortised(BaseEstimator, InferenceMethod):
         return trained.network
 
     def infer(
-        self,
-        decoder: Any,
-        state: Any,
-        x: Tensor,
-        observed: Tensor,
-        *,
-        seed: int,
-        batch_size: int,
-        progress: Progress | None,
-        deadline: float | None = None,
+        self, decoder: Any, state: Any, x: Tensor, observed: Tensor, context: Context
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`."""
         return gaussian_result(
-            lambda rows: state(x[rows], observed[rows]), x, decoder.latent_dim, progress
+            lambda rows: state(x[rows], observed[rows]), x, decoder.latent_dim, context.progress
         )
 
     def _validation(

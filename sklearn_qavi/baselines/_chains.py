@@ -5,17 +5,17 @@ the row alone.
 """
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor
 
-from .._checks import plain
 from .._interrupts import go_on
 from .._random import derive_seed, torch_generator
-from .._typing import Progress
+from .._sklearn_compat import Interval
 from ..inference import (
+    Context,
     InferenceMethod,
     InferenceResult,
     SampledCodes,
@@ -59,7 +59,7 @@ class _Noise:
         return torch.rand(shape, generator=self.generator).clamp(_EPS, 1 - _EPS).to(self.like)
 
 
-class PseudoGibbs(BaseEstimator, InferenceMethod):
+class PseudoGibbs(InferenceMethod):
     """Encode, decode, encode again: the chain's codes after a burn-in are the posterior.
 
     Each step draws a code from the encoder for the completed row and new missing cells from the
@@ -91,6 +91,13 @@ class PseudoGibbs(BaseEstimator, InferenceMethod):
 
     needs: ClassVar[str | None] = "encode"
 
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "n_burn_in": [Interval(Integral, 0, None, closed="left")],
+        "n_draws": [Interval(Integral, 1, None, closed="left")],
+        "n_chains": [Interval(Integral, 1, None, closed="left")],
+        "thin": [Interval(Integral, 1, None, closed="left")],
+    }
+
     def __init__(
         self, *, n_burn_in: int = 100, n_draws: int = 64, n_chains: int = 8, thin: int = 5
     ) -> None:
@@ -100,27 +107,17 @@ class PseudoGibbs(BaseEstimator, InferenceMethod):
         self.thin = thin
 
     def infer(
-        self,
-        decoder: Any,
-        state: Any,
-        x: Tensor,
-        observed: Tensor,
-        *,
-        seed: int,
-        batch_size: int,
-        progress: Progress | None,
-        deadline: float | None = None,
+        self, decoder: Any, state: Any, x: Tensor, observed: Tensor, context: Context
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`."""
-        self._check()
         kept: list[list[Tensor]] = []
         n_steps = self._n_warm_up + self.n_burn_in + self.thin * -(-self.n_draws // self.n_chains)
         with torch.no_grad():
             for rows, n in row_blocks(len(x), x.device):
-                parts = self._run(decoder, x[rows], observed[rows], derive_seed(seed, 5))
+                parts = self._run(decoder, x[rows], observed[rows], derive_seed(context.seed, 5))
                 kept.append([part[:, :n] for part in parts])
-                if progress is not None:
-                    progress(n)
+                if context.progress is not None:
+                    context.progress(n)
         codes, mean, scale, accepted = (torch.cat(p, dim=1) for p in zip(*kept, strict=True))
         count = torch.full((len(x),), n_steps, dtype=torch.long, device=x.device)
         return InferenceResult(
@@ -134,13 +131,6 @@ class PseudoGibbs(BaseEstimator, InferenceMethod):
         )
 
     _n_warm_up = 0
-
-    def _check(self) -> None:
-        for name in ("n_draws", "n_chains", "thin"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {plain(getattr(self, name))}.")
-        if self.n_burn_in < 0:
-            raise ValueError(f"n_burn_in must not be negative, got {plain(self.n_burn_in)}.")
 
     def _acceptance_rate(self, accepted: Tensor) -> Tensor | None:
         return None
@@ -204,6 +194,11 @@ class MetropolisWithinGibbs(PseudoGibbs):
     >>> MetropolisWithinGibbs(n_burn_in=1000)
     MetropolisWithinGibbs(n_burn_in=1000)
     """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **PseudoGibbs._parameter_constraints,
+        "n_warm_up": [Interval(Integral, 0, None, closed="left")],
+    }
 
     def __init__(
         self,

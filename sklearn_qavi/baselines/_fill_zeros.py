@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from .._typing import Progress
 from ..inference import (
+    Context,
     GaussianPosterior,
     InferenceMethod,
     InferenceResult,
@@ -19,7 +19,7 @@ from ..inference._methods import encode_completed
 __all__ = ["FillZeros", "gaussian_result"]
 
 
-class FillZeros(BaseEstimator, InferenceMethod):
+class FillZeros(InferenceMethod):
     """The encoder's posterior for the row with zeros in its missing cells.
 
     On standardised columns zero is the mean. The encoder takes the zeros for observations, so the
@@ -41,21 +41,15 @@ class FillZeros(BaseEstimator, InferenceMethod):
     needs: ClassVar[str | None] = "encode"
 
     def infer(
-        self,
-        decoder: Any,
-        state: Any,
-        x: Tensor,
-        observed: Tensor,
-        *,
-        seed: int,
-        batch_size: int,
-        progress: Progress | None,
-        deadline: float | None = None,
+        self, decoder: Any, state: Any, x: Tensor, observed: Tensor, context: Context
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`."""
         filled = torch.where(observed, x, 0.0)
         return gaussian_result(
-            lambda rows: encode_completed(decoder, filled[rows]), x, decoder.latent_dim, progress
+            lambda rows: encode_completed(decoder, filled[rows]),
+            x,
+            decoder.latent_dim,
+            context.progress,
         )
 
 

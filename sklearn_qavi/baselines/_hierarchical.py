@@ -7,21 +7,27 @@ it says is a `HierarchicalPosterior` whose features are its own and whose weight
 import copy
 import warnings
 from abc import abstractmethod
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
 from .._random import derive_seed, torch_generator
-from .._typing import Progress
+from .._sklearn_compat import Interval
 from ..generative._data import TableData
 from ..generative._hierarchical import HierarchicalNetwork, normal_kl
 from ..generative._network import VAENetwork
 from ..generative._training import LossOnRows, train_network
-from ..inference import HierarchicalPosterior, InferenceMethod, InferenceResult, Posterior
+from ..inference import (
+    Context,
+    HierarchicalPosterior,
+    InferenceMethod,
+    InferenceResult,
+    Posterior,
+)
 from ..inference._target import log_prob_observed
 from ._amortised import MIN_ROWS, VALIDATION_SHARE, MaskedNet, check_masks, draw_masks
 
@@ -133,10 +139,19 @@ class _ConditionedNetwork(_PartialNetwork):
         return log_prob_observed(self.likelihood, params, prepared, scored & ~visible), kl
 
 
-class _AmortisedHierarchical(BaseEstimator, InferenceMethod):
+class _AmortisedHierarchical(InferenceMethod):
     """A partial encoder trained under artificial masks, then asked once an image."""
 
     needs: ClassVar[str | None] = "descend"
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "masks": [str, Interval(Real, 0, 1, closed="both"), callable, "array-like"],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "steps_per_epoch": [None, Interval(Integral, 1, None, closed="left")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+    }
 
     def __init__(
         self,
@@ -206,16 +221,7 @@ class _AmortisedHierarchical(BaseEstimator, InferenceMethod):
         return trained.network.eval().requires_grad_(False)
 
     def infer(
-        self,
-        decoder: Any,
-        state: Any,
-        x: Tensor,
-        observed: Tensor,
-        *,
-        seed: int,
-        batch_size: int,
-        progress: Progress | None,
-        deadline: float | None = None,
+        self, decoder: Any, state: Any, x: Tensor, observed: Tensor, context: Context
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`."""
         network = state.to(x.device)
@@ -228,8 +234,8 @@ class _AmortisedHierarchical(BaseEstimator, InferenceMethod):
             for part in rows.split(_ROWS_AT_A_TIME):
                 features = network.partial_features(x[part], observed[part])
                 parts.append(family.pack(features, 1.0, 1.0))
-        if progress is not None:
-            progress(len(x))
+        if context.progress is not None:
+            context.progress(len(x))
         n, nothing = len(x), torch.zeros(len(x), dtype=torch.long, device=x.device)
         parameters = torch.cat(parts)[:n] if parts else x.new_zeros(0, family.n_parameters)
         return InferenceResult(

@@ -11,7 +11,7 @@ from skorch.callbacks import Callback
 from torch import Tensor, nn
 
 from .._checks import plain
-from .._sklearn_compat import Interval, StrOptions
+from .._sklearn_compat import HasMethods, Interval, StrOptions
 from ..exceptions import ModelFormatError
 from ._checkpoint import load_strictly
 from ._hierarchical import HierarchicalArchitecture, HierarchicalNetwork
@@ -163,6 +163,11 @@ class HierarchicalVAE(ImageVAE):
         Where the state of training is written after each epoch. `fit` on the same images with the
         same parameters goes on from there, as if it had not been stopped; ``max_epochs`` may be
         larger then. A folder belongs to one training.
+    memory : str, joblib.Memory or None, default=None
+        Where to cache the trained model by its images and parameters, so that a search over
+        inference parameters trains once per fold, also from several processes. A damaged or foreign
+        entry is trained again. Needs an integer ``random_state``, here or of the imputer: without,
+        every fit is another.
     device : str, default="auto"
         Where to train: "auto" takes a GPU when there is one. "distributed" is for processes that
         ``torchrun`` or ``accelerate launch`` started: each trains on its share of every batch, on
@@ -265,6 +270,7 @@ class HierarchicalVAE(ImageVAE):
         "skip_norm": [None, Interval(Real, 0, None, closed="neither")],
         "augmentation": [None, StrOptions({"flip"}), callable],
         "checkpoint_folder": [None, str, Path],
+        "memory": [None, str, HasMethods(["cache"])],
         "device": [str],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -298,6 +304,7 @@ class HierarchicalVAE(ImageVAE):
         skip_norm: float | None = None,
         augmentation: str | Callable[[Tensor, torch.Generator], Tensor] | None = None,
         checkpoint_folder: str | Path | None = None,
+        memory: Any = None,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -327,6 +334,7 @@ class HierarchicalVAE(ImageVAE):
         self.skip_norm = skip_norm
         self.augmentation = augmentation
         self.checkpoint_folder = checkpoint_folder
+        self.memory = memory
         self.device = device
         self.random_state = random_state
         self.verbose = verbose

@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_array
 from torch import Tensor, nn
 
+from .._caching import taken_from_cache
 from .._device import resolve_device
 from .._interrupts import all_or_nothing
 from .._progress import TrainingBar
@@ -61,6 +62,7 @@ class ImageVAE(SavedModel):
     average_decay: float | None
     augmentation: str | Callable[[Tensor, torch.Generator], Tensor] | None
     checkpoint_folder: str | Path | None
+    memory: Any
     device: str
     random_state: int | np.random.RandomState | None
     verbose: int
@@ -122,7 +124,12 @@ class ImageVAE(SavedModel):
             The trained model.
         """
         resolve_device(self.device)
-        images = _FileImages(X) if isinstance(X, ImageFiles) else _ArrayImages(_checked_images(X))
+        from_files = isinstance(X, ImageFiles)
+        if not from_files:
+            X = _checked_images(X)
+            if taken_from_cache(self, X, sample_weight):
+                return self
+        images = _FileImages(X) if from_files else _ArrayImages(X)
         weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         n_used = int((weight > 0).sum())
         if n_used < _MIN_IMAGES:
@@ -177,7 +184,7 @@ class ImageVAE(SavedModel):
         return np.clip(values, 0.0, 1.0)
 
     def _described(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        aside = {"checkpoint_folder", "random_state"}
+        aside = {"checkpoint_folder", "memory", "random_state"}
         parameters = {k: v for k, v in self.get_params().items() if k not in aside}
         if callable(self.augmentation):
             parameters["augmentation"] = None
@@ -252,7 +259,7 @@ class ImageVAE(SavedModel):
         seed = processes.shared(seed_from(self.random_state))
         if self.checkpoint_folder is None:
             return seed, None
-        aside = {"checkpoint_folder", "device", "max_epochs", "random_state", "verbose"}
+        aside = {"checkpoint_folder", "device", "max_epochs", "memory", "random_state", "verbose"}
         settings = {k: v for k, v in self.get_params().items() if k not in aside}
         if callable(self.augmentation):
             settings["augmentation"] = getattr(self.augmentation, "__qualname__", "callable")

@@ -12,12 +12,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
+from .._caching import taken_from_cache
 from .._checks import plain, refuse_infinity
 from .._device import resolve_device
 from .._interrupts import all_or_nothing
 from .._progress import TrainingBar
 from .._random import derive_seed, seed_from, torch_generator
-from .._sklearn_compat import Interval, StrOptions, check_sample_weight, fit_context
+from .._sklearn_compat import HasMethods, Interval, StrOptions, check_sample_weight, fit_context
 from ._checkpoint import SavedModel
 from ._data import TableData, as_tensors
 from ._layers import ACTIVATIONS
@@ -113,6 +114,11 @@ class TabularVAE(SavedModel):
         be learned by gradient steps. The start's own score on hidden validation cells counts like
         that of an epoch. "auto" trains one more decoder from random weights and goes on with
         those if it is more than 3% better.
+    memory : str, joblib.Memory or None, default=None
+        Where to cache the trained model by its table and parameters, so that a search over
+        inference parameters trains once per fold, also from several processes. A damaged or foreign
+        entry is trained again. Needs an integer ``random_state``, here or of the imputer: without,
+        every fit is another.
     device : str, default="auto"
         Where to train: "auto" takes a GPU when there is one.
     random_state : int, RandomState instance or None, default=None
@@ -199,6 +205,7 @@ class TabularVAE(SavedModel):
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "average_decay": [Interval(Real, 0, 1, closed="left")],
         "linear_start": ["boolean", StrOptions({"auto"})],
+        "memory": [None, str, HasMethods(["cache"])],
         "device": [str],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -229,6 +236,7 @@ class TabularVAE(SavedModel):
         weight_decay: float = 0.0,
         average_decay: float = 0.99,
         linear_start: bool | str = "auto",
+        memory: Any = None,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -253,6 +261,7 @@ class TabularVAE(SavedModel):
         self.weight_decay = weight_decay
         self.average_decay = average_decay
         self.linear_start = linear_start
+        self.memory = memory
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
@@ -287,6 +296,8 @@ class TabularVAE(SavedModel):
                 "hidden_layer_sizes must hold whole numbers of at least 1, got "
                 f"{plain(self.hidden_layer_sizes)}."
             )
+        if taken_from_cache(self, X, sample_weight):
+            return self
         weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         X, weight = X[weight > 0], weight[weight > 0]
         if len(X) < _MIN_ROWS:
@@ -343,8 +354,9 @@ class TabularVAE(SavedModel):
         return X
 
     def _described(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        aside = {"memory", "random_state"}
         config = {
-            "parameters": {k: v for k, v in self.get_params().items() if k != "random_state"},
+            "parameters": {k: v for k, v in self.get_params().items() if k not in aside},
             "families": self.families_,
             "likelihood_options": self.likelihood_options_,
             "atoms": self.atoms_,

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from .._interrupts import heeding_interrupts
 from .._random import derive_seed, torch_generator
 from ..exceptions import TrainingDivergedError
-from ..inference import DecoderTarget, GaussianPosterior, Schedule, fit_posterior
+from ..inference import Adam, DecoderTarget, GaussianPosterior, fit_posterior
 from ..sampling import shared_draws
 from ._data import Batches, TrainingData
 from ._distributed import Processes
@@ -39,7 +39,7 @@ __all__ = [
 
 Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
-QUICK = Schedule(max_iter=32, window=8, n_draws=4, learning_rate=0.4, min_learning_rate=0.1)
+QUICK = Adam(max_iter=32, window=8, n_draws=4, learning_rate=0.4, min_learning_rate=0.1)
 _VALIDATION_DRAWS = 64
 _LOSS_ROWS = 64  # validation rows at one time
 
@@ -100,7 +100,7 @@ def crps_of_hidden_cells(network: VAENetwork, cells: HiddenCells, beta: float = 
         posterior = fit_posterior(
             target,
             GaussianPosterior(network.latent_dim),
-            schedule=QUICK,
+            optimizer=QUICK,
             beta=beta,
             batch_size=256,
         ).posterior

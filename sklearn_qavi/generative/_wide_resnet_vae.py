@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .._device import resolve_device
 from .._random import torch_generator
-from .._sklearn_compat import Interval, StrOptions
+from .._sklearn_compat import HasMethods, Interval, StrOptions
 from ._image_vae import ImageVAE
 from ._layers import ACTIVATIONS
 from ._likelihoods import IMAGE_LIKELIHOODS
@@ -98,6 +98,11 @@ class WideResNetVAE(ImageVAE):
         Where the state of training is written after each epoch. `fit` on the same images with the
         same parameters goes on from there, as if it had not been stopped; ``max_epochs`` may be
         larger then. A folder belongs to one training.
+    memory : str, joblib.Memory or None, default=None
+        Where to cache the trained model by its images and parameters, so that a search over
+        inference parameters trains once per fold, also from several processes. A damaged or foreign
+        entry is trained again. Needs an integer ``random_state``, here or of the imputer: without,
+        every fit is another.
     device : str, default="auto"
         Where to train: "auto" takes a GPU when there is one. "distributed" is for processes that
         ``torchrun`` or ``accelerate launch`` started: each trains on its share of every batch, on
@@ -202,6 +207,7 @@ class WideResNetVAE(ImageVAE):
         "average_decay": [Interval(Real, 0, 1, closed="left")],
         "augmentation": [None, StrOptions({"flip"}), callable],
         "checkpoint_folder": [None, str, Path],
+        "memory": [None, str, HasMethods(["cache"])],
         "device": [str],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -236,6 +242,7 @@ class WideResNetVAE(ImageVAE):
         average_decay: float = 0.99,
         augmentation: str | Callable[[Tensor, torch.Generator], Tensor] | None = None,
         checkpoint_folder: str | Path | None = None,
+        memory: Any = None,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -266,6 +273,7 @@ class WideResNetVAE(ImageVAE):
         self.average_decay = average_decay
         self.augmentation = augmentation
         self.checkpoint_folder = checkpoint_folder
+        self.memory = memory
         self.device = device
         self.random_state = random_state
         self.verbose = verbose

@@ -1,18 +1,18 @@
-"""Fit a posterior over the latent code to each incomplete row, using only a decoder."""
+"""Fit a posterior over the latent code to each incomplete row, using only a decoder.
 
+`Gaussian`, `Mixture`, `Flow`, `Feature` and `Hierarchical` are what ``posterior`` of the imputers
+takes. The rest is for those who bring a decoder or a posterior of their own.
+"""
+
+from ._context import Context
 from ._correction import weigh_codes
 from ._engine import fit_posterior
-from ._hierarchical import HierarchicalSpace
-from ._methods import (
-    FeatureSpace,
-    InferenceMethod,
-    LatentSpace,
-)
+from ._hierarchical import Hierarchical
+from ._methods import Feature, Flow, Gaussian, InferenceMethod, Mixture
 from ._result import InferenceResult
-from ._schedule import SCHEDULES, Schedule
+from ._settings import Adam, Newton
 from ._target import DecoderTarget, FeatureTarget, FunctionTarget
 from .posteriors import (
-    POSTERIORS,
     FeaturePosterior,
     FlowPosterior,
     GaussianPosterior,
@@ -21,30 +21,40 @@ from .posteriors import (
     Posterior,
     PosteriorFamily,
     SampledCodes,
-    make_posterior,
 )
 
 __all__ = [
     "POSTERIORS",
-    "SCHEDULES",
+    "Adam",
+    "Context",
     "DecoderTarget",
+    "Feature",
     "FeaturePosterior",
-    "FeatureSpace",
     "FeatureTarget",
+    "Flow",
     "FlowPosterior",
     "FunctionTarget",
+    "Gaussian",
     "GaussianPosterior",
+    "Hierarchical",
     "HierarchicalPosterior",
-    "HierarchicalSpace",
     "InferenceMethod",
     "InferenceResult",
-    "LatentSpace",
+    "Mixture",
     "MixturePosterior",
+    "Newton",
     "Posterior",
     "PosteriorFamily",
     "SampledCodes",
-    "Schedule",
     "fit_posterior",
-    "make_posterior",
     "weigh_codes",
 ]
+
+POSTERIORS: dict[str, type[InferenceMethod]] = {
+    "gaussian": Gaussian,
+    "mixture": Mixture,
+    "flow": Flow,
+    "feature": Feature,
+    "hierarchical": Hierarchical,
+}
+"""Option string -> class, which the string stands for with its defaults."""

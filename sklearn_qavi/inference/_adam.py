@@ -7,16 +7,16 @@ from .._interrupts import go_on
 from .._random import derive_seed
 from ._noise import mirrored_normals, noise_bank
 from ._objectives import Objective
-from ._optimizer import Optimizer, State
-from ._schedule import Schedule
+from ._optimizer import RowOptimizer, State
+from ._settings import Adam
 from .posteriors import PosteriorFamily, Start
 
-__all__ = ["Adam"]
+__all__ = ["RowAdam"]
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.99, 1e-8
 
 
-class Adam(Optimizer):
+class RowAdam(RowOptimizer):
     """Stochastic ascent; a row's step size falls when its bound no longer rises.
 
     Every window of steps visits a whole set of points, so the mean bounds of two windows differ by
@@ -28,7 +28,7 @@ class Adam(Optimizer):
         What is fitted.
     objective : callable
         The bound that is maximised.
-    schedule : Schedule
+    settings : Adam
         Steps, draws, learning rates.
     beta : float
         Weight of the divergence from the prior.
@@ -42,13 +42,15 @@ class Adam(Optimizer):
         self,
         family: PosteriorFamily,
         objective: Objective,
-        schedule: Schedule,
+        settings: Adam,
         beta: float,
         seed: int,
         like: Tensor,
     ) -> None:
-        self.family, self.objective, self.schedule, self.beta = family, objective, schedule, beta
-        self.evaluations_per_step = schedule.draws_for(family) * family.evaluations_per_draw
+        self.family, self.objective, self.settings, self.beta = family, objective, settings, beta
+        self.evaluations_per_step = (
+            settings.draws_for(family.latent_dim) * family.evaluations_per_draw
+        )
         self.seed, self.like = seed, like
         self.noise = None if family.slots else self._noise_of_windows(seed).to(like)
         self.made: dict[int, Tensor] = {}
@@ -56,7 +58,7 @@ class Adam(Optimizer):
     @property
     def steps_per_run(self) -> int:  # type: ignore[override]
         """Steps that `run` takes: a window."""
-        return self.schedule.window
+        return self.settings.window
 
     def start(self, start: Start) -> State:
         """Return the state of rows that have taken no step."""
@@ -67,7 +69,7 @@ class Adam(Optimizer):
             "first_moment": torch.zeros_like(parameters),
             "second_moment": torch.zeros_like(parameters),
             "mean_parameters": parameters.clone(),
-            "learning_rate": torch.full_like(one, self.schedule.learning_rate),
+            "learning_rate": torch.full_like(one, self.settings.learning_rate),
             "bound": torch.full_like(one, -torch.inf),
             "step": one.long(),
             "done": one.bool(),
@@ -77,50 +79,50 @@ class Adam(Optimizer):
 
     def run(self, block: object, state: State) -> None:
         """Take a window of steps and lower the step sizes of rows that gained little."""
-        schedule, last_bound = self.schedule, state["bound"].clone()
+        settings, last_bound = self.settings, state["bound"].clone()
         bound = torch.zeros_like(last_bound)
         mean = torch.zeros_like(state["parameters"])
         warm = self._warm(state["step"])
         for noise in self._noise_of_rows(state["step"]):
             go_on()
             value, gradient = self._bound_and_gradient(block, state["parameters"], noise, warm)
-            bound += value / schedule.window
+            bound += value / settings.window
             self._climb(state, gradient)
-            mean += state["parameters"] / schedule.window
-        plateau = bound - last_bound < schedule.tol
+            mean += state["parameters"] / settings.window
+        plateau = bound - last_bound < settings.tol
         if warm is not None:
             plateau = plateau & ~warm  # what is climbed then is not what is compared
-        lowered = plateau | schedule.decay_always
+        lowered = plateau | settings.decay_always
         rate = state["learning_rate"]
-        state["learning_rate"] = torch.where(lowered, rate * schedule.decay, rate)
-        settled = lowered & (state["learning_rate"] < schedule.min_learning_rate)
-        # a schedule that never settles has no stopping rule: it converged if the window was flat
-        state["converged"] = settled if schedule.min_learning_rate > 0 else plateau
-        state["done"] = settled | (state["step"] >= schedule.max_iter)
+        state["learning_rate"] = torch.where(lowered, rate * settings.decay, rate)
+        settled = lowered & (state["learning_rate"] < settings.min_learning_rate)
+        # settings that never settle have no stopping rule: it converged if the window was flat
+        state["converged"] = settled if settings.min_learning_rate > 0 else plateau
+        state["done"] = settled | (state["step"] >= settings.max_iter)
         state["finite"] = torch.isfinite(bound)
         state["bound"], state["mean_parameters"] = bound, mean
 
     def answer(self, state: State) -> tuple[Tensor, Tensor]:
         """Return the mean parameters over the last window, or the last ones, and its bound."""
-        name = "mean_parameters" if self.schedule.average else "parameters"
+        name = "mean_parameters" if self.settings.average else "parameters"
         return state[name], state["bound"]
 
     def _noise_of_windows(self, seed: int) -> Tensor:
         """Return the base noise of every window a row may see, (windows, window, S, n_noise)."""
-        schedule, n_draws = self.schedule, self.schedule.draws_for(self.family)
-        n_windows = -(-schedule.max_iter // schedule.window) if schedule.rotate else 1
-        bank = noise_bank(self.family, schedule.window * n_draws, n_windows, seed)
+        settings, n_draws = self.settings, self.settings.draws_for(self.family.latent_dim)
+        n_windows = -(-settings.max_iter // settings.window) if settings.rotate else 1
+        bank = noise_bank(self.family, settings.window * n_draws, n_windows, seed)
         # a step takes every window-th point, so that mirrored points meet in it
-        steps: Tensor = bank.unflatten(1, (n_draws, schedule.window))
+        steps: Tensor = bank.unflatten(1, (n_draws, settings.window))
         return steps.transpose(1, 2)
 
     def _noise_of_rows(self, step: Tensor) -> Tensor:
         """Return each row's noise for its next window, (window, S, B or 1, n_noise)."""
         if self.noise is None:
-            return self._noise_made_late(step // self.schedule.window)
-        if not self.schedule.rotate:
+            return self._noise_made_late(step // self.settings.window)
+        if not self.settings.rotate:
             return self.noise[0].unsqueeze(2)
-        window = (step // self.schedule.window).clamp(max=len(self.noise) - 1)
+        window = (step // self.settings.window).clamp(max=len(self.noise) - 1)
         return self.noise[window].permute(1, 2, 0, 3)
 
     def _noise_made_late(self, windows: Tensor) -> Tensor:
@@ -129,22 +131,22 @@ class Adam(Optimizer):
         For codes of many dimensions: a window's noise is made when a row comes to it, and forgotten
         when none is in it.
         """
-        wanted = windows.tolist() if self.schedule.rotate else [0] * len(windows)
+        wanted = windows.tolist() if self.settings.rotate else [0] * len(windows)
         self.made = {k: self.made[k] if k in self.made else self._window(k) for k in set(wanted)}
         return torch.stack([self.made[k] for k in wanted], dim=2)
 
     def _window(self, number: int) -> Tensor:
         """Return the noise of one window, (window, S, n_noise)."""
-        n_steps, n_draws = self.schedule.window, self.schedule.draws_for(self.family)
+        n_steps, n_draws = self.settings.window, self.settings.draws_for(self.family.latent_dim)
         seed = derive_seed(self.seed, number)
         points = mirrored_normals(n_steps * n_draws, self.family.n_noise, seed)
         return points.view(n_draws, n_steps, -1).transpose(0, 1).to(self.like)
 
     def _warm(self, step: Tensor) -> Tensor | None:
         """Return which rows are in their warm-up, (B,), if there is one."""
-        if not self.schedule.warmup:
+        if not self.settings.warmup:
             return None
-        return step < self.schedule.warmup * self.schedule.max_iter
+        return step < self.settings.warmup * self.settings.max_iter
 
     def _bound_and_gradient(
         self, block: object, parameters: Tensor, noise: Tensor, warm: Tensor | None

@@ -3,13 +3,13 @@
 The block has a fixed number of slots, so every matrix product has the same shape whatever the
 caller's batch. A row that is done leaves its slot to the next row. What a row sees (noise, step
 sizes, stopping) depends on its own state alone, never on its neighbours. How a row climbs is the
-business of an `Optimizer`.
+business of a `RowOptimizer`.
 """
 
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -19,13 +19,13 @@ from .._interrupts import go_on
 from .._random import derive_seed, sobol_uniform
 from .._typing import Progress, Target
 from ..exceptions import InferenceDivergedError
-from ._adam import Adam
+from ._adam import RowAdam
 from ._initialization import prior_start
-from ._newton import Newton
+from ._newton import RowNewton
 from ._objectives import Objective, elbo
-from ._optimizer import Optimizer, State
+from ._optimizer import RowOptimizer, State
 from ._result import InferenceResult
-from ._schedule import SCHEDULES, Schedule
+from ._settings import Adam, Newton, OptimizerSettings
 from .posteriors import GaussianPosterior, Posterior, PosteriorFamily, Start
 from .posteriors._base import normal_from_uniform
 
@@ -44,7 +44,7 @@ def fit_posterior(
     target: Target,
     family: PosteriorFamily,
     *,
-    schedule: Schedule | None = None,
+    optimizer: OptimizerSettings | None = None,
     beta: float = 1.0,
     seed: int = 0,
     batch_size: int = 64,
@@ -62,8 +62,8 @@ def fit_posterior(
         The rows, as log p(x_O | z) in nats.
     family : PosteriorFamily
         What is fitted.
-    schedule : Schedule, default=None
-        Steps, draws, learning rates; None takes the family's default.
+    optimizer : Newton or Adam, default=None
+        How to optimise; None takes the family's default.
     beta : float, default=1.0
         Weight of the divergence from the prior.
     seed : int, default=0
@@ -96,7 +96,7 @@ def fit_posterior(
     InferenceDivergedError
         If the bound of a row is not finite.
     ValueError
-        If the schedule asks for Newton steps with another family than `GaussianPosterior`, or with
+        If Newton steps are asked for with another family than `GaussianPosterior`, or with
         another objective than `elbo`.
 
     Warns
@@ -108,28 +108,19 @@ def fit_posterior(
     ----------
     .. [1] Agarwal, Hope, Younis, Sudderth (2023), section 3.2.
     """
-    if schedule is None:
-        options = family.options_for(family.latent_dim)
-        schedule = SCHEDULES["default"].with_options(**options)
+    if optimizer is None:
+        optimizer = family.default_optimizer(family.latent_dim)
+    problem = _Problem(
+        target, family, optimizer, objective, float(beta), seed, deadline, trace, starter
+    )
     while True:
         try:
-            return _fit(
-                target,
-                family,
-                schedule,
-                beta,
-                seed,
-                batch_size,
-                progress,
-                objective,
-                deadline,
-                trace,
-                starter,
-            )
+            return _fit(problem, batch_size, progress)
         except torch.OutOfMemoryError:
-            thriftier = family.thriftier(schedule.draws_for(family))
+            thriftier = family.thriftier(optimizer.draws_for(family.latent_dim))
             if thriftier is not None:
                 family = thriftier
+                problem = replace(problem, family=family)
                 warnings.warn(
                     "The device ran out of memory; it is tried again with less of it. Results are "
                     f"the same; batch_size={family.draws_at_a_time} saves the first attempt.",
@@ -148,30 +139,66 @@ def fit_posterior(
             )
 
 
-def _fit(
-    target: Target,
-    family: PosteriorFamily,
-    schedule: Schedule,
-    beta: float,
-    seed: int,
-    batch_size: int,
-    progress: Progress | None,
-    objective: Objective,
-    deadline: float | None,
-    trace: bool,
-    starter: Starter | None,
-) -> InferenceResult:
-    like = torch.empty(0, dtype=target.dtype, device=target.device)
+@dataclass(frozen=True)
+class _Problem:
+    """What is to be fitted, and how; see `fit_posterior`."""
+
+    target: Target
+    family: PosteriorFamily
+    settings: OptimizerSettings
+    objective: Objective
+    beta: float
+    seed: int
+    deadline: float | None
+    trace: bool
+    starter: Starter | None
+
+    @property
+    def like(self) -> Tensor:
+        """Has the device and floating type to work in."""
+        return torch.empty(0, dtype=self.target.dtype, device=self.target.device)
+
+    def optimizer(self) -> RowOptimizer:
+        """Return what takes the steps."""
+        family, settings, noise_seed = self.family, self.settings, derive_seed(self.seed, 1)
+        if isinstance(settings, Adam):
+            return RowAdam(family, self.objective, settings, self.beta, noise_seed, self.like)
+        assert isinstance(settings, Newton)
+        if isinstance(family, GaussianPosterior) and self.objective is elbo:
+            return RowNewton(family, settings, self.beta, noise_seed, self.like)
+        raise ValueError(
+            f"Newton steps are for the bound of a GaussianPosterior, got a "
+            f"{type(family).__name__}; pass optimizer=Adam(...)."
+        )
+
+    def start_codes(self) -> Tensor:
+        """Return the prior codes (K, L) that starts are found from."""
+        n, n_latent = self.settings.n_start_codes, self.target.latent_dim
+        return normal_from_uniform(sobol_uniform(n, n_latent, derive_seed(self.seed, 0))).to(
+            self.like
+        )
+
+    def of_gaussians(self) -> "_Problem":
+        """Return the problem of the Gaussians that a richer family starts from."""
+        family = GaussianPosterior(self.target.latent_dim)
+        settings = family.default_optimizer(family.latent_dim).with_options(tol=_WARM_TOL)
+        deadline = self.deadline
+        if deadline is not None:  # a quarter of the time for the start
+            deadline -= 0.75 * max(deadline - time.monotonic(), 0.0)
+        return replace(
+            self, family=family, settings=settings, objective=elbo, deadline=deadline, trace=False
+        )
+
+
+def _fit(problem: _Problem, batch_size: int, progress: Progress | None) -> InferenceResult:
+    settings, starter = problem.settings, problem.starter
     warm = None
-    if family.warm_start and schedule.warm_start:
-        warm = _fit_gaussian(target, beta, seed, batch_size, deadline, like, starter)
-    optimizer = _optimizer(family, objective, schedule, beta, seed, like)
-    codes = _start_codes(target, schedule, seed).to(like)
-    improve = starter if warm is None else warm.as_start
-    loop = _Loop(target, family, optimizer, codes, batch_size, deadline, improve)
-    if trace:
-        n_runs = -(-schedule.max_iter // optimizer.steps_per_run)
-        loop.out_trace = codes.new_full((target.n_rows, n_runs), torch.nan)
+    if problem.family.warm_start and getattr(settings, "warm_start", True):
+        warm = _fit_gaussian(problem.of_gaussians(), batch_size)
+    loop = _Loop(problem, batch_size, starter if warm is None else warm.as_start)
+    if problem.trace:
+        n_runs = -(-settings.max_iter // loop.optimizer.steps_per_run)
+        loop.out_trace = loop.codes.new_full((problem.target.n_rows, n_runs), torch.nan)
     loop.run(progress)
     result = loop.result()
     more = getattr(starter, "n_evaluations", 0)
@@ -180,54 +207,12 @@ def _fit(
     return replace(result, n_evaluations=result.n_evaluations + more)
 
 
-def _optimizer(
-    family: PosteriorFamily,
-    objective: Objective,
-    schedule: Schedule,
-    beta: float,
-    seed: int,
-    like: Tensor,
-) -> Optimizer:
-    """Return what the schedule climbs with."""
-    noise_seed = derive_seed(seed, 1)
-    if schedule.optimizer == "adam":
-        return Adam(family, objective, schedule, beta, noise_seed, like)
-    if isinstance(family, GaussianPosterior) and objective is elbo:
-        return Newton(family, schedule, beta, noise_seed, like)
-    raise ValueError(
-        "optimizer='newton' is for the bound of a GaussianPosterior, got a "
-        f"{type(family).__name__}; choose a schedule with optimizer='adam'."
-    )
-
-
-def _start_codes(target: Target, schedule: Schedule, seed: int) -> Tensor:
-    u = sobol_uniform(schedule.n_start_codes, target.latent_dim, derive_seed(seed, 0))
-    return normal_from_uniform(u)
-
-
-def _fit_gaussian(
-    target: Target,
-    beta: float,
-    seed: int,
-    batch_size: int,
-    deadline: float | None,
-    like: Tensor,
-    starter: Starter | None = None,
-) -> "_Loop":
+def _fit_gaussian(problem: _Problem, batch_size: int) -> "_Loop":
     """Fit the Gaussians that a richer family starts from, keeping their covariances."""
-    family = GaussianPosterior(target.latent_dim)
-    options = {**family.options_for(family.latent_dim), "tol": _WARM_TOL}
-    schedule = SCHEDULES["default"].with_options(**options)
-    optimizer = _optimizer(family, elbo, schedule, beta, seed, like)
-    codes = _start_codes(target, schedule, seed).to(like)
-    if deadline is not None:  # a quarter of the time for the start
-        deadline -= 0.75 * max(deadline - time.monotonic(), 0.0)
-    loop = _Loop(target, family, optimizer, codes, batch_size, deadline, starter)
-    loop.out_covariance = (
-        torch.eye(target.latent_dim).to(like).repeat(target.n_rows, 1, 1)
-        if optimizer.full
-        else None
-    )
+    loop = _Loop(problem, batch_size, problem.starter)
+    if loop.optimizer.full:
+        unit = torch.eye(problem.target.latent_dim).to(problem.like)
+        loop.out_covariance = unit.repeat(problem.target.n_rows, 1, 1)
     loop.run(None)
     return loop
 
@@ -235,18 +220,11 @@ def _fit_gaussian(
 class _Loop:
     """Rows in slots: ``rows`` is the index of each slot's row, ``live`` is False for padding."""
 
-    def __init__(
-        self,
-        target: Target,
-        family: PosteriorFamily,
-        optimizer: Optimizer,
-        codes: Tensor,
-        batch_size: int,
-        deadline: float | None,
-        improve: Starter | None,
-    ) -> None:
-        self.target, self.family, self.optimizer, self.improve = target, family, optimizer, improve
-        self.clock = _Clock(deadline, target.n_rows)
+    def __init__(self, problem: _Problem, batch_size: int, improve: Starter | None) -> None:
+        target, family = self.target, self.family = problem.target, problem.family
+        self.optimizer, self.improve = problem.optimizer(), improve
+        codes = problem.start_codes()
+        self.clock = _Clock(problem.deadline, target.n_rows)
         self.slot_multiple, self.n_starts = _SLOT_MULTIPLE, _START_ROWS
         if family.slots is not None:
             batch_size = self.slot_multiple = self.n_starts = family.slots

@@ -1,7 +1,8 @@
-"""QAVI for hierarchical decoders: starts from filled images, and the method that fits the rows."""
+"""QAVI for hierarchical decoders: starts from filled images, and the posterior over all layers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,21 +11,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from .._checks import plain
 from .._random import torch_generator
-from .._typing import Progress
+from .._sklearn_compat import Interval, StrOptions
+from ._context import Context
 from ._engine import fit_posterior
-from ._methods import InferenceMethod
+from ._methods import QAVI
 from ._objectives import hierarchical_bound
 from ._result import InferenceResult
-from ._schedule import Schedule
+from ._settings import OptimizerSettings
 from ._target import DecoderTarget
 from .posteriors import HierarchicalPosterior, Start
 from .posteriors._hierarchical import WEIGHTS
 
-__all__ = ["FILLS", "FilledImageStart", "HierarchicalSpace", "fill_holes"]
+__all__ = ["FILLS", "FilledImageStart", "Hierarchical", "fill_missing"]
 
 _NOISE_SEED = 5
+_MISSING_WEIGHT = 0.1  # first weight of the encoder's posterior where pixels are missing
 
 Fill = Callable[[Any, Tensor, Tensor], Tensor]
 
@@ -83,7 +85,7 @@ FILLS: dict[str, Fill] = {
 """Option string -> what fills the holes of images (n, C, H, W) before the encoder reads them."""
 
 
-def fill_holes(
+def fill_missing(
     decoder: Any, x: Tensor, observed: Tensor, fill: str | NDArray[np.float64]
 ) -> Tensor:
     """Return rows with something in their missing cells.
@@ -97,7 +99,7 @@ def fill_holes(
     observed : bool Tensor of shape (n, D)
         True where the cell is observed.
     fill : {"blur", "mean", "model", "noise"} or ndarray of shape (D,)
-        See `HierarchicalSpace`.
+        See `Hierarchical`.
 
     Returns
     -------
@@ -134,18 +136,18 @@ class FilledImageStart:
     observed : bool Tensor of shape (N, D)
         True where the cell is observed.
     fill : {"blur", "mean", "model", "noise"} or ndarray of shape (D,)
-        See `HierarchicalSpace`.
-    weight, hole_weight : float
-        First weights g' and g of the encoder's posterior against the prior, see
-        `HierarchicalSpace`.
+        See `Hierarchical`.
+    observed_weight, missing_weight : float
+        First weights of the encoder's posterior against the prior, see
+        `Hierarchical`.
     """
 
     family: HierarchicalPosterior
     x: Tensor
     observed: Tensor
     fill: str | NDArray[np.float64]
-    weight: float
-    hole_weight: float
+    observed_weight: float
+    missing_weight: float
     n_evaluations: ClassVar[int] = 1
 
     def __call__(self, rows: Tensor, start: Start) -> Start:
@@ -153,47 +155,47 @@ class FilledImageStart:
         decoder: Any = self.family.decoder
         observed = self.observed[rows]
         with torch.no_grad():
-            filled = fill_holes(decoder, self.x[rows], observed, self.fill)
+            filled = fill_missing(decoder, self.x[rows], observed, self.fill)
             features = decoder.features(filled)
-        weight: float | list[Tensor] = self.weight
+        weight: float | list[Tensor] = self.observed_weight
         if self.family.weights == "position":
-            first = torch.tensor([self.hole_weight, self.weight], device=observed.device)
+            both = [self.missing_weight, self.observed_weight]
+            first = torch.tensor(both, device=observed.device)
             weight = [first[seen.long()] for seen in decoder.observed_positions(observed)]
         return replace(start, parameters=self.family.pack(features, weight, weight))
 
 
-@dataclass(frozen=True)
-class HierarchicalSpace(InferenceMethod):
-    """Non-amortised QAVI for hierarchical decoders.
+class Hierarchical(QAVI):
+    """A posterior over the codes of all layers of a hierarchical decoder.
 
     Each row gets features at every layer in the place of those that the encoder would read off the
     whole image, and weights of the encoder's posterior against the prior at every layer. They
-    start from the image with its hole filled and climb the bound of the observed cells.
+    start from the image with its missing pixels filled and are optimised on the bound of the
+    observed cells.
 
     Parameters
     ----------
-    schedule : Schedule, default=None
-        Steps, draws, learning rates and warm-up; None takes the family's default.
-    beta : float, default=1.0
-        Weight of the divergence from the prior.
     fill : {"blur", "mean", "model", "noise"} or array of shape (D,), default="blur"
-        What stands in the hole when the encoder reads an image for the start: means of observed
-        pixels near by, their mean, the decoder's mean image, noise, or the cells of an image given
-        as values from 0 to 1.
+        What stands in the missing pixels when the encoder reads an image for the start: means of
+        observed pixels near by, their mean, the decoder's mean image, noise, or the cells of an
+        image given as values from 0 to 1.
     weights : {"position", "layer"}, default="position"
         Whether the weights of the encoder's posterior against the prior belong to each position of
-        a layer, so that q can follow the image where it is seen and the prior in its hole, or to
-        whole layers as in [1]_.
-    weight : float, default=0.9
+        a layer, so that q can follow the image where it is seen and the prior where it is missing,
+        or to whole layers as in [1]_.
+    observed_weight : float, default=0.9
         First weight of the encoder's posterior against the prior, between 0 and 1.
-    hole_weight : float, default=0.1
-        The same at positions that stand for missing pixels only. With ``weights="layer"`` it has
-        no effect.
-    thrifty : bool, default=False
+    missing_weight : float or None, default=None
+        The same at positions that stand for missing pixels only, with ``weights="position"``;
+        None is 0.1.
+    checkpointing : bool, default=False
         Compute activations again for the gradient instead of keeping them: a third slower, in
         memory that no longer grows with the number of layers.
-    trace : bool, default=False
-        Keep the bound after each window of steps.
+    optimizer : None, "paper" or Adam, default=None
+        How to optimise; None takes `Adam` with settings for this posterior. "paper" is the recipe
+        of [1]_, with its warm-up.
+    time_budget : float or None, default=None
+        Seconds that the inference of one call may take, see `Gaussian`.
 
     References
     ----------
@@ -203,67 +205,73 @@ class HierarchicalSpace(InferenceMethod):
     Examples
     --------
     >>> from sklearn_qavi import QAVIInpainter
-    >>> from sklearn_qavi.inference import HierarchicalSpace
-    >>> method = HierarchicalSpace(fill="mean", thrifty=True)
-    >>> inpainter = QAVIInpainter(generative_model="hierarchical", posterior=method)
+    >>> from sklearn_qavi.inference import Hierarchical
+    >>> posterior = Hierarchical(fill="mean", checkpointing=True)
+    >>> inpainter = QAVIInpainter(generative_model="hierarchical", posterior=posterior)
     """
 
-    schedule: Schedule | None = None
-    beta: float = 1.0
-    fill: str | NDArray[np.float64] = "blur"
-    weights: str = "position"
-    weight: float = 0.9
-    hole_weight: float = 0.1
-    thrifty: bool = False
-    trace: bool = False
     needs: ClassVar[str | None] = "descend"
 
-    def __post_init__(self) -> None:
-        """Check what fills the holes, and the weight."""
-        if isinstance(self.fill, str) and self.fill not in FILLS:
-            raise ValueError(
-                f"fill must be one of {sorted(FILLS)} or an image, got {plain(self.fill)}."
-            )
-        if self.weights not in WEIGHTS:
-            raise ValueError(f"weights must be one of {WEIGHTS}, got {plain(self.weights)}.")
-        for name in ("weight", "hole_weight"):
-            if not 0.0 < getattr(self, name) < 1.0:
-                raise ValueError(
-                    f"{name} must lie between 0 and 1, got {plain(getattr(self, name))}."
-                )
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **QAVI._parameter_constraints,
+        "fill": [StrOptions(set(FILLS)), "array-like"],
+        "weights": [StrOptions(set(WEIGHTS))],
+        "observed_weight": [Interval(Real, 0, 1, closed="neither")],
+        "missing_weight": [None, Interval(Real, 0, 1, closed="neither")],
+        "checkpointing": ["boolean"],
+    }
 
-    def with_trace(self) -> "HierarchicalSpace":
-        """Return this method with the bound kept after each window of steps."""
-        return replace(self, trace=True)
+    def __init__(
+        self,
+        *,
+        fill: str | NDArray[np.float64] = "blur",
+        weights: str = "position",
+        observed_weight: float = 0.9,
+        missing_weight: float | None = None,
+        checkpointing: bool = False,
+        optimizer: OptimizerSettings | str | None = None,
+        time_budget: float | None = None,
+    ) -> None:
+        self.fill = fill
+        self.weights = weights
+        self.observed_weight = observed_weight
+        self.missing_weight = missing_weight
+        self.checkpointing = checkpointing
+        self.optimizer = optimizer
+        self.time_budget = time_budget
+
+    def check(self) -> None:
+        """Raise ValueError if a parameter has a value that it cannot have."""
+        super().check()
+        if self.weights == "layer" and self.missing_weight is not None:
+            raise ValueError(
+                "missing_weight is for weights='position': with weights='layer' all positions of a "
+                "layer have the same weight."
+            )
 
     def infer(
-        self,
-        decoder: Any,
-        state: Any,
-        x: Tensor,
-        observed: Tensor,
-        *,
-        seed: int,
-        batch_size: int,
-        progress: Progress | None,
-        deadline: float | None = None,
+        self, decoder: Any, state: Any, x: Tensor, observed: Tensor, context: Context
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`.
 
-        ``batch_size`` bounds the images, one a row and draw, whose gradients are computed together.
+        ``batch_size`` bounds the images, one per row and draw, whose gradients are computed
+        together.
         """
-        family = HierarchicalPosterior(decoder, thrifty=self.thrifty, weights=self.weights)
-        family.draws_at_a_time = max(1, batch_size // (family.slots or 1))
+        family = HierarchicalPosterior(decoder, thrifty=self.checkpointing, weights=self.weights)
+        family.draws_at_a_time = max(1, context.batch_size // (family.slots or 1))
         target = DecoderTarget(decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim)
+        missing_weight = _MISSING_WEIGHT if self.missing_weight is None else self.missing_weight
         return fit_posterior(
             target,
             family,
-            schedule=self.schedule,
-            beta=self.beta,
-            seed=seed,
-            progress=progress,
+            optimizer=self._settings(family, context),
+            beta=context.beta,
+            seed=context.seed,
+            progress=context.progress,
             objective=hierarchical_bound,
-            deadline=deadline,
-            trace=self.trace,
-            starter=FilledImageStart(family, x, observed, self.fill, self.weight, self.hole_weight),
+            deadline=context.deadline,
+            trace=context.trace,
+            starter=FilledImageStart(
+                family, x, observed, self.fill, self.observed_weight, missing_weight
+            ),
         )

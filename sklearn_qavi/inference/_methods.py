@@ -1,33 +1,47 @@
 """Inference methods: from a decoder and incomplete rows to a posterior of each row.
 
-QAVI in its two forms is here; the methods it is compared with are in ``baselines``. All follow
-`InferenceMethod`, so an imputer takes any of them.
+QAVI over one latent code and over missing features is here, QAVI over the codes of many layers in
+`_hierarchical`, and the methods it is compared with in `baselines`. All follow `InferenceMethod`,
+so an imputer takes any of them as ``posterior``.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import torch
+from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from .._random import sobol_uniform
-from .._typing import Progress
+from .._sklearn_compat import Interval, StrOptions, validate_parameters
 from ._blocks import row_blocks
+from ._context import Context
 from ._encoder_start import EncoderStart
 from ._engine import fit_posterior
 from ._objectives import feature_bound
 from ._result import InferenceResult
-from ._schedule import Schedule
+from ._settings import OptimizerSettings
 from ._target import DecoderTarget, FeatureTarget
-from .posteriors import FeaturePosterior, MixturePosterior, Posterior, PosteriorFamily
+from .posteriors import (
+    FeaturePosterior,
+    FlowPosterior,
+    GaussianPosterior,
+    MixturePosterior,
+    Posterior,
+    PosteriorFamily,
+)
 
 __all__ = [
-    "FeatureSpace",
+    "QAVI",
+    "Feature",
+    "Flow",
+    "Gaussian",
     "InferenceMethod",
-    "LatentSpace",
+    "Mixture",
     "encode_completed",
     "encoder_mixture",
 ]
@@ -35,8 +49,8 @@ __all__ = [
 _N_ENCODED = 64  # draws of the features whose encodings make up the code's distribution
 
 
-class InferenceMethod(ABC):
-    """A way from incomplete rows to a posterior of each.
+class InferenceMethod(BaseEstimator, ABC):  # type: ignore[misc]
+    """A way from incomplete rows to a posterior of each; its options are estimator parameters.
 
     A decoder is an object with ``decode``, ``likelihood`` and ``latent_dim``; one with an encoder
     also has ``encode(x, visible)``, which returns mean and scale, both (..., L), of the code of
@@ -46,6 +60,21 @@ class InferenceMethod(ABC):
     needs: ClassVar[str | None] = None
     """What the decoder must have besides: "encode", the encoder it was trained with, or "descend",
     stochastic layers."""
+
+    reads: ClassVar[frozenset[str]] = frozenset()
+    """Options of the imputer that the method reads, out of "beta", "max_iter" and "tol"."""
+
+    has_trace: ClassVar[bool] = False
+    """Whether the method can keep the bound after each optimisation step."""
+
+    time_budget: float | None = None
+    """Seconds that the inference of one call may take, for methods that can stop early."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {}
+
+    def check(self) -> None:
+        """Raise ValueError if a parameter has a value that it cannot have."""
+        validate_parameters(self)
 
     def learn(self, decoder: Any, x: Tensor, observed: Tensor, *, seed: int) -> Any:
         """Train what the method needs for one decoder besides it, and return it.
@@ -68,31 +97,9 @@ class InferenceMethod(ABC):
         """
         return None
 
-    def with_trace(self) -> "InferenceMethod":
-        """Return this method with the bound kept after each step, see `InferenceResult`.
-
-        Raises
-        ------
-        ValueError
-            If the method climbs no bound step by step.
-        """
-        raise ValueError(
-            f"{type(self).__name__} climbs no bound row by row, so there is no trace to keep. "
-            "posterior='gaussian', 'mixture', 'flow' and 'feature' do."
-        )
-
     @abstractmethod
     def infer(
-        self,
-        decoder: Any,
-        state: Any,
-        x: Tensor,
-        observed: Tensor,
-        *,
-        seed: int,
-        batch_size: int,
-        progress: Progress | None,
-        deadline: float | None = None,
+        self, decoder: Any, state: Any, x: Tensor, observed: Tensor, context: Context
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder.
 
@@ -106,14 +113,8 @@ class InferenceMethod(ABC):
             Rows in the decoder's standardised units; missing cells hold a finite number.
         observed : bool Tensor of shape (N, D)
             True where the cell is observed.
-        seed : int
-            Seed of the noise, which all rows share so that a row does not depend on the others.
-        batch_size : int
-            Rows in work at one time; the result does not depend on it.
-        progress : callable or None
-            Called with the number of rows just finished.
-        deadline : float, default=None
-            Reading of `time.monotonic` by which to be done, as far as the method can stop early.
+        context : Context
+            Seed, batch size, and whatever else holds for the call.
 
         Returns
         -------
@@ -122,129 +123,302 @@ class InferenceMethod(ABC):
         """
 
 
-@dataclass(frozen=True)
-class LatentSpace(InferenceMethod):
-    """Non-amortised QAVI: a posterior over the code, fitted through the decoder alone.
+class QAVI(InferenceMethod):
+    """What the posteriors that are optimised row by row have in common."""
 
-    Parameters
-    ----------
-    family : callable
-        Makes a `PosteriorFamily` for a latent size.
-    schedule : Schedule
-        Steps, draws and learning rates.
-    beta : float
-        Weight of the divergence from the prior.
-    start : {"prior", "encoder", "best"}, default="prior"
-        Where rows start: at prior codes weighted by their likelihood; at the encoder's code of the
-        row with its holes filled; or at the better of the two, row by row, if the decoder has an
-        encoder.
-    trace : bool
-        Keep the bound after each step.
+    reads: ClassVar[frozenset[str]] = frozenset({"beta", "max_iter", "tol"})
+    has_trace: ClassVar[bool] = True
 
-    References
-    ----------
-    .. [1] Agarwal, Hope, Younis, Sudderth (2023), section 3.2, equation 8.
-    """
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "optimizer": [None, StrOptions({"paper"}), OptimizerSettings],
+        "time_budget": [None, Interval(Real, 0, None, closed="neither")],
+    }
 
-    family: Callable[[int], PosteriorFamily]
-    schedule: Schedule
-    beta: float = 1.0
-    start: str = "prior"
-    trace: bool = False
+    optimizer: OptimizerSettings | str | None
 
-    def with_trace(self) -> "LatentSpace":
-        """Return this method with the bound kept after each step."""
-        return replace(self, trace=True)
+    def check(self) -> None:
+        """Raise ValueError if a parameter has a value that it cannot have."""
+        super().check()
+        if isinstance(self.optimizer, OptimizerSettings):
+            self.optimizer.check()
+
+    def _settings(self, family: PosteriorFamily, context: Context) -> OptimizerSettings:
+        """Return how to optimise, with what the imputer says of steps and tolerance put in."""
+        settings = self.optimizer
+        if settings is None:
+            settings = family.default_optimizer(family.latent_dim)
+        elif isinstance(settings, str):
+            settings = family.paper_optimizer()
+        return settings.with_options(max_iter=context.max_iter, tol=context.tol)
+
+
+class _Latent(QAVI):
+    """QAVI over one latent code, fitted through the decoder alone."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **QAVI._parameter_constraints,
+        "start": [StrOptions({"auto", "prior", "encoder", "best"})],
+    }
+
+    start: str
+
+    @abstractmethod
+    def family(self, latent_dim: int) -> PosteriorFamily:
+        """Return what is fitted to each row, for a latent dimension."""
 
     def infer(
-        self,
-        decoder: Any,
-        state: Any,
-        x: Tensor,
-        observed: Tensor,
-        *,
-        seed: int,
-        batch_size: int,
-        progress: Progress | None,
-        deadline: float | None = None,
+        self, decoder: Any, state: Any, x: Tensor, observed: Tensor, context: Context
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`."""
         target = DecoderTarget(decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim)
+        family = self.family(decoder.latent_dim)
+        start = context.start if self.start == "auto" else self.start
         starter = None
-        if self.start == "encoder" or (self.start == "best" and hasattr(decoder, "encode")):
-            starter = EncoderStart(decoder, x, observed, self.beta, self.start == "encoder")
+        if start == "encoder" or (start == "best" and hasattr(decoder, "encode")):
+            starter = EncoderStart(decoder, x, observed, context.beta, start == "encoder")
         return fit_posterior(
             target,
-            self.family(decoder.latent_dim),
-            schedule=self.schedule,
-            beta=self.beta,
-            seed=seed,
-            batch_size=batch_size,
-            progress=progress,
-            deadline=deadline,
+            family,
+            optimizer=self._settings(family, context),
+            beta=context.beta,
+            seed=context.seed,
+            batch_size=context.batch_size,
+            progress=context.progress,
+            deadline=context.deadline,
             starter=starter,
-            trace=self.trace,
+            trace=context.trace,
         )
 
 
-@dataclass(frozen=True)
-class FeatureSpace(InferenceMethod):
+class Gaussian(_Latent):
+    """A Gaussian posterior over the latent code, with diagonal covariance.
+
+    Parameters
+    ----------
+    optimizer : None, "paper", Newton or Adam, default=None
+        How to optimise. None takes `Newton`, or `Adam` with a decaying learning rate for more
+        than 48 latent dimensions. "paper" is the recipe of [1]_, about 100 times slower.
+    start : {"auto", "prior", "encoder", "best"}, default="auto"
+        Where rows start: at prior codes weighted by their likelihood; at the encoder's code of the
+        row with its missing cells filled; or at the better of the two for each row, which without
+        an encoder is "prior". "auto" is "best" for images and "prior" for tables.
+    time_budget : float or None, default=None
+        Seconds that the inference of one call may take. Steps are then rationed so that every row
+        gets its share; a warning counts the rows that would have taken more. Each row is visited,
+        however short the time, and drawing comes on top. Results then depend on the machine.
+
+    See Also
+    --------
+    Mixture : For rows that leave several explanations open.
+    Flow : For posteriors of other shapes.
+
+    References
+    ----------
+    .. [1] Agarwal, Hope, Younis, Sudderth (2023), "A Decoder Suffices for Query-Adaptive
+       Variational Inference", UAI, section 3.2, equation 8.
+
+    Examples
+    --------
+    >>> from sklearn_qavi import QAVIImputer
+    >>> from sklearn_qavi.inference import Gaussian
+    >>> QAVIImputer(posterior=Gaussian(time_budget=10.0)).posterior
+    Gaussian(time_budget=10.0)
+    """
+
+    def __init__(
+        self,
+        *,
+        optimizer: OptimizerSettings | str | None = None,
+        start: str = "auto",
+        time_budget: float | None = None,
+    ) -> None:
+        self.optimizer = optimizer
+        self.start = start
+        self.time_budget = time_budget
+
+    def family(self, latent_dim: int) -> GaussianPosterior:
+        """Return what is fitted to each row, for a latent dimension."""
+        return GaussianPosterior(latent_dim)
+
+
+class Mixture(_Latent):
+    """A mixture of Gaussians over the latent code, so that several explanations of a row survive.
+
+    Parameters
+    ----------
+    n_components : int, default=5
+        Number of components.
+    gradient_estimator : {"stratified", "implicit"}, default="stratified"
+        How gradients are estimated, see `MixturePosterior`; "implicit" is that of [1]_.
+    optimizer : None, "paper" or Adam, default=None
+        How to optimise; None takes `Adam` with settings for this posterior. "paper" is the recipe
+        of [1]_.
+    start : {"auto", "prior", "encoder", "best"}, default="auto"
+        Where rows start, see `Gaussian`.
+    time_budget : float or None, default=None
+        Seconds that the inference of one call may take, see `Gaussian`.
+
+    References
+    ----------
+    .. [1] Agarwal, Hope, Younis, Sudderth (2023), "A Decoder Suffices for Query-Adaptive
+       Variational Inference", UAI, section 3.2.
+
+    Examples
+    --------
+    >>> from sklearn_qavi import QAVIImputer
+    >>> from sklearn_qavi.inference import Mixture
+    >>> imputer = QAVIImputer(posterior=Mixture(n_components=10))
+    >>> imputer.get_params()["posterior__n_components"]
+    10
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **_Latent._parameter_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "gradient_estimator": [StrOptions({"stratified", "implicit"})],
+    }
+
+    def __init__(
+        self,
+        *,
+        n_components: int = 5,
+        gradient_estimator: str = "stratified",
+        optimizer: OptimizerSettings | str | None = None,
+        start: str = "auto",
+        time_budget: float | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.gradient_estimator = gradient_estimator
+        self.optimizer = optimizer
+        self.start = start
+        self.time_budget = time_budget
+
+    def family(self, latent_dim: int) -> MixturePosterior:
+        """Return what is fitted to each row, for a latent dimension."""
+        return MixturePosterior(latent_dim, self.n_components, self.gradient_estimator)
+
+
+class Flow(_Latent):
+    """An inverse autoregressive flow over the latent code, for posteriors of any shape.
+
+    Parameters
+    ----------
+    n_layers : int, default=2
+        Number of layers.
+    hidden_size : int, default=16
+        Hidden units of each layer.
+    optimizer : None, "paper" or Adam, default=None
+        How to optimise; None takes `Adam` with settings for this posterior. "paper" is the recipe
+        of [1]_.
+    start : {"auto", "prior", "encoder", "best"}, default="auto"
+        Where rows start, see `Gaussian`.
+    time_budget : float or None, default=None
+        Seconds that the inference of one call may take, see `Gaussian`.
+
+    References
+    ----------
+    .. [1] Agarwal, Hope, Younis, Sudderth (2023), "A Decoder Suffices for Query-Adaptive
+       Variational Inference", UAI, section 3.2.
+
+    Examples
+    --------
+    >>> from sklearn_qavi import QAVIImputer
+    >>> from sklearn_qavi.inference import Flow
+    >>> QAVIImputer(posterior=Flow(n_layers=3)).posterior
+    Flow(n_layers=3)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **_Latent._parameter_constraints,
+        "n_layers": [Interval(Integral, 1, None, closed="left")],
+        "hidden_size": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        n_layers: int = 2,
+        hidden_size: int = 16,
+        optimizer: OptimizerSettings | str | None = None,
+        start: str = "auto",
+        time_budget: float | None = None,
+    ) -> None:
+        self.n_layers = n_layers
+        self.hidden_size = hidden_size
+        self.optimizer = optimizer
+        self.start = start
+        self.time_budget = time_budget
+
+    def family(self, latent_dim: int) -> FlowPosterior:
+        """Return what is fitted to each row, for a latent dimension."""
+        return FlowPosterior(latent_dim, self.n_layers, self.hidden_size)
+
+
+class Feature(QAVI):
     """Feature QAVI: a posterior over the missing features, with the code left to the encoder.
 
     Parameters
     ----------
-    schedule : Schedule
-        Steps, draws and learning rates.
-    beta : float
-        Weight of the divergence of the encoder's posterior from the prior.
-    gamma : float
-        Weight of the entropy of the features' posterior.
-    trace : bool
-        Keep the bound after each step.
+    gamma : float, default=1.0
+        Weight of the entropy of the features' posterior ([1]_, equation 6).
+    optimizer : None, "paper" or Adam, default=None
+        How to optimise; None takes `Adam` with settings for this posterior. "paper" is the recipe
+        of [1]_.
+    time_budget : float or None, default=None
+        Seconds that the inference of one call may take, see `Gaussian`.
 
     References
     ----------
-    .. [1] Agarwal, Hope, Younis, Sudderth (2023), section 3.1, equations 6 and 7.
+    .. [1] Agarwal, Hope, Younis, Sudderth (2023), "A Decoder Suffices for Query-Adaptive
+       Variational Inference", UAI, section 3.1, equations 6 and 7.
+
+    Examples
+    --------
+    >>> from sklearn_qavi import QAVIImputer
+    >>> from sklearn_qavi.inference import Feature
+    >>> QAVIImputer(posterior=Feature(gamma=0.5)).posterior
+    Feature(gamma=0.5)
     """
 
-    schedule: Schedule
-    beta: float = 1.0
-    gamma: float = 1.0
-    trace: bool = False
     needs: ClassVar[str | None] = "encode"
 
-    def with_trace(self) -> "FeatureSpace":
-        """Return this method with the bound kept after each step."""
-        return replace(self, trace=True)
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **QAVI._parameter_constraints,
+        "gamma": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        gamma: float = 1.0,
+        optimizer: OptimizerSettings | str | None = None,
+        time_budget: float | None = None,
+    ) -> None:
+        self.gamma = gamma
+        self.optimizer = optimizer
+        self.time_budget = time_budget
 
     def infer(
-        self,
-        decoder: Any,
-        state: Any,
-        x: Tensor,
-        observed: Tensor,
-        *,
-        seed: int,
-        batch_size: int,
-        progress: Progress | None,
-        deadline: float | None = None,
+        self, decoder: Any, state: Any, x: Tensor, observed: Tensor, context: Context
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`."""
         n_latent, n_features = decoder.latent_dim, x.shape[1]
         target = FeatureTarget(
             decoder.decode, decoder.likelihood, x, observed, n_latent, decoder.encode
         )
+        family = FeaturePosterior(n_latent, n_features, decoder.decode, decoder.likelihood)
+        objective: Callable[..., Tensor] = partial(feature_bound, gamma=self.gamma)
         result = fit_posterior(
             target,
-            FeaturePosterior(n_latent, n_features, decoder.decode, decoder.likelihood),
-            schedule=self.schedule,
-            beta=self.beta,
-            seed=seed,
-            batch_size=batch_size,
-            progress=progress,
-            deadline=deadline,
-            objective=partial(feature_bound, gamma=self.gamma),
-            trace=self.trace,
+            family,
+            optimizer=self._settings(family, context),
+            beta=context.beta,
+            seed=context.seed,
+            batch_size=context.batch_size,
+            progress=context.progress,
+            deadline=context.deadline,
+            objective=objective,
+            trace=context.trace,
         )
         return replace(result, codes=self._codes(decoder, result.posterior, x, observed))
 

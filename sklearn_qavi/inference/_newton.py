@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from ._noise import noise_bank
-from ._optimizer import Optimizer, State
-from ._schedule import Schedule
+from ._optimizer import RowOptimizer, State
+from ._settings import MAX_FULL_CURVATURE, Newton
 from .posteriors import GaussianPosterior, Start
-from .posteriors._base import MAX_FULL_CURVATURE, padded, padded_square
+from .posteriors._base import padded, padded_square
 
-__all__ = ["Newton"]
+__all__ = ["RowNewton"]
 
 _MAX_SEARCH = 6  # steps on the first set of points
 _SMALL_GAIN = 0.1  # nats: a step that gains less ends the search
@@ -27,7 +27,7 @@ _MIN_DAMPING, _MAX_DAMPING = 1e-3, 1e3
 _MIN_LOG_SCALE, _MAX_LOG_SCALE = -9.0, 1.0
 
 
-class Newton(Optimizer):
+class RowNewton(RowOptimizer):
     """Damped Newton steps, first on one set of points, then averaged over rotated sets.
 
     On the first set a step is taken if it raises the bound there; otherwise the damping rises. Once
@@ -39,7 +39,7 @@ class Newton(Optimizer):
     ----------
     family : GaussianPosterior
         What is fitted.
-    schedule : Schedule
+    settings : Newton
         Draws, largest number of steps, ``tol``.
     beta : float
         Weight of the divergence from the prior.
@@ -56,13 +56,13 @@ class Newton(Optimizer):
     """
 
     def __init__(
-        self, family: GaussianPosterior, schedule: Schedule, beta: float, seed: int, like: Tensor
+        self, family: GaussianPosterior, settings: Newton, beta: float, seed: int, like: Tensor
     ) -> None:
-        self.family, self.beta, self.tol = family, beta, schedule.tol
-        self.max_iter = schedule.max_iter
-        self.evaluations_per_step = schedule.draws_for(family)
+        self.family, self.beta, self.tol = family, beta, settings.tol
+        self.max_iter = settings.max_iter
+        self.evaluations_per_step = settings.draws_for(family.latent_dim)
         n_points, n_latent = self.evaluations_per_step, family.latent_dim
-        self.noise = noise_bank(family, n_points, schedule.max_iter + 1, seed).to(like)
+        self.noise = noise_bank(family, n_points, settings.max_iter + 1, seed).to(like)
         # with fewer points the covariance of a set is not the unit matrix
         self.full = 2 * n_latent < n_points and n_latent <= MAX_FULL_CURVATURE
 

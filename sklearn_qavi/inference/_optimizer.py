@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .posteriors import Start
 
-__all__ = ["Optimizer", "State"]
+__all__ = ["RowOptimizer", "State"]
 
 State = dict[str, Tensor]
 """The state of B rows: tensors with one line a row, which the loop moves without knowing them.
@@ -17,7 +17,7 @@ whether the bound could be computed), all (B,).
 """
 
 
-class Optimizer(ABC):
+class RowOptimizer(ABC):
     """A way to climb the bound of each row of a block.
 
     What a line of the state becomes may depend on that line and on nothing else.

@@ -145,7 +145,7 @@ class InpaintingDisplay:
             draws,
             mask,
             truth,
-            averaging.transform(X, mask) if mean else None,
+            averaging.transform(X, mask=mask) if mean else None,
             n_draws=n_draws,
             image_shape=estimator.image_shape,
             data_format=estimator.data_format,

@@ -2,7 +2,7 @@
 
 from ._frames import Frame, as_frame, check_unique_names, is_dataframe, known_container
 from ._images import ImageBatch, ImageEncoder, as_array, find_image_shape
-from ._rows import select_training_rows
+from ._rows import rows_to_learn_from
 from ._schema import ColumnSchema
 from ._table import EncodedTable, TableEncoder
 
@@ -19,5 +19,5 @@ __all__ = [
     "find_image_shape",
     "is_dataframe",
     "known_container",
-    "select_training_rows",
+    "rows_to_learn_from",
 ]

@@ -3,21 +3,21 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["select_training_rows"]
+__all__ = ["rows_to_learn_from"]
 
 _MIN_ROWS = 5
 
 
-def select_training_rows(observed: NDArray[np.bool_], training_rows: str) -> NDArray[np.bool_]:
-    """Return the mask of the rows to train on.
+def rows_to_learn_from(observed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the mask of the rows with an observed value.
+
+    Incomplete rows teach as well: on the tables it was measured on, all rows were better than the
+    complete ones alone, even where those were most of the table.
 
     Parameters
     ----------
     observed : bool ndarray of shape (n_rows, n_features)
-        True where a cell is observed.
-    training_rows : {"auto", "complete", "all"}
-        "auto" is "all", the rows with an observed cell: on the tables it was measured on they
-        taught more than the complete ones even where those were most of the table.
+        True where the cell is observed.
 
     Returns
     -------
@@ -29,14 +29,10 @@ def select_training_rows(observed: NDArray[np.bool_], training_rows: str) -> NDA
     ValueError
         If fewer than five such rows exist.
     """
-    count = observed.sum(axis=1)
-    only_complete = training_rows == "complete"
-    rows: NDArray[np.bool_] = count == observed.shape[1] if only_complete else count > 0
+    rows: NDArray[np.bool_] = np.any(observed, axis=1)
     if rows.sum() < _MIN_ROWS:
-        kind = "complete rows" if only_complete else "rows with an observed cell"
         raise ValueError(
-            f"Learning a model needs at least {_MIN_ROWS} {kind}, got {int(rows.sum())} "
-            f"(n_samples = {len(observed)}). Fit on more rows"
-            + (", or use training_rows='all'." if only_complete else ".")
+            f"Learning a model needs at least {_MIN_ROWS} rows with an observed cell, got "
+            f"{int(rows.sum())} (n_samples = {len(observed)}). Fit on more rows."
         )
     return rows

@@ -150,7 +150,7 @@ class ColumnSchema:
         return out, unknown
 
     def from_model(
-        self, numbers: NDArray[np.float64], *, whole: bool = True, shift: float = 0.0
+        self, numbers: NDArray[np.float64], *, whole: bool = True
     ) -> NDArray[np.float64]:
         """Return values in original units, codes of levels, or counts of the unit of times.
 
@@ -160,8 +160,6 @@ class ColumnSchema:
             The model's.
         whole : bool, default=True
             Round where the column holds whole numbers; False leaves means as they are.
-        shift : float, default=0.0
-            Added to numbers in original units, before they are rounded and kept in limits.
         """
         if self.kind == "positive":
             with np.errstate(over="ignore"):
@@ -173,8 +171,6 @@ class ColumnSchema:
             numbers = lower + (upper - lower) * share
         elif self.kind in _LEVELS:
             return np.clip(np.round(numbers), 0, len(self.levels) - 1)
-        if shift:
-            numbers = numbers + shift
         if self.is_whole and (whole or self.unit):
             numbers = np.round(numbers)
         return np.clip(numbers, *self.limits)

@@ -69,14 +69,10 @@ class TableEncoder:
         Whether columns without any value at fit are kept, filled with 0, or dropped.
     min_value, max_value : float, array-like of shape (n_features,) or dict
         Bounds of imputed numbers; NaN is none.
-    categorical_features : "from_dtype", None or array-like, default="from_dtype"
-        Which columns hold levels, see `QAVIImputer`.
     column_types : dict or None, default=None
         What columns hold, see `QAVIImputer`.
     handle_unknown : {"missing", "error"}, default="missing"
         What to do with levels that `fit` did not see.
-    delta : dict or None, default=None
-        What is added to imputed numbers, by name or position of the column, in original units.
 
     Attributes
     ----------
@@ -95,18 +91,14 @@ class TableEncoder:
         keep_empty_features: bool = False,
         min_value: Any = None,
         max_value: Any = None,
-        categorical_features: Any = "from_dtype",
         column_types: dict[Hashable, Any] | None = None,
         handle_unknown: str = "missing",
-        delta: dict[Hashable, float] | None = None,
     ) -> None:
         self.missing_values = missing_values
         self.keep_empty_features = keep_empty_features
         self.min_value, self.max_value = min_value, max_value
-        self.categorical_features = categorical_features
         self.column_types = column_types
         self.handle_unknown = handle_unknown
-        self.delta = delta
 
     @all_or_nothing
     def fit(self, table: Frame) -> Self:
@@ -133,7 +125,6 @@ class TableEncoder:
         self.upper_ = self._limits(self.max_value, "max", np.inf)
         if not (self.lower_ < self.upper_).all():
             raise ValueError("One (or more) features have min_value >= max_value.")
-        self.shifts_ = self._shifts()
         self.n_levels_ = [schema.n_levels for schema in self.modelled]
         return self
 
@@ -157,12 +148,11 @@ class TableEncoder:
             Has the parameters as attributes.
         """
         names = ["missing_values", "keep_empty_features", "min_value", "max_value"]
-        names += ["categorical_features", "column_types", "handle_unknown", "delta"]
+        names += ["column_types", "handle_unknown"]
         encoder = cls(**{name: getattr(parameters, name) for name in names})
         encoder.schema_ = schema
         encoder.is_empty_ = np.array([s.kind == "empty" for s in schema])
         encoder.lower_, encoder.upper_ = lower, upper
-        encoder.shifts_ = encoder._shifts()
         encoder.n_levels_ = [s.n_levels for s in encoder.modelled]
         if not len(encoder.n_levels_) == len(lower) == len(upper):
             raise ValueError(f"{len(lower)} bounds for {len(encoder.n_levels_)} columns")
@@ -224,9 +214,7 @@ class TableEncoder:
         """
         out = np.empty_like(imputed)
         for j, schema in enumerate(self.modelled):
-            out[..., j] = schema.from_model(
-                imputed[..., j], whole=whole, shift=float(self.shifts_[j])
-            )
+            out[..., j] = schema.from_model(imputed[..., j], whole=whole)
             if schema.n_levels is None and not schema.unit:
                 out[..., j] = np.clip(out[..., j], self.lower_[j], self.upper_[j])
         return out
@@ -238,7 +226,6 @@ class TableEncoder:
         holes: NDArray[np.bool_],
         container: str = "default",
         *,
-        restore_integers: bool = False,
         more: NDArray[Any] | None = None,
         names: Sequence[Any] = (),
     ) -> Any:
@@ -254,9 +241,6 @@ class TableEncoder:
             True where a cell is to be filled.
         container : {"default", "pandas", "polars"}, default="default"
             What to return. "default" is an array, or a pyarrow table if that is what came.
-        restore_integers : bool, default=False
-            In a dataframe, round whole numbers that were floats because of their holes, and make
-            them integers.
         more : ndarray of shape (N, n_more), default=None
             Columns to append.
         names : sequence of str, default=()
@@ -285,11 +269,11 @@ class TableEncoder:
             if table.container == "array" and all(may_hold(table.dtype, s) for _, s, *_ in parts):
                 dtype = table.dtype
             return as_array(completed, dtype, more)
-        if restore_integers:
-            completed = [
-                _as_integers(column) if schema.kind in ("integer", "count") else column
-                for column, (_, schema, _, _) in zip(completed, parts, strict=True)
-            ]
+        declared = self._declared([schema.name for schema in self.schema_])
+        completed = [
+            _as_integers(column) if declared[j] in ("integer", "count") else column
+            for column, (j, *_) in zip(completed, parts, strict=True)
+        ]
         return build_container(container, completed, list(names), table.index, more)
 
     def overflows(
@@ -339,12 +323,8 @@ class TableEncoder:
     def _declared(self, names: list[Hashable]) -> list[Any]:
         """Return what the user said of each column, None where nothing."""
         said: list[Any] = [None] * len(names)
-        chosen = self.categorical_features
-        if chosen is not None and not (isinstance(chosen, str) and chosen == "from_dtype"):
-            for j in _positions(chosen, names, "categorical_features"):
-                said[j] = "nominal"
         for key, kind in (self.column_types or {}).items():
-            (j,) = _positions([key], names, "column_types")
+            j = _position(key, names, "column_types")
             if not isinstance(kind, tuple | list) and kind not in _TYPES:
                 raise ValueError(
                     f"column_types[{plain(key)}] must be one of {list(_TYPES)}, a pair of limits, "
@@ -352,23 +332,6 @@ class TableEncoder:
                 )
             said[j] = kind
         return said
-
-    def _shifts(self) -> NDArray[np.float64]:
-        """Return what is added to each modelled column."""
-        names = [schema.name for schema in self.schema_]
-        shifts = np.zeros(len(names))
-        for key, shift in (self.delta or {}).items():
-            (j,) = _positions([key], names, "delta")
-            if self.schema_[j].kind not in NUMBERS:
-                raise ValueError(
-                    f"delta shifts numbers, but column {plain(names[j])} is {self.schema_[j].kind}."
-                )
-            if not isinstance(shift, Real) or not np.isfinite(shift):
-                raise ValueError(
-                    f"delta[{plain(key)}] must be a finite number, got {plain(shift)}."
-                )
-            shifts[j] = shift
-        return shifts[~self.is_empty_]
 
     def _check_empty(self, table: Frame) -> None:
         empty = [s.name for s in self.schema_ if s.kind == "empty"]
@@ -418,7 +381,7 @@ class TableEncoder:
     ) -> NDArray[np.float64]:
         limits = np.full(len(names), np.nan)
         for key, limit in chosen.items():
-            (j,) = _positions([key], names, parameter)
+            j = _position(key, names, parameter)
             kind = self.schema_[j].kind
             if kind not in (*NUMBERS, "empty"):
                 raise ValueError(
@@ -529,27 +492,16 @@ def _float_type(table: Frame) -> np.dtype[Any]:
     return np.dtype(np.float64)
 
 
-def _positions(chosen: Any, names: list[Hashable], parameter: str) -> list[int]:
-    """Return the columns that a mask, a list of positions or a list of names means."""
-    chosen = [chosen] if isinstance(chosen, str) or np.ndim(chosen) == 0 else list(chosen)
-    if chosen and all(isinstance(c, bool | np.bool_) for c in chosen):
-        if len(chosen) != len(names):
-            raise ValueError(
-                f"{parameter} is a mask of {len(chosen)} entries, but X has {len(names)} columns."
-            )
-        return [j for j, c in enumerate(chosen) if c]
-    positions = []
-    for c in chosen:
-        if c in names:
-            positions.append(names.index(c))
-        elif isinstance(c, int | np.integer) and -len(names) <= c < len(names):
-            positions.append(int(c) % len(names))
-        else:
-            raise ValueError(
-                f"{parameter} names {plain(c)}, which is no column of X: {plain(names[:10])}"
-                f"{', ...' if len(names) > 10 else ''}."
-            )
-    return positions
+def _position(chosen: Any, names: list[Hashable], parameter: str) -> int:
+    """Return the column that a name or a position means."""
+    if chosen in names:
+        return names.index(chosen)
+    if isinstance(chosen, int | np.integer) and -len(names) <= chosen < len(names):
+        return int(chosen) % len(names)
+    raise ValueError(
+        f"{parameter} names {plain(chosen)}, which is no column of X: {plain(names[:10])}"
+        f"{', ...' if len(names) > 10 else ''}."
+    )
 
 
 def _are_names(labels: Any, names: list[Hashable]) -> bool:

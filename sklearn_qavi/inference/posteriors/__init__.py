@@ -1,6 +1,4 @@
-"""Posterior families, and the one table that turns an option string into a class."""
-
-from typing import Any
+"""Posterior families: what is fitted to each row, in the parameters of one flat vector."""
 
 from ._base import Draws, Posterior, PosteriorFamily, Start
 from ._codes import SampledCodes
@@ -11,7 +9,6 @@ from ._hierarchical import HierarchicalPosterior
 from ._mixture import MixturePosterior
 
 __all__ = [
-    "POSTERIORS",
     "Draws",
     "FeaturePosterior",
     "FlowPosterior",
@@ -22,33 +19,4 @@ __all__ = [
     "PosteriorFamily",
     "SampledCodes",
     "Start",
-    "make_posterior",
 ]
-
-POSTERIORS: dict[str, tuple[type[PosteriorFamily], tuple[str, ...]]] = {
-    "gaussian": (GaussianPosterior, ()),
-    "mixture": (MixturePosterior, ("n_components",)),
-    "flow": (FlowPosterior, ("n_flow_layers",)),
-}
-"""Option string -> the class and the names of the options it reads."""
-
-
-def make_posterior(name: str, latent_dim: int, **options: Any) -> PosteriorFamily:
-    """Return the family behind an option string.
-
-    Parameters
-    ----------
-    name : {"gaussian", "mixture", "flow"}
-        Option string.
-    latent_dim : int
-        Size L of the latent code.
-    **options : dict
-        ``n_components``, ``n_flow_layers``; those that the family does not read are ignored.
-
-    Returns
-    -------
-    family : PosteriorFamily
-        The family.
-    """
-    family, reads = POSTERIORS[name]
-    return family(latent_dim, **{key: options[key] for key in reads})

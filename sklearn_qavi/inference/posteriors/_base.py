@@ -8,18 +8,16 @@ therefore can be stored, moved, frozen and refilled without the engine knowing t
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from ..._random import sobol_uniform, torch_generator
+from .._settings import Adam, OptimizerSettings
 
-__all__ = ["MAX_FULL_CURVATURE", "Draws", "Posterior", "PosteriorFamily", "Start"]
-
-MAX_FULL_CURVATURE = 48
-"""Latent dimensions above which Newton steps see the diagonal of the curvature only."""
+__all__ = ["Draws", "Posterior", "PosteriorFamily", "Start"]
 
 _LOG_2PI = 1.8378770664093453
 _TILE = 16
@@ -127,15 +125,6 @@ class PosteriorFamily(ABC):
         Size L of the latent code.
     """
 
-    schedule_options: ClassVar[dict[str, Any]] = {}
-    """What the default schedule does differently for this family."""
-
-    annealed_options: ClassVar[dict[str, Any] | None] = None
-    """The same with more than `MAX_FULL_CURVATURE` latent dimensions, if that differs."""
-
-    paper_options: ClassVar[dict[str, Any]] = {}
-    """What the paper's schedule does differently for this family."""
-
     warm_start: ClassVar[bool] = False
     """Whether rows start from a Gaussian fitted beforehand and its covariance."""
 
@@ -149,11 +138,14 @@ class PosteriorFamily(ABC):
         self.latent_dim = latent_dim
 
     @classmethod
-    def options_for(cls, latent_dim: int) -> dict[str, Any]:
-        """Return what the default schedule does differently for codes of this size."""
-        if latent_dim > MAX_FULL_CURVATURE and cls.annealed_options is not None:
-            return cls.annealed_options
-        return cls.schedule_options
+    def default_optimizer(cls, latent_dim: int) -> OptimizerSettings:
+        """Return how this family is fitted, for a latent dimension."""
+        return Adam()
+
+    @classmethod
+    def paper_optimizer(cls) -> OptimizerSettings:
+        """Return how the paper fits this family."""
+        return Adam.paper()
 
     def thriftier(self, n_draws: int) -> Self | None:
         """Return the family with less memory for steps of so many draws, None if it has no way."""

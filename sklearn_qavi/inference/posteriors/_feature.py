@@ -1,11 +1,12 @@
 """A posterior over the missing features themselves, in the decoder's observation family."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from .._settings import Adam, OptimizerSettings
 from ._base import PosteriorFamily, Start, normal_from_uniform
 
 __all__ = ["FeaturePosterior"]
@@ -36,12 +37,10 @@ class FeaturePosterior(PosteriorFamily):
        Variational Inference", section 3.1.
     """
 
-    schedule_options: ClassVar[dict[str, Any]] = {
-        "n_draws": 8,
-        "learning_rate": 0.1,
-        "min_learning_rate": 0.01,
-        "max_iter": 360,
-    }
+    @classmethod
+    def default_optimizer(cls, latent_dim: int) -> OptimizerSettings:
+        """Return how this family is fitted."""
+        return Adam(max_iter=360, n_draws=8, learning_rate=0.1, min_learning_rate=0.01)
 
     def __init__(
         self, latent_dim: int, n_features: int, decode: Callable[[Tensor], Tensor], likelihood: Any

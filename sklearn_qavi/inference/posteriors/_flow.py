@@ -1,13 +1,14 @@
 """Inverse autoregressive flow whose weights belong to the row."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from ..._random import torch_generator
+from .._settings import Adam, OptimizerSettings
 from ._base import (
     Draws,
     PosteriorFamily,
@@ -59,7 +60,7 @@ class FlowPosterior(PosteriorFamily):
     ----------
     latent_dim : int
         Size L of the latent code.
-    n_flow_layers : int, default=2
+    n_layers : int, default=2
         Number of autoregressive layers.
     hidden_size : int, default=16
         Hidden units H of each layer's network.
@@ -76,25 +77,26 @@ class FlowPosterior(PosteriorFamily):
     >>> def log_likelihood(z, rows):  # a sum is observed: the posterior is correlated
     ...     return -0.5 * ((2.0 - z.sum(-1)) / 0.5) ** 2
     >>> target = FunctionTarget(log_likelihood, n_rows=1, latent_dim=2)
-    >>> result = fit_posterior(target, FlowPosterior(2, n_flow_layers=1), seed=0)
+    >>> result = fit_posterior(target, FlowPosterior(2, n_layers=1), seed=0)
     >>> mean, covariance = result.posterior.moments()
     >>> bool(covariance[0, 0, 1] < -0.3)
     True
     """
 
-    # many weights move each dimension, and the Gaussian start leaves little to find
-    schedule_options: ClassVar[dict[str, Any]] = {
-        "n_draws": 8,
-        "learning_rate": 0.01,
-        "min_learning_rate": 0.003,
-        "max_iter": 480,
-    }
     warm_start: ClassVar[bool] = True
 
-    def __init__(self, latent_dim: int, n_flow_layers: int = 2, hidden_size: int = 16) -> None:
+    def __init__(self, latent_dim: int, n_layers: int = 2, hidden_size: int = 16) -> None:
         super().__init__(latent_dim)
-        self.n_flow_layers = n_flow_layers
+        self.n_layers = n_layers
         self.hidden_size = hidden_size
+
+    @classmethod
+    def default_optimizer(cls, latent_dim: int) -> OptimizerSettings:
+        """Return Adam with small steps: many weights move each dimension of a code.
+
+        The start at a Gaussian posterior leaves little to find.
+        """
+        return Adam(max_iter=480, n_draws=8, learning_rate=0.01, min_learning_rate=0.003)
 
     @property
     def _layer_sizes(self) -> list[int]:
@@ -104,7 +106,7 @@ class FlowPosterior(PosteriorFamily):
     @property
     def n_parameters(self) -> int:
         """Number P of unconstrained parameters a row."""
-        return self.n_flow_layers * sum(self._layer_sizes) + 2 * self.latent_dim
+        return self.n_layers * sum(self._layer_sizes) + 2 * self.latent_dim
 
     def initialise(self, start: Start) -> Tensor:
         """Start at the Gaussian start, with its covariance in the first layer's linear path.
@@ -113,9 +115,9 @@ class FlowPosterior(PosteriorFamily):
         """
         n_rows = start.mean.shape[0]
         n_l, n_h = self.latent_dim, self.hidden_size
-        shape = (self.n_flow_layers, n_l * n_h)
+        shape = (self.n_layers, n_l * n_h)
         into = torch.randn(*shape, generator=torch_generator(0), dtype=torch.float64)
-        layers = start.mean.new_zeros(n_rows, self.n_flow_layers, sum(self._layer_sizes))
+        layers = start.mean.new_zeros(n_rows, self.n_layers, sum(self._layer_sizes))
         layers[..., : n_l * n_h] = (into / max(n_l, 1) ** 0.5).to(start.mean)
         scale = start.scale
         if start.covariance is not None:
@@ -128,7 +130,7 @@ class FlowPosterior(PosteriorFamily):
     def _linear_path(self, covariance: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Return the first layer's direct weights and raw log scales that give a covariance."""
         correlation = covariance / (scale.unsqueeze(1) * scale.unsqueeze(2))
-        if self.n_flow_layers % 2:  # every layer reverses the order of the dimensions
+        if self.n_layers % 2:  # every layer reverses the order of the dimensions
             correlation = correlation.flip(1, 2)
         n_latent = self.latent_dim
         factor = torch.linalg.cholesky(padded_square(correlation))[:, :n_latent, :n_latent]
@@ -173,7 +175,7 @@ class FlowPosterior(PosteriorFamily):
     def _split(self, parameters: Tensor) -> tuple[list[_LayerWeights], Tensor, Tensor]:
         n_l = self.latent_dim
         width = sum(self._layer_sizes)
-        sizes = [width] * self.n_flow_layers + [n_l, n_l]
+        sizes = [width] * self.n_layers + [n_l, n_l]
         *layers, mean, raw_scale = parameters.split(sizes, dim=-1)
         return [self._layer(layer) for layer in layers], mean, softplus(raw_scale)
 

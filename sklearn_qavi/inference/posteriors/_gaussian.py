@@ -1,11 +1,10 @@
 """Diagonal Gaussian: one mean and one scale a latent dimension."""
 
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from .._settings import MAX_FULL_CURVATURE, Adam, Newton, OptimizerSettings
 from ._base import Draws, Posterior, PosteriorFamily, Start, inverse_softplus
 
 __all__ = ["GaussianPosterior", "diagonal_normal_log_prob"]
@@ -45,24 +44,25 @@ class GaussianPosterior(PosteriorFamily):
     array([ 0.5, -1. ], dtype=float32)
     """
 
-    schedule_options: ClassVar[dict[str, Any]] = {
-        "optimizer": "newton",
-        "max_iter": 60,
-        "tol": 0.01,
-        "n_start_codes": 1024,
-    }
+    @classmethod
+    def default_optimizer(cls, latent_dim: int) -> OptimizerSettings:
+        """Return Newton steps, or for more than 48 latent dimensions a decaying learning rate.
 
-    # Newton steps on a diagonal settle in the next mode; large steps that shrink find better ones
-    annealed_options: ClassVar[dict[str, Any] | None] = {
-        "max_iter": 140,
-        "n_draws": 4,
-        "window": 20,
-        "learning_rate": 1.0,
-        "min_learning_rate": 0.01,
-        "decay": 0.5,
-        "decay_always": True,
-        "n_start_codes": 1024,
-    }
+        Newton steps that see only the diagonal settle in the nearest mode; large steps that
+        become smaller find better ones.
+        """
+        if latent_dim <= MAX_FULL_CURVATURE:
+            return Newton()
+        return Adam(
+            max_iter=140,
+            n_draws=4,
+            window=20,
+            learning_rate=1.0,
+            min_learning_rate=0.01,
+            decay=0.5,
+            decay_always=True,
+            n_start_codes=1024,
+        )
 
     @classmethod
     def posterior(cls, mean: Tensor, scale: Tensor) -> Posterior:

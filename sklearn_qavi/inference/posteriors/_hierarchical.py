@@ -1,12 +1,13 @@
 """A posterior over the codes of all layers of a hierarchical decoder."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ..._checks import plain
+from .._settings import Adam, OptimizerSettings
 from ._base import PosteriorFamily, Start
 
 __all__ = ["WEIGHTS", "HierarchicalDecoder", "HierarchicalPosterior"]
@@ -75,24 +76,31 @@ class HierarchicalPosterior(PosteriorFamily):
        Variational Inference", equations 9 and 10.
     """
 
-    schedule_options: ClassVar[dict[str, Any]] = {
-        "n_draws": 4,
-        "window": 8,
-        "max_iter": 160,
-        "learning_rate": 0.1,
-        "min_learning_rate": 0.01,
-        "n_start_codes": 1,
-    }
-    paper_options: ClassVar[dict[str, Any]] = {
-        "n_draws": 28,
-        "max_iter": 1000,
-        "window": 20,
-        "learning_rate": 0.1,  # the paper leaves it to its supplement
-        "decay": 1.0,
-        "average": True,
-        "n_start_codes": 1,
-        "warmup": 0.5,
-    }
+    @classmethod
+    def default_optimizer(cls, latent_dim: int) -> OptimizerSettings:
+        """Return how this family is fitted."""
+        return Adam(
+            max_iter=160,
+            n_draws=4,
+            window=8,
+            learning_rate=0.1,
+            min_learning_rate=0.01,
+            n_start_codes=1,
+        )
+
+    @classmethod
+    def paper_optimizer(cls) -> OptimizerSettings:
+        """Return how the paper fits this family; its learning rate is in its supplement."""
+        return Adam.paper(
+            max_iter=1000,
+            n_draws=28,
+            window=20,
+            learning_rate=0.1,
+            decay=1.0,
+            average=True,
+            n_start_codes=1,
+            warmup=0.5,
+        )
 
     def __init__(
         self,
@@ -191,7 +199,7 @@ class HierarchicalPosterior(PosteriorFamily):
         if start.parameters is None:
             raise ValueError(
                 "A hierarchical posterior starts from the encoder's features of filled images: fit "
-                "it with a starter that gives parameters, as HierarchicalSpace does."
+                "it with a starter that gives parameters, as Hierarchical does."
             )
         return start.parameters
 

@@ -1,14 +1,14 @@
 """Mixture of diagonal Gaussians, so that several hypotheses about a row survive."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from ..._checks import plain
+from .._settings import MAX_FULL_CURVATURE, Adam, OptimizerSettings
 from ._base import (
-    MAX_FULL_CURVATURE,
     Draws,
     Posterior,
     PosteriorFamily,
@@ -69,25 +69,24 @@ class MixturePosterior(PosteriorFamily):
         self.n_components = n_components
         self.gradient_estimator = gradient_estimator
 
-    # a stratified draw visits every component, so one a step is enough
-    schedule_options: ClassVar[dict[str, Any]] = {
-        "n_draws": 1,
-        "window": 24,
-        "learning_rate": 0.1,
-        "min_learning_rate": 0.02,
-    }
+    @classmethod
+    def default_optimizer(cls, latent_dim: int) -> OptimizerSettings:
+        """Return Adam with one draw per step: a stratified draw visits every component.
 
-    # large steps that shrink, whatever a window gained, end at higher bounds there
-    annealed_options: ClassVar[dict[str, Any] | None] = {
-        "max_iter": 280,
-        "n_draws": 1,
-        "window": 40,
-        "learning_rate": 0.5,
-        "min_learning_rate": 0.005,
-        "decay": 0.5,
-        "decay_always": True,
-        "n_start_codes": 1024,
-    }
+        With more than 48 latent dimensions a decaying learning rate ends at higher bounds.
+        """
+        if latent_dim <= MAX_FULL_CURVATURE:
+            return Adam(n_draws=1, window=24, learning_rate=0.1, min_learning_rate=0.02)
+        return Adam(
+            max_iter=280,
+            n_draws=1,
+            window=40,
+            learning_rate=0.5,
+            min_learning_rate=0.005,
+            decay=0.5,
+            decay_always=True,
+            n_start_codes=1024,
+        )
 
     @classmethod
     def equally_weighted(cls, mean: Tensor, scale: Tensor) -> Posterior:

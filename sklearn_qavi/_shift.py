@@ -1,0 +1,160 @@
+"""Sensitivity analysis: what if missing values are larger or smaller than those that look alike?"""
+
+from collections.abc import Hashable, Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ._checks import plain
+
+__all__ = ["shift_imputed"]
+
+
+def shift_imputed(
+    table: Any,
+    X: Any,
+    delta: Mapping[Hashable, float],
+    *,
+    min_value: Mapping[Hashable, float] | float = -np.inf,
+    max_value: Mapping[Hashable, float] | float = np.inf,
+    missing_values: Any = np.nan,
+) -> Any:
+    """Add to the imputed numbers of a completed table, and leave all else as it is.
+
+    Imputation takes a missing value to be distributed as in rows that look alike. Nothing in a
+    table shows whether that is so; what can be shown is by how much it would have to be wrong for
+    a conclusion to change ([1]_, section 3.9). Shift the draws, analyse them again, and compare.
+
+    Parameters
+    ----------
+    table : ndarray of shape (..., n_rows, n_features), or pandas or polars DataFrame
+        A completed table, or limits of intervals; of arrays also several draws at once. Not
+        changed.
+    X : array-like or dataframe of shape (n_rows, n_features)
+        The table before it was completed, with the same columns in the same order.
+    delta : dict
+        What is added, by name or position of the column, in original units.
+    min_value, max_value : float or dict, default=-inf, inf
+        Bounds of what is shifted, for all columns or by name or position.
+    missing_values : object, default=np.nan
+        What marks a missing value in X, besides NaN, None, NaT and NA.
+
+    Returns
+    -------
+    shifted : ndarray or DataFrame
+        Of the type of ``table``; whole numbers stay whole, rounded after the shift.
+
+    Raises
+    ------
+    ValueError
+        If the tables do not have the same shape, a column is not there or holds no numbers, or a
+        shift is not finite.
+
+    References
+    ----------
+    .. [1] van Buuren (2018), "Flexible Imputation of Missing Data", second edition.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_qavi.pooling import shift_imputed
+    >>> X = np.array([[1.0, 5.0], [2.0, np.nan]])
+    >>> completed = np.array([[1.0, 5.0], [2.0, 6.0]])
+    >>> shift_imputed(completed, X, {1: -2.0})
+    array([[1., 5.],
+           [2., 4.]])
+    """
+    names = list(getattr(X if isinstance(table, np.ndarray) else table, "columns", []))
+    names = names or list(range(table.shape[-1]))
+    if np.shape(X) != table.shape[-2:]:
+        raise ValueError(
+            f"X has shape {np.shape(X)}, but the completed table has {table.shape[-2:]}. Pass the "
+            "columns that were completed, in the same order."
+        )
+    for key, shift in delta.items():
+        if not isinstance(shift, Real) or not np.isfinite(shift):
+            raise ValueError(f"delta[{plain(key)}] must be a finite number, got {plain(shift)}.")
+        j = _place(key, names)
+        bounds = tuple(
+            default
+            if isinstance(bound, Mapping) and key not in bound
+            else bound[key]
+            if isinstance(bound, Mapping)
+            else bound
+            for bound, default in ((min_value, -np.inf), (max_value, np.inf))
+        )
+        missing = _missing(X, j, missing_values)
+        table = _shifted(table, j, names[j], missing, float(shift), bounds)
+    return table.copy() if not delta and hasattr(table, "copy") else table
+
+
+def _place(key: Hashable, names: list[Hashable]) -> int:
+    if key in names:
+        return names.index(key)
+    if isinstance(key, int | np.integer) and -len(names) <= key < len(names):
+        return int(key) % len(names)
+    raise ValueError(f"delta names {plain(key)}, which is no column: {plain(names[:10])}.")
+
+
+def _missing(X: Any, place: int, marker: Any) -> NDArray[np.bool_]:
+    """Return which values of a column are missing, (n_rows,)."""
+    if hasattr(X, "iloc"):
+        column = X.iloc[:, place]
+    elif hasattr(X, "get_columns"):
+        column = X.get_columns()[place].to_list()
+    else:
+        column = np.asarray(X)[:, place]
+    values = np.asarray(column, dtype=object)
+    missing = np.asarray(pd.isna(values))
+    if marker is None or pd.isna(marker):
+        return missing
+    return missing | np.array(
+        [not gone and v == marker for v, gone in zip(values, missing, strict=True)]
+    )
+
+
+def _shifted(
+    table: Any,
+    place: int,
+    name: Hashable,
+    missing: NDArray[np.bool_],
+    shift: float,
+    bounds: tuple[float, float],
+) -> Any:
+    """Return a copy of a table with the missing values of one column shifted."""
+
+    def moved(values: Any, dtype: Any, *, whole: bool) -> Any:
+        out = np.clip(np.asarray(values, dtype=np.float64) + shift, *bounds)
+        return np.rint(out).astype(dtype) if whole else out.astype(dtype)
+
+    if isinstance(table, np.ndarray):
+        _check_numbers(table.dtype.kind in "iufO", name, table.dtype)
+        out = table.copy()
+        whole = table.dtype.kind in "iu"
+        out[..., missing, place] = moved(out[..., missing, place], table.dtype, whole=whole)
+        return out
+    if hasattr(table, "iloc"):
+        column = table.iloc[:, place].copy()
+        kind = getattr(column.dtype, "kind", "O")
+        _check_numbers(kind in "iuf", name, column.dtype)
+        whole = kind in "iu"
+        column[missing] = moved(column[missing], np.int64 if whole else np.float64, whole=whole)
+        out = table.copy()
+        out.isetitem(place, column)
+        return out
+    import polars as pl
+
+    column = table.get_columns()[place]
+    _check_numbers(column.dtype.is_numeric(), name, column.dtype)
+    whole = column.dtype.is_integer()
+    values = moved(column.filter(missing), np.int64 if whole else np.float64, whole=whole)
+    changed = column.clone().scatter(np.flatnonzero(missing), pl.Series(values).cast(column.dtype))
+    return table.with_columns(changed)
+
+
+def _check_numbers(holds_numbers: bool, name: Hashable, dtype: Any) -> None:
+    if not holds_numbers:
+        raise ValueError(f"delta shifts numbers, but column {plain(name)} holds {dtype}.")
