@@ -389,6 +389,11 @@ class BaseQAVI(PlainState):
                 "missing values with draws. Choose one of the two."
             )
 
+    @property
+    def _reads_max_iter(self) -> bool:
+        """Whether posteriors are optimised in steps, which ``max_iter`` limits."""
+        return "max_iter" in self._method().reads
+
     def _context(self, method: InferenceMethod) -> Context:
         """Return what the inference method is told besides the rows."""
         beta = self.beta

@@ -17,6 +17,7 @@ from sklearn.utils.validation import (
     has_fit_parameter,
     validate_data,
 )
+from torch import nn
 
 from ._base import (
     N_SUMMARY_DRAWS,
@@ -212,6 +213,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         **BaseQAVI._parameter_constraints,
         "generative_model": [
             None,
+            nn.Module,
             HasMethods(["fit"]),
             HasMethods(["standardise", "unstandardise"]),
         ],
@@ -673,6 +675,12 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         n_columns = table.values.shape[1]
         if n_columns == 0:
             raise ValueError("Every column is empty: there is no observed value to learn from.")
+        if isinstance(model, nn.Module):
+            raise ValueError(
+                "A decoder module does not say what its output means. Pass "
+                "generative_model=PretrainedDecoder(decoder, 'gaussian', "
+                f"n_features={n_columns}), or another likelihood."
+            )
         if isinstance(model, GenerativeModel):
             if model.n_features_in_ != n_columns:
                 raise ValueError(

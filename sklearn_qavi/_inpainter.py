@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
 from ._base import (
     BaseQAVI,
@@ -201,6 +202,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         "generative_model": [
             None,
             StrOptions(set(_MODELS)),
+            nn.Module,
             HasMethods(["fit"]),
             HasMethods(["standardise", "unstandardise"]),
         ],
@@ -616,6 +618,12 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
 
     def _trained_model(self, batch: ImageBatch | None) -> Any:
         model = self.generative_model
+        if isinstance(model, nn.Module):
+            raise ValueError(
+                "A decoder module does not say what its output means. Pass "
+                "generative_model=PretrainedImageDecoder(decoder, 'continuous_bernoulli', "
+                f"{self.image_shape_}), or another likelihood."
+            )
         if isinstance(model, GenerativeModel):
             if model.n_features_in_ != self.n_features_in_:
                 raise ValueError(

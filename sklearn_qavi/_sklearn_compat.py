@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from sklearn.base import _clone_parametrized as clone_parametrized
 from sklearn.base import _fit_context as fit_context
 from sklearn.impute._base import _BaseImputer as BaseImputer
@@ -43,8 +44,10 @@ __all__ = [
 
 def validate_parameters(estimator: Any) -> None:
     """Check an estimator's parameters against its constraints, but not those of its parts."""
+    parameters = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in estimator.get_params(deep=False).items()
+    }
     validate_parameter_constraints(
-        estimator._parameter_constraints,
-        estimator.get_params(deep=False),
-        caller_name=type(estimator).__name__,
+        estimator._parameter_constraints, parameters, caller_name=type(estimator).__name__
     )

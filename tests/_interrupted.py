@@ -34,7 +34,7 @@ from sklearn_qavi.generative import (
     TabularVAE,
     WideResNetVAE,
 )
-from sklearn_qavi.inference import _engine
+from sklearn_qavi.inference import Gaussian, Newton, _engine
 
 ENDLESS = 10**7
 SHORT = {"max_epochs": 1, "patience": 1, "steps_per_epoch": 2}
@@ -188,7 +188,8 @@ def inference() -> None:
             with interrupted(f"inference, method {i}, {n_jobs} job(s)"):
                 call()
             assert stopped(), f"method {i}: threads go on."
-        imputer.set_params(posterior=PseudoGibbs(n_burn_in=ENDLESS))
+        endless = PseudoGibbs(n_burn_in=ENDLESS)
+        imputer.set_params(posterior=endless, max_iter=None, tol=None)
         with interrupted(f"chains, {n_jobs} job(s)"):
             imputer.transform(many)
         assert stopped(), "chains go on."
@@ -202,7 +203,8 @@ def ending() -> None:
     announce(_engine._Loop, "advance")
     X = holes(load_iris().data)
     model = TabularVAE(latent_dim=2, hidden_layer_sizes=(8,), likelihood="gaussian", **SHORT)
-    imputer = QAVIImputer(generative_model=model, n_mc_samples=1000, n_jobs=2, random_state=0)
+    posterior = Gaussian(optimizer=Newton(n_draws=1000))
+    imputer = QAVIImputer(generative_model=model, posterior=posterior, n_jobs=2, random_state=0)
     imputer.fit(X)
     calls["left"] = 4
     imputer.transform(np.tile(X, (1000, 1)))

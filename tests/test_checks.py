@@ -102,7 +102,7 @@ def test_messages_of_a_fitted_imputer() -> None:
             .transform(holes)
         ),
         lambda: imputer.sample(X, n=F(2.0)),
-        lambda: imputer.predict_interval(X, alpha=F(2.0)),
+        lambda: imputer.predict_interval(X, level=F(2.0)),
         lambda: imputer.score_missing(X, X == 0, n_draws=[I(0), I(3)]),
     ):
         with pytest.raises(ValueError, match="must be") as caught:
@@ -220,11 +220,11 @@ def test_a_number_in_place_of_a_table_says_how_to_pass_it(number: Any) -> None:
     for call, written in (
         (imputer.sample, f"sample(n={shown})"),
         (imputer.iter_samples, f"iter_samples(n={shown})"),
-        (imputer.predict_interval, f"predict_interval(alpha={shown})"),
+        (imputer.predict_interval, f"predict_interval(level={shown})"),
         (inpainter.sample, f"sample(X, n={shown})"),
         (inpainter.iter_samples, f"iter_samples(X, n={shown})"),
-        (inpainter.predict_interval, f"predict_interval(X, alpha={shown})"),
-        (regressor.predict_interval, f"predict_interval(X, alpha={shown})"),
+        (inpainter.predict_interval, f"predict_interval(X, level={shown})"),
+        (regressor.predict_interval, f"predict_interval(X, level={shown})"),
     ):
         with pytest.raises(TypeError, match=re.escape(f"the number {shown}. Write {written}.")):
             call(number)

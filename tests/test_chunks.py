@@ -14,6 +14,7 @@ from sklearn_qavi import QAVIImputer
 from sklearn_qavi._device import one_torch_thread
 from sklearn_qavi.exceptions import InferenceConvergenceWarning
 from sklearn_qavi.generative import TabularVAE
+from sklearn_qavi.inference import Gaussian
 
 distributed = pytest.importorskip("dask.distributed")
 
@@ -114,8 +115,8 @@ def test_parts_with_their_offset_are_the_whole(fitted, table) -> None:
             fitted.sample(table[cut:], n=2, row_offset=cut),
         ]
         np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
-    drawing = QAVIImputer(**fitted.get_params(deep=False)).set_params(strategy="draw")
-    drawing.__dict__.update({k: v for k, v in vars(fitted).items() if k != "strategy"})
+    drawing = QAVIImputer(**fitted.get_params(deep=False)).set_params(sample_posterior=True)
+    drawing.__dict__.update({k: v for k, v in vars(fitted).items() if k != "sample_posterior"})
     drawn = drawing.transform(table)
     np.testing.assert_array_equal(drawing.transform(table[70:], row_offset=70), drawn[70:])
     np.testing.assert_array_equal(drawn, whole[0])
@@ -137,7 +138,7 @@ def test_a_short_budget_visits_every_row_and_says_how_many_had_no_time(fitted, t
     incomplete = int(np.isnan(many).any(axis=1).sum())
     hurried = QAVIImputer(**fitted.get_params(deep=False))
     hurried.__dict__.update(vars(fitted))
-    hurried.set_params(time_budget=0.05)
+    hurried.set_params(posterior=Gaussian(time_budget=0.05))
     with pytest.warns(InferenceConvergenceWarning, match=r"converged when the 0\.05 s ran") as told:
         completed = hurried.transform(many)
     assert np.isfinite(completed).all()
@@ -155,5 +156,5 @@ def test_a_short_budget_visits_every_row_and_says_how_many_had_no_time(fitted, t
 def test_an_ample_budget_changes_nothing(fitted, table) -> None:
     patient = QAVIImputer(**fitted.get_params(deep=False))
     patient.__dict__.update(vars(fitted))
-    patient.set_params(time_budget=1000.0)
+    patient.set_params(posterior=Gaussian(time_budget=1000.0))
     np.testing.assert_array_equal(patient.transform(table), fitted.transform(table))

@@ -164,7 +164,7 @@ class TestInpaint:
         inpainter = QAVIInpainter(
             generative_model=HierarchicalVAE.load(model), max_iter=8, random_state=3
         ).fit()
-        expected = inpainter.sample(truth, 2, missing[:6])[1]
+        expected = inpainter.sample(truth, 2, mask=missing[:6])[1]
         assert np.abs(np.clip(expected, 0, 1) - drawn).max() < 0.51 / 255
         log_scores = inpainter.score_missing(truth, missing[:6], n_draws=5)
         assert scores["missing_cells"] == 6 * 32 * 3

@@ -38,9 +38,7 @@ def tiny(**options: Any) -> QAVIImputer:
         max_epochs=1,
         steps_per_epoch=2,
     )
-    return QAVIImputer(
-        generative_model=model, max_iter=4, n_mc_samples=4, random_state=0, **options
-    )
+    return QAVIImputer(generative_model=model, max_iter=4, random_state=0, **options)
 
 
 def moment(i: int) -> datetime.datetime:

@@ -75,10 +75,8 @@ class TestTables:
                 imputer.fit(X)
 
     def test_decoders_from_elsewhere(self, X: np.ndarray, device: str) -> None:
-        for model, likelihood in ((decoder(), None), (linear(1, 4), "gaussian")):
-            imputer = QAVIImputer(generative_model=model, likelihood=likelihood, device=device)
-            with pytest.raises(ValueError, match=REFUSED):
-                imputer.fit(X)
+        with pytest.raises(ValueError, match=REFUSED):
+            QAVIImputer(generative_model=decoder(), device=device).fit(X)
 
     def test_of_the_imputer_alone(self, X: np.ndarray, device: str) -> None:
         model = TabularVAE(device="cpu")
@@ -89,9 +87,9 @@ class TestTables:
         self, X: np.ndarray, device: str, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
         memory = tmp_path_factory.mktemp("memory")
-        model = TabularVAE(device=device, random_state=0)
+        model = TabularVAE(device=device, memory=str(memory), random_state=0)
         with pytest.raises(ValueError, match=REFUSED):
-            QAVIImputer(generative_model=model, memory=str(memory), random_state=0).fit(X)
+            QAVIImputer(generative_model=model, random_state=0).fit(X)
         assert not list(memory.iterdir())
         with pytest.raises(ValueError, match=REFUSED):
             model.fit(X)

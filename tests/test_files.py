@@ -32,9 +32,10 @@ IMAGES = load_digits().images[:40] / 16.0
 
 
 def quick(**options: Any) -> QAVIImputer:
+    memory = options.pop("memory", None)
     model = TabularVAE(
         latent_dim=2, hidden_layer_sizes=(4,), n_decoders=1, max_epochs=1, steps_per_epoch=1,
-        likelihood="gaussian", linear_start=False,
+        likelihood="gaussian", linear_start=False, memory=memory,
     )  # fmt: skip
     return QAVIImputer(generative_model=model, **{"random_state": 0, **options})
 
@@ -208,7 +209,8 @@ def refused(name: str, path: Path, call: Callable[[], Any]) -> None:
 class TestPlaces:
     def test_memory(self, unusable: Path) -> None:
         refused("memory", unusable, lambda: quick(memory=str(unusable)).fit(HOLES))
-        inpainter = QAVIInpainter(memory=str(unusable), random_state=0)
+        model = WideResNetVAE(memory=str(unusable))
+        inpainter = QAVIInpainter(generative_model=model, random_state=0)
         refused("memory", unusable, lambda: inpainter.fit(IMAGES))
 
     def test_checkpoints(self, unusable: Path) -> None:

@@ -152,7 +152,7 @@ def tiny() -> QAVIImputer:
         steps_per_epoch=1,
         random_state=0,
     )
-    return QAVIImputer(generative_model=model, max_iter=2, random_state=0, n_mc_samples=4)
+    return QAVIImputer(generative_model=model, max_iter=2, random_state=0)
 
 
 def given_as(frame: pd.DataFrame, container: str) -> Any:

@@ -15,6 +15,7 @@ from sklearn_qavi import QAVIInpainter
 from sklearn_qavi._device import one_torch_thread
 from sklearn_qavi.exceptions import InferenceConvergenceWarning
 from sklearn_qavi.generative import HierarchicalVAE
+from sklearn_qavi.inference import Context, Gaussian, Hierarchical, HierarchicalPosterior
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ class TestHierarchical:
 
     def test_a_time_budget_is_kept_and_said(self, layered: HierarchicalVAE) -> None:
         # too short for one window of steps, after which no image can have converged
-        fitted = self.fitted(layered, max_iter=100_000, time_budget=1e-3)
+        fitted = self.fitted(layered, max_iter=100_000, posterior=Hierarchical(time_budget=1e-3))
         with pytest.warns(InferenceConvergenceWarning, match="when the 0.001 s ran out"):
             completed = fitted.transform(self.holed(3))
         assert np.isfinite(completed).all()
@@ -113,18 +114,20 @@ class TestHierarchical:
     def test_auto_is_hierarchical_and_others_are_refused_or_work(
         self, layered: HierarchicalVAE
     ) -> None:
-        assert self.fitted(layered)._posterior == "hierarchical"
+        assert isinstance(self.fitted(layered)._method(), Hierarchical)
         plain = LinearImages(smooth_model((1, 4, 5)), (1, 4, 5))
-        assert QAVIInpainter(generative_model=plain, random_state=0).fit()._posterior == "gaussian"
+        fitted = QAVIInpainter(generative_model=plain, random_state=0).fit()
+        assert isinstance(fitted._method(), Gaussian)
         with pytest.raises(ValueError, match="needs a hierarchical model"):
             QAVIInpainter(generative_model=plain, posterior="hierarchical", random_state=0).fit()
         with pytest.raises(ValueError, match="codes at many layers"):
             self.fitted(layered, posterior="feature")
 
     def test_the_papers_schedule_is_at_hand(self, layered: HierarchicalVAE) -> None:
-        method = self.fitted(layered, schedule="paper", max_iter=None)._named_method()
-        schedule = method.schedule
-        assert (schedule.max_iter, schedule.n_draws, schedule.warmup) == (1000, 28, 0.5)
+        posterior = Hierarchical(optimizer="paper")
+        self.fitted(layered, posterior=posterior, max_iter=None)
+        recipe = posterior._settings(HierarchicalPosterior(layered.members_[0]), Context())
+        assert (recipe.max_iter, recipe.n_draws, recipe.warmup) == (1000, 28, 0.5)
 
     def test_by_name_it_trains(self) -> None:
         digits = np.zeros((30, 28, 28))

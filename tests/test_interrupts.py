@@ -153,7 +153,7 @@ TABLE = X[:, 0]
     [
         (QAVIImputer(max_value=-1.0, min_value=1.0), (TABLE,)),
         (QAVIImputer(random_state=0), (TABLE, None, np.zeros(12))),
-        (QAVIInpainter(likelihood="poisson", random_state=0), (X,)),
+        (QAVIInpainter(strategy="best", random_state=0), (X,)),
         (TabularVAE(), (TABLE, None, np.zeros(12))),
         (WideResNetVAE(likelihood="bernoulli", likelihood_options={"n": 3}, random_state=0), (X,)),
         (HierarchicalVAE(encoder_layers="9x1"), (X,)),

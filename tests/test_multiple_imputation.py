@@ -137,7 +137,7 @@ def test_the_target_in_the_imputation_model_removes_the_bias_of_slopes() -> None
     )
     truth = true_slopes(model)
     good, bad = (m.set_params(random_state=0).fit(X, y).pooled_ for m in (with_target, without))
-    lower, upper = good.interval(0.01)
+    lower, upper = good.interval(0.99)
     assert (lower[1:] < truth).all()
     assert (truth < upper[1:]).all()
     # half of the column was drawn as if it told nothing of y beyond the other column
@@ -162,7 +162,7 @@ def test_intervals_hold_the_outcomes_of_new_rows() -> None:
     X, y, model = gaussian_rows(2000)
     fitted = MultipleImputationRegressor(imputer=ExactDraws(model), random_state=0)
     fitted.fit(X[:1000], y[:1000])
-    lower, upper = fitted.predict_interval(X[1000:], alpha=0.1)
+    lower, upper = fitted.predict_interval(X[1000:], level=0.9)
     inside = (lower <= y[1000:]) & (y[1000:] <= upper)
     incomplete = np.isnan(X[1000:, 0])
     for rows in (incomplete, ~incomplete):
@@ -202,9 +202,9 @@ def test_pooled_numbers_are_those_of_the_tables_taken_one_by_one() -> None:
 def test_probabilities_are_means_over_tables() -> None:
     X, y, _ = gaussian_rows(200)
     labels = np.where(y > 0, "up", "down")
-    fitted = MultipleImputationClassifier(
-        imputer=NormalDraws(3), n_draws=3, random_state=0
-    ).fit(X, labels)
+    fitted = MultipleImputationClassifier(imputer=NormalDraws(3), n_draws=3, random_state=0).fit(
+        X, labels
+    )
     drawn = NormalDraws(3).fit(X).sample(np.column_stack([X, np.full(200, np.nan)]), 3)[..., :2]
     by_hand = [e.predict_proba(t) for e, t in zip(fitted.estimators_, drawn, strict=True)]
     probability = fitted.predict_proba(X)
@@ -449,9 +449,9 @@ def test_indicators_and_empty_columns_stay_with_the_predictors() -> None:
 def test_several_classes_are_columns_of_zero_and_one_for_imputers_of_numbers() -> None:
     X, y, _ = gaussian_rows(120)
     labels = np.digitize(y, [-1, 1])
-    fitted = MultipleImputationClassifier(
-        imputer=NormalDraws(0), n_draws=2, random_state=0
-    ).fit(X, labels)
+    fitted = MultipleImputationClassifier(imputer=NormalDraws(0), n_draws=2, random_state=0).fit(
+        X, labels
+    )
     assert fitted.imputer_.width_ == 4
     assert fitted.estimators_[0].n_features_in_ == 2
 
@@ -499,7 +499,7 @@ def test_a_trained_model_is_shared_and_left_alone() -> None:
 def test_the_default_imputer_draws_for_inference() -> None:
     chosen = MultipleImputationRegressor()._chosen_imputer()
     assert isinstance(chosen, QAVIImputer)
-    assert chosen.proper
+    assert chosen.generative_model.bootstrap
     assert chosen.importance_resampling
 
 

@@ -18,7 +18,7 @@ from sklearn_qavi._files import read_json, write_json
 from sklearn_qavi.baselines import PseudoGibbs
 from sklearn_qavi.exceptions import ModelFormatError
 from sklearn_qavi.generative import HierarchicalVAE, PretrainedDecoder, TabularVAE
-from sklearn_qavi.inference import SCHEDULES
+from sklearn_qavi.inference import Adam, Gaussian, Mixture, Newton
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -45,7 +45,7 @@ def quick(**options: Any) -> QAVIImputer:
     model = TabularVAE(
         latent_dim=2, hidden_layer_sizes=(8,), n_decoders=2, max_epochs=2, steps_per_epoch=2
     )
-    options = {"generative_model": model, "training_rows": "all", "random_state": 0, **options}
+    options = {"generative_model": model, "random_state": 0, **options}
     return QAVIImputer(**options)
 
 
@@ -53,13 +53,13 @@ def quick(**options: Any) -> QAVIImputer:
     "options",
     [
         {},
-        {"posterior": "mixture", "n_components": 2, "max_iter": 12, "add_indicator": True},
+        {"posterior": Mixture(n_components=2), "max_iter": 12, "add_indicator": True},
         {"column_types": {"price": "positive", "count": (0, 50)}, "keep_empty_features": True},
         {
             "posterior": PseudoGibbs(n_burn_in=2, n_draws=4, n_chains=2, thin=1),
             "max_value": np.full(6, 9.0),
         },
-        {"schedule": SCHEDULES["default"].with_options(max_iter=12), "time_budget": None},
+        {"posterior": Gaussian(optimizer=Adam(max_iter=12), start="prior")},
     ],
 )
 def test_a_loaded_imputer_gives_the_same_bits(options: dict[str, Any], tmp_path: Path) -> None:
@@ -100,10 +100,10 @@ def test_what_needs_pickle_is_refused(tmp_path: Path) -> None:
         QAVIImputer(generative_model=model, random_state=0).fit(X).save(tmp_path)
     levels = pd.DataFrame({"a": X[:, 0], "b": [(1, 2), (3,)] * 20})
     sets = levels.assign(b=[frozenset({i % 2}) for i in range(40)])
-    imputer = quick(categorical_features=["b"]).fit(sets)
+    imputer = quick(column_types={"b": "nominal"}).fit(sets)
     with pytest.raises(ModelFormatError, match="holds a frozenset"):
         imputer.save(tmp_path)
-    quick(categorical_features=["b"]).fit(levels).save(tmp_path)
+    quick(column_types={"b": "nominal"}).fit(levels).save(tmp_path)
     assert QAVIImputer.load(tmp_path).encoder_.schema_[1].levels == ((1, 2), (3,))
 
 
@@ -183,7 +183,8 @@ def test_missing_and_truncated_weights(tmp_path: Path) -> None:
 def test_numbers_of_numpy_as_parameters(tmp_path: Path) -> None:
     X = np.random.default_rng(0).normal(size=(40, 3))
     numbers = {"latent_dim": np.int64(2), "beta": np.float32(0.5), "n_decoders": np.int64(1)}
-    imputer = quick(beta=np.float32(0.5), n_mc_samples=np.int64(3))
+    posterior = Gaussian(optimizer=Newton(n_draws=np.int64(40)))
+    imputer = quick(beta=np.float32(0.5), posterior=posterior)
     imputer.generative_model.set_params(hidden_layer_sizes=(np.int64(8),), **numbers)
     imputer.fit(X).save(tmp_path)
     holes = np.where(X > 0.8, np.nan, X)
@@ -215,7 +216,7 @@ class TestSkops:
     def test_pipelines_give_the_same_bits(self, kind: str, given: str, skops: Any) -> None:
         table = frame().drop(columns="day")
         table = table if kind == "frame" else table[["price", "count"]].to_numpy()
-        y, imputer = np.arange(60) % 2, quick(strategy="draw")
+        y, imputer = np.arange(60) % 2, quick(sample_posterior=True)
         if given == "trained":
             imputer.set_params(generative_model=imputer.fit(table).generative_model_)
         encoder = FunctionTransformer() if kind == "array" else OrdinalEncoder()
@@ -237,10 +238,10 @@ class TestSkops:
         assert loaded.fit(frame()).sample(n=2)[0].shape == (60, 5)
 
     def test_what_is_not_fitted(self, skops: Any) -> None:
-        loaded = skops.loads(skops.dumps(quick(n_components=3)), trusted=self.trusted)
-        assert loaded.get_params()["n_components"] == 3
+        loaded = skops.loads(skops.dumps(quick(beta=0.5)), trusted=self.trusted)
+        assert loaded.get_params()["beta"] == 0.5
         table = frame()
-        assert (loaded.fit_transform(table) == quick(n_components=3).fit_transform(table)).all()
+        assert (loaded.fit_transform(table) == quick(beta=0.5).fit_transform(table)).all()
 
     def test_models_of_images(self, skops: Any) -> None:
         images = np.random.default_rng(0).random((12, 8, 8))
@@ -256,7 +257,7 @@ class TestSkops:
         loaded = skops.loads(skops.dumps(inpainter), trusted=trusted)
         mask = np.eye(8, dtype=bool)
         np.testing.assert_array_equal(
-            loaded.transform(images[:2], mask), inpainter.transform(images[:2], mask)
+            loaded.transform(images[:2], mask=mask), inpainter.transform(images[:2], mask=mask)
         )
 
     def test_code_of_others_is_refused(self, skops: Any) -> None:

@@ -25,7 +25,7 @@ def test_rules_worked_by_hand() -> None:
     assert pooled.variance == pytest.approx([total])
     assert pooled.df == pytest.approx([df])
     assert pooled.fraction_of_missing_information == pytest.approx([(r + 2 / (df + 3)) / (r + 1)])
-    lower, upper = pooled.interval(0.1)
+    lower, upper = pooled.interval(0.9)
     reach = stats.t.ppf(0.95, df) * np.sqrt(total)
     assert (lower[0], upper[0]) == pytest.approx((3 - reach, 3 + reach))
     line = pooled.summary().iloc[0]
@@ -139,7 +139,7 @@ def test_bad_numbers_are_refused(arguments: tuple, message: str) -> None:
         pool([1.0, 2.0], [0.1, 0.1], df_complete=0)
     with pytest.raises(ValueError, match="2 names were given for 1"):
         pool([1.0, 2.0], [0.1, 0.1], names=["a", "b"])
-    with pytest.raises(ValueError, match="alpha"):
+    with pytest.raises(ValueError, match="level"):
         pool([1.0, 2.0], [0.1, 0.1]).interval(1.5)
     with pytest.raises(ValueError, match="nothing to pool"):
         fit_pooled(LinearRegression(), [])

@@ -126,7 +126,7 @@ def test_images_end_full_too(capsys: pytest.CaptureFixture[str]) -> None:
     inpainter = QAVIInpainter(generative_model=model, max_iter=2, random_state=0, verbose=1)
     mask = np.zeros((8, 8), dtype=bool)
     mask[:4] = True
-    inpainter.fit(images).transform(images[:5], mask)
+    inpainter.fit(images).transform(images[:5], mask=mask)
     text = capsys.readouterr().err
     assert states(text, "training decoder 2 of 2")[-1] == (6, 6)
     assert states(text, "inference")[-1] == (5, 5)

@@ -6,14 +6,14 @@ import torch
 
 from _linear_gaussian import LinearGaussian
 from sklearn_qavi.generative import PretrainedDecoder
-from sklearn_qavi.inference import SCHEDULES, GaussianPosterior, LatentSpace, Schedule
+from sklearn_qavi.inference import Adam, Context, Gaussian
 from sklearn_qavi.sampling import DecoderPool, PooledPosterior, half_sample_mode
 
 
-def _pool(models: list[LinearGaussian], schedule: Schedule | None = None) -> DecoderPool:
+def _pool(models: list[LinearGaussian], settings: Adam | None = None) -> DecoderPool:
     members = [PretrainedDecoder(m.decoder(), "gaussian", m.n_features).members_[0] for m in models]
-    method = LatentSpace(GaussianPosterior, schedule or SCHEDULES["default"])
-    return DecoderPool(members, method, [None] * len(members), 0, 128)
+    method = Gaussian(optimizer=settings or Adam())
+    return DecoderPool(members, method, [None] * len(members), Context())
 
 
 def _constant(level: float) -> LinearGaussian:
@@ -46,7 +46,7 @@ def test_predictive_density_is_the_exact_conditional_of_a_linear_model() -> None
     model = LinearGaussian.random(3, 1)
     x = model.draw_rows(6)
     observed = np.array([[True, True, False]] * 6)
-    pool = _pool([model], Schedule(max_iter=600, n_draws=16, min_learning_rate=0.003, tol=0.003))
+    pool = _pool([model], Adam(max_iter=600, n_draws=16, min_learning_rate=0.003, tol=0.003))
     values = torch.tensor(x, dtype=torch.float32)
     density = pool.infer(values, torch.tensor(observed)).log_predictive(values, n_codes=1024)
     for i in range(6):

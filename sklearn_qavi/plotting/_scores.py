@@ -340,5 +340,5 @@ def _limits(estimator: Any, max_iter: Sequence[int] | None) -> list[int | None]:
         chosen: list[int | None] = steps.tolist()
     else:
         chosen = list(_STEPS)
-    # an inference method that is an object has limits of its own
-    return chosen if isinstance(getattr(estimator, "posterior", None), str) else [None]
+    # a method that is not optimised row by row has no steps to limit
+    return chosen if getattr(estimator, "_reads_max_iter", True) else [None]

@@ -20,9 +20,10 @@ from sklearn_qavi.baselines import (
     RetunedEncoder,
 )
 from sklearn_qavi.generative import PretrainedDecoder
-from sklearn_qavi.inference import InferenceResult
+from sklearn_qavi.inference import Context, InferenceResult
 
 PATTERNS = np.array([[1, 1, 1, 0, 0], [1, 0, 1, 0, 1], [0, 1, 0, 0, 0]], dtype=bool)
+OF_ONE_CODE = [name for name in BASELINES if not name.startswith("hierarchical")]
 LONG = {"n_burn_in": 200, "n_draws": 4000, "n_chains": 40, "thin": 2}
 
 
@@ -43,9 +44,7 @@ def _infer(method, decoder, x: np.ndarray, observed: np.ndarray, state=None) -> 
         state,
         torch.as_tensor(x, dtype=torch.float32),
         torch.as_tensor(observed),
-        seed=0,
-        batch_size=128,
-        progress=None,
+        Context(),
     )
 
 
@@ -132,7 +131,7 @@ def test_partial_encoders_approach_the_exact_posterior_under_their_masks(model, 
 
 
 @pytest.mark.filterwarnings("ignore::sklearn_qavi.exceptions.UnreliablePosteriorWarning")
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", OF_ONE_CODE)
 def test_a_row_is_the_same_alone_and_after_pickling(model, name) -> None:
     x = model.draw_rows(80)
     holed = np.where(np.random.default_rng(0).random(x.shape) < 0.4, np.nan, x)
@@ -164,17 +163,15 @@ def test_errors_say_what_to_do(model) -> None:
     decoder = PretrainedDecoder(model.decoder(), "gaussian", 5, encoder=model.encoder())
     for masks, message in {
         "random": "masks must be 'generic'",
-        1.5: "from 0 to 1",
+        1.5: r"float in the range \[0.0, 1.0\]",
         ((True, False),): "expected rows of 5 columns",
     }.items():
         with pytest.raises(ValueError, match=message):
             QAVIImputer(generative_model=decoder, posterior=PosteriorMatching(masks=masks)).fit(x)
     with pytest.raises(ValueError, match="at least 5 rows"):
         QAVIImputer(generative_model=decoder, posterior="retuned_encoder").fit(x[:3])
-    with pytest.raises(ValueError, match="n_chains must be at least 1"):
-        QAVIImputer(generative_model=decoder, posterior=PseudoGibbs(n_chains=0)).fit(x).transform(
-            np.where(x > 1, np.nan, x)
-        )
+    with pytest.raises(ValueError, match="'n_chains' parameter of PseudoGibbs must be"):
+        QAVIImputer(generative_model=decoder, posterior=PseudoGibbs(n_chains=0)).fit(x)
     late = QAVIImputer(generative_model=decoder, random_state=0).fit(x)
     late.set_params(posterior="posterior_matching")
     with pytest.raises(ValueError, match="call fit again"):

@@ -21,10 +21,10 @@ from sklearn_qavi.generative import GenerativeModel, WideResNetVAE
 from sklearn_qavi.generative._training import HiddenCells, crps_of_hidden_cells
 from sklearn_qavi.generative._wide_resnet_vae import hidden_halves
 from sklearn_qavi.inference import (
+    Context,
     DecoderTarget,
+    Gaussian,
     GaussianPosterior,
-    LatentSpace,
-    Schedule,
     fit_posterior,
 )
 from sklearn_qavi.sampling import DecoderPool, PooledPosterior
@@ -167,9 +167,7 @@ def test_single_channels_are_drawn_given_the_others_of_their_pixel() -> None:
     blind = PooledPosterior([member], [result], 8).mean(32)
     assert np.corrcoef(blind[hidden], truth[hidden])[0, 1] < 0.5
     # and a pool hands on what it inferred from
-    pool = DecoderPool(
-        [member], LatentSpace(GaussianPosterior, Schedule(max_iter=1)), [None], 0, 64
-    )
+    pool = DecoderPool([member], Gaussian(), [None], Context(max_iter=1))
     given = pool.infer(x, observed).given
     assert given is not None
     assert given[1].equal(observed)

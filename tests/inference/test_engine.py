@@ -1,9 +1,8 @@
-"""The loop: rows in slots, stopping, schedules, errors."""
-
-from dataclasses import replace
+"""The loop: rows in slots, stopping, settings, errors."""
 
 import pytest
 import torch
+from sklearn.base import clone
 from torch import Tensor
 
 from sklearn_qavi._random import torch_generator
@@ -11,20 +10,19 @@ from sklearn_qavi.exceptions import InferenceDivergedError
 from sklearn_qavi.generative._likelihoods import ColumnLikelihoods
 from sklearn_qavi.generative._network import TabularNetwork
 from sklearn_qavi.inference import (
-    SCHEDULES,
+    POSTERIORS,
+    Adam,
     DecoderTarget,
     FlowPosterior,
     FunctionTarget,
     GaussianPosterior,
     InferenceResult,
     MixturePosterior,
+    Newton,
     PosteriorFamily,
-    Schedule,
     fit_posterior,
-    make_posterior,
 )
 
-OPTIONS = {"n_components": 3, "n_flow_layers": 2}
 FAMILIES = [GaussianPosterior(3), MixturePosterior(3, 3), FlowPosterior(3, 2)]
 
 
@@ -69,9 +67,8 @@ def test_nor_does_it_with_a_network_of_the_default_size(latent_dim: int, name: s
 
     def fit(rows: Tensor, batch_size: int) -> InferenceResult:
         target = DecoderTarget(network.decode, likelihood, x[rows], observed[rows], latent_dim)
-        return fit_posterior(
-            target, make_posterior(name, latent_dim, **OPTIONS), batch_size=batch_size
-        )
+        family = POSTERIORS[name]().family(latent_dim)
+        return fit_posterior(target, family, batch_size=batch_size)
 
     everyone = fit(torch.arange(100), 64)
     order = torch.randperm(100, generator=torch_generator(3))[:41]
@@ -92,14 +89,13 @@ def test_rows_leave_when_they_have_converged() -> None:
 
 
 def test_running_out_of_steps_is_reported_row_by_row() -> None:
-    schedule = replace(SCHEDULES["default"], max_iter=12)
-    result = fit_posterior(_target(_rows(5)), GaussianPosterior(3), schedule=schedule)
+    result = fit_posterior(_target(_rows(5)), GaussianPosterior(3), optimizer=Adam(max_iter=12))
     assert (result.n_iter == 12).all()
     assert not result.converged.any()
 
 
-def test_paper_schedule_takes_its_300_steps_of_100_draws() -> None:
-    result = fit_posterior(_target(_rows(3)), GaussianPosterior(3), schedule=SCHEDULES["paper"])
+def test_the_papers_recipe_takes_its_300_steps_of_100_draws() -> None:
+    result = fit_posterior(_target(_rows(3)), GaussianPosterior(3), optimizer=Adam.paper())
     assert (result.n_iter == 300).all()
     assert (result.n_evaluations == 30_000).all()
     assert result.converged.all()
@@ -107,7 +103,7 @@ def test_paper_schedule_takes_its_300_steps_of_100_draws() -> None:
 
 def test_default_reaches_the_bound_of_the_papers_recipe() -> None:
     target = _target(_rows(40))
-    recipe = fit_posterior(target, GaussianPosterior(3), schedule=SCHEDULES["paper"])
+    recipe = fit_posterior(target, GaussianPosterior(3), optimizer=Adam.paper())
     default = fit_posterior(target, GaussianPosterior(3))
     # judged on the same fresh draws
     bounds = [_fresh_bound(target, result.posterior.parameters) for result in (recipe, default)]
@@ -133,8 +129,8 @@ def test_a_trace_changes_nothing_and_ends_at_the_bound(family: PosteriorFamily) 
     assert traced.bound.equal(plain.bound)
     assert traced.n_iter.equal(plain.n_iter)
     assert traced.trace is not None
-    schedule = SCHEDULES["default"].with_options(**family.schedule_options)
-    steps_per_run = 1 if schedule.optimizer == "newton" else schedule.window
+    settings = family.default_optimizer(3)
+    steps_per_run = 1 if isinstance(settings, Newton) else settings.window
     n_kept = (~traced.trace.isnan()).sum(1)
     assert n_kept.equal(traced.n_iter // steps_per_run)
     assert n_kept.max() == traced.trace.shape[1]
@@ -144,11 +140,10 @@ def test_a_trace_changes_nothing_and_ends_at_the_bound(family: PosteriorFamily) 
 
 def test_a_trace_is_what_fewer_steps_would_have_given() -> None:
     target, family = _target(_rows(40)), GaussianPosterior(3)
-    schedule = SCHEDULES["default"].with_options(**family.schedule_options)
-    trace = fit_posterior(target, family, schedule=schedule, trace=True).trace
+    trace = fit_posterior(target, family, trace=True).trace
     assert trace is not None
     for n in (1, 3, 7):
-        short = fit_posterior(target, family, schedule=schedule.with_options(max_iter=n))
+        short = fit_posterior(target, family, optimizer=Newton(max_iter=n))
         took_all = short.n_iter == n
         assert took_all.any()
         assert trace[took_all, n - 1].equal(short.bound[took_all])
@@ -203,9 +198,13 @@ def test_a_bound_that_is_not_finite_names_the_rows() -> None:
         fit_posterior(FunctionTarget(log_likelihood, 4, 1), GaussianPosterior(1))
 
 
-def test_schedule_options_replace_only_what_is_given() -> None:
-    schedule = Schedule().with_options(n_draws=4, max_iter=None, tol=0.5)
-    assert (schedule.n_draws, schedule.max_iter, schedule.tol) == (4, Schedule().max_iter, 0.5)
+def test_options_replace_only_what_is_given() -> None:
+    settings = Adam().with_options(n_draws=4, max_iter=None, tol=0.5)
+    assert (settings.n_draws, settings.max_iter, settings.tol) == (4, Adam().max_iter, 0.5)
+    assert settings.get_params() == clone(settings).get_params()
+    assert repr(settings) == "Adam(n_draws=4, tol=0.5)"
+    with pytest.raises(ValueError, match="'decay' parameter of Adam must be"):
+        settings.set_params(decay=2.0).check()
 
 
 def test_out_of_memory_halves_the_block() -> None:

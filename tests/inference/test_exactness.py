@@ -8,18 +8,18 @@ from torch import Tensor
 from _linear_gaussian import LinearGaussian
 from sklearn_qavi.generative import PretrainedDecoder
 from sklearn_qavi.inference import (
+    Adam,
     DecoderTarget,
     FlowPosterior,
     FunctionTarget,
     GaussianPosterior,
     MixturePosterior,
     PosteriorFamily,
-    Schedule,
     fit_posterior,
 )
 from sklearn_qavi.sampling import PooledPosterior
 
-PRECISE = Schedule(max_iter=900, n_draws=16, window=32, min_learning_rate=0.002, tol=0.002)
+PRECISE = Adam(max_iter=900, n_draws=16, window=32, min_learning_rate=0.002, tol=0.002)
 # flows that climb at 0.1 turn rounding into another path, which ends up to 0.03 nats lower
 CAREFUL = PRECISE.with_options(learning_rate=0.05)
 PATTERNS = np.array(
@@ -49,7 +49,7 @@ def test_gaussian_recovers_a_diagonal_posterior_and_its_bound_is_the_evidence() 
     model = LinearGaussian.orthogonal()
     x = model.draw_rows(20)
     observed = np.ones_like(x, dtype=bool)
-    result = fit_posterior(_target(model, x, observed), GaussianPosterior(2), schedule=PRECISE)
+    result = fit_posterior(_target(model, x, observed), GaussianPosterior(2), optimizer=PRECISE)
     mean, covariance = (t.double().numpy() for t in result.posterior.moments())
     for i in range(len(x)):
         exact_mean, exact_covariance = model.code_posterior(x[i], observed[i])
@@ -66,8 +66,8 @@ def test_expressive_families_recover_correlated_posteriors(
 ) -> None:
     x = linear_gaussian.draw_rows(len(PATTERNS))
     flow = isinstance(family, FlowPosterior)
-    schedule = CAREFUL if flow else PRECISE
-    result = fit_posterior(_target(linear_gaussian, x, PATTERNS), family, schedule=schedule)
+    settings = CAREFUL if flow else PRECISE
+    result = fit_posterior(_target(linear_gaussian, x, PATTERNS), family, optimizer=settings)
     mean, covariance = (t.double().numpy() for t in result.posterior.moments())
     for i, observed in enumerate(PATTERNS):
         exact_mean, exact_covariance = linear_gaussian.code_posterior(x[i], observed)
@@ -88,8 +88,8 @@ def test_missing_features_follow_their_exact_conditional(
     model = linear_gaussian
     member = PretrainedDecoder(model.decoder(), "gaussian", model.n_features).members_[0]
     x = model.draw_rows(len(PATTERNS), seed=1)
-    schedule = CAREFUL if isinstance(family, FlowPosterior) else PRECISE
-    result = fit_posterior(_target(model, x, PATTERNS), family, schedule=schedule)
+    settings = CAREFUL if isinstance(family, FlowPosterior) else PRECISE
+    result = fit_posterior(_target(model, x, PATTERNS), family, optimizer=settings)
     pooled = PooledPosterior([member], [result], model.n_features)
     mean, draws = pooled.mean(), pooled.keyed_draws(4000, np.arange(len(x)), seed=0)
     for i, observed in enumerate(PATTERNS):
@@ -117,8 +117,8 @@ def test_mixture_finds_both_modes_with_their_weights_and_beats_the_gaussian() ->
     mass = torch.softmax(log_joint, 0)
     exact_weight = float(mass[grid[:, 0] > 0].sum())
     target = FunctionTarget(_two_modes, n_rows=3, latent_dim=1)
-    mixture = fit_posterior(target, MixturePosterior(1, 4), schedule=PRECISE)
-    gaussian = fit_posterior(target, GaussianPosterior(1), schedule=PRECISE)
+    mixture = fit_posterior(target, MixturePosterior(1, 4), optimizer=PRECISE)
+    gaussian = fit_posterior(target, GaussianPosterior(1), optimizer=PRECISE)
     family = mixture.posterior.family
     assert isinstance(family, MixturePosterior)
     weight, mean, _ = family.components(mixture.posterior.parameters)

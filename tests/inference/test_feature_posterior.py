@@ -12,9 +12,9 @@ from _linear_gaussian import LinearGaussian
 from sklearn_qavi import QAVIImputer
 from sklearn_qavi.generative import PretrainedDecoder, TabularVAE, make_image_likelihood
 from sklearn_qavi.generative._likelihoods import ColumnLikelihoods
-from sklearn_qavi.inference import FeaturePosterior, FeatureSpace, InferenceResult, Schedule
+from sklearn_qavi.inference import Adam, Context, Feature, FeaturePosterior, InferenceResult
 
-PRECISE = Schedule(
+PRECISE = Adam(
     max_iter=900, n_draws=16, window=32, learning_rate=0.1, min_learning_rate=0.002, tol=0.002
 )
 PATTERNS = np.array(
@@ -22,18 +22,18 @@ PATTERNS = np.array(
 )
 
 
-def _infer(model: LinearGaussian, x: np.ndarray, **weights: float) -> InferenceResult:
+def _infer(
+    model: LinearGaussian, x: np.ndarray, *, gamma: float = 1.0, beta: float = 1.0
+) -> InferenceResult:
     decoder = PretrainedDecoder(
         model.decoder(), "gaussian", model.n_features, encoder=model.encoder()
     ).members_[0]
-    return FeatureSpace(PRECISE, **weights).infer(
+    return Feature(optimizer=PRECISE, gamma=gamma).infer(
         decoder,
         None,
         torch.as_tensor(x, dtype=torch.float32),
         torch.as_tensor(PATTERNS),
-        seed=0,
-        batch_size=128,
-        progress=None,
+        Context(beta=beta),
     )
 
 
@@ -168,7 +168,7 @@ def test_more_entropy_means_wider_intervals(mixed_model) -> None:
     widths = []
     for gamma in (0.5, 3.0):
         imputer = QAVIImputer(
-            generative_model=model, posterior="feature", gamma=gamma, random_state=0
+            generative_model=model, posterior=Feature(gamma=gamma), random_state=0
         ).fit(X)
         lower, upper = imputer.predict_interval(holed)
         widths.append((upper - lower)[:, 1].mean())

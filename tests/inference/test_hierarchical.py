@@ -1,4 +1,4 @@
-"""HierarchicalSpace: what fills holes, row invariance, memory, warm-up."""
+"""Hierarchical: what fills missing pixels, row invariance, memory, warm-up."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from _linear_chain import LinearChain
 from sklearn_qavi._random import torch_generator
 from sklearn_qavi.generative import make_image_likelihood
 from sklearn_qavi.generative._hierarchical import HierarchicalArchitecture, HierarchicalNetwork
-from sklearn_qavi.inference import SCHEDULES, HierarchicalPosterior, HierarchicalSpace, Schedule
-from sklearn_qavi.inference._hierarchical import FILLS, FilledImageStart, fill_holes
+from sklearn_qavi.inference import Adam, Context, Hierarchical, HierarchicalPosterior
+from sklearn_qavi.inference._hierarchical import FILLS, FilledImageStart, fill_missing
 from sklearn_qavi.inference._noise import mirrored_normals
 from sklearn_qavi.inference._objectives import hierarchical_bound
 from sklearn_qavi.inference.posteriors import Start
@@ -33,9 +33,9 @@ def small_network() -> HierarchicalNetwork:
     return network.eval().requires_grad_(False)
 
 
-def schedule(**options: Any) -> Schedule:
-    quick = {**HierarchicalPosterior.schedule_options, "max_iter": 8, "window": 4, **options}
-    return SCHEDULES["default"].with_options(**quick)
+def quick(**options: Any) -> Hierarchical:
+    settings = HierarchicalPosterior.default_optimizer(3)
+    return Hierarchical(optimizer=settings.with_options(**{"max_iter": 8, "window": 4, **options}))
 
 
 def rows(n: int) -> tuple[Tensor, Tensor]:
@@ -43,16 +43,15 @@ def rows(n: int) -> tuple[Tensor, Tensor]:
     return torch.rand(n, 16, generator=generator), torch.rand(n, 16, generator=generator) < 0.6
 
 
-def infer(method: HierarchicalSpace, x: Tensor, observed: Tensor, network: Any = None) -> Any:
-    network = network or small_network()
-    return method.infer(network, None, x, observed, seed=0, batch_size=64, progress=None)
+def infer(method: Hierarchical, x: Tensor, observed: Tensor, **context: Any) -> Any:
+    return method.infer(small_network(), None, x, observed, Context(**context))
 
 
 class TestFill:
     def test_observed_cells_stay(self) -> None:
         x, observed = rows(3)
         for fill in (*FILLS, np.full(16, 0.3)):
-            filled = fill_holes(small_network(), x, observed, fill)
+            filled = fill_missing(small_network(), x, observed, fill)
             assert torch.equal(filled[observed], x[observed])
             assert torch.isfinite(filled).all()
 
@@ -60,7 +59,7 @@ class TestFill:
         chain = LinearChain((2, 1, 3))
         x = torch.tensor([[0.2, 0.4, 9.0, 1.0, 9.0, 9.0]], dtype=torch.float64)
         observed = torch.tensor([[True, True, False, True, False, False]])
-        filled = fill_holes(chain, x, observed, "mean")
+        filled = fill_missing(chain, x, observed, "mean")
         expected = [0.2, 0.4, 0.3, 1.0, 1.0, 1.0]
         np.testing.assert_allclose(filled[0], expected)
 
@@ -70,7 +69,7 @@ class TestFill:
         image[:, :, 4:] = 1.0
         observed = torch.ones(1, 8, 8, dtype=torch.bool)
         observed[:, 3:5, 0] = observed[:, 3:5, 7] = False
-        filled = fill_holes(chain, image.flatten(1), observed.flatten(1), "blur").view(8, 8)
+        filled = fill_missing(chain, image.flatten(1), observed.flatten(1), "blur").view(8, 8)
         np.testing.assert_allclose(filled[3:5, 0], 0.0, atol=1e-9)
         np.testing.assert_allclose(filled[3:5, 7], 1.0, atol=1e-9)
 
@@ -79,30 +78,34 @@ class TestFill:
         observed = torch.zeros(1, 9, 9, dtype=torch.bool)
         observed[:, 0, 0] = True
         image = torch.full((1, 81), 0.7, dtype=torch.float64)
-        filled = fill_holes(chain, image, observed.flatten(1), "blur")
+        filled = fill_missing(chain, image, observed.flatten(1), "blur")
         np.testing.assert_allclose(filled, 0.7, atol=1e-9)
 
     def test_model_is_the_mean_at_the_priors_means(self) -> None:
         chain = LinearChain()
-        filled = fill_holes(
+        filled = fill_missing(
             chain, torch.zeros(1, 6).double(), torch.zeros(1, 6, dtype=torch.bool), "model"
         )
         np.testing.assert_allclose(filled[0], chain.bias)
 
     def test_an_image_of_another_size_is_refused(self) -> None:
         with pytest.raises(ValueError, match="has 5 cells, but rows have 16"):
-            fill_holes(small_network(), *rows(1), np.zeros(5))
+            fill_missing(small_network(), *rows(1), np.zeros(5))
 
     def test_options_are_checked(self) -> None:
-        with pytest.raises(ValueError, match="fill must be one of"):
-            HierarchicalSpace(fill="zeros")
-        for name in ("weight", "hole_weight"):
-            with pytest.raises(ValueError, match=f"^{name} must lie between 0 and 1"):
-                HierarchicalSpace(**{name: 1.0})
-        with pytest.raises(ValueError, match="weights must be one of"):
-            HierarchicalSpace(weights="pixel")
-        with pytest.raises(ValueError, match="warmup is a share"):
-            schedule(warmup=1.0)
+        for name, value in {
+            "fill": "zeros",
+            "observed_weight": 1.0,
+            "missing_weight": 0.0,
+            "weights": "pixel",
+            "checkpointing": "yes",
+        }.items():
+            with pytest.raises(ValueError, match=f"'{name}' parameter of Hierarchical must be"):
+                Hierarchical(**{name: value}).check()
+        with pytest.raises(ValueError, match="'warmup' parameter of Adam must be"):
+            Hierarchical(optimizer=Adam(warmup=1.0)).check()
+        with pytest.raises(ValueError, match="missing_weight is for weights='position'"):
+            Hierarchical(weights="layer", missing_weight=0.2).check()
 
 
 class TestRows:
@@ -124,7 +127,7 @@ class TestRows:
 
     def test_a_row_does_not_depend_on_the_others(self) -> None:
         x, observed = rows(5)
-        method = HierarchicalSpace(schedule())
+        method = quick()
         together = infer(method, x, observed)
         alone = infer(method, x[3:4], observed[3:4])
         assert torch.equal(together.posterior.parameters[3], alone.posterior.parameters[0])
@@ -141,7 +144,7 @@ class TestRows:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         x, observed = rows(2)
-        expected = infer(HierarchicalSpace(schedule()), x, observed)
+        expected = infer(quick(), x, observed)
         seen = []
 
         def hungry(block: Any, family: HierarchicalPosterior, *args: Any, **kwargs: Any) -> Tensor:
@@ -152,14 +155,14 @@ class TestRows:
 
         monkeypatch.setattr("sklearn_qavi.inference._hierarchical.hierarchical_bound", hungry)
         with pytest.warns(ResourceWarning, match="ran out of memory"):
-            result = infer(HierarchicalSpace(schedule()), x, observed)
+            result = infer(quick(), x, observed)
         assert list(dict.fromkeys(seen)) == [(16, False), (4, True), (2, True)]
         torch.testing.assert_close(result.bound, expected.bound, rtol=1e-4, atol=1e-4)
 
     def test_the_trace_is_of_the_bound_itself(self) -> None:
         x, observed = rows(2)
-        plain = infer(HierarchicalSpace(schedule(max_iter=16)), x, observed)
-        traced = infer(HierarchicalSpace(schedule(max_iter=16)).with_trace(), x, observed)
+        method = quick(max_iter=16)
+        plain, traced = (infer(method, x, observed, trace=trace) for trace in (False, True))
         assert traced.trace.shape == (2, 4)
         assert torch.equal(traced.trace[:, -1], plain.bound)
         assert (traced.trace[:, -1] > traced.trace[:, 0]).all()
@@ -169,8 +172,8 @@ def test_a_standstill_in_the_warm_up_does_not_count() -> None:
     """In the warm-up the bound may fall, which must not lower the step size."""
     x, observed = rows(1)
     options = {"max_iter": 40, "tol": 1e9, "min_learning_rate": 0.05, "learning_rate": 0.1}
-    cold = infer(HierarchicalSpace(schedule(**options, warmup=0.0)), x, observed)
-    warm = infer(HierarchicalSpace(schedule(**options, warmup=0.5)), x, observed)
+    cold = infer(quick(**options, warmup=0.0), x, observed)
+    warm = infer(quick(**options, warmup=0.5), x, observed)
     assert int(cold.n_iter) == 8
     assert int(warm.n_iter) == 24
 

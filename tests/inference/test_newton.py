@@ -9,17 +9,17 @@ from _linear_gaussian import LinearGaussian
 from sklearn_qavi._random import torch_generator
 from sklearn_qavi.generative import PretrainedDecoder
 from sklearn_qavi.inference import (
+    Adam,
     DecoderTarget,
     FlowPosterior,
     FunctionTarget,
     GaussianPosterior,
     MixturePosterior,
-    Schedule,
+    Newton,
     fit_posterior,
 )
-from sklearn_qavi.inference._engine import _fit_gaussian
-
-NEWTON = Schedule().with_options(**GaussianPosterior.schedule_options)
+from sklearn_qavi.inference._engine import _fit_gaussian, _Problem
+from sklearn_qavi.inference._objectives import elbo
 
 
 def _target(model: LinearGaussian, x: np.ndarray, observed: np.ndarray) -> DecoderTarget:
@@ -33,9 +33,10 @@ def test_a_quadratic_target_is_solved_exactly(linear_gaussian: LinearGaussian, b
     x = linear_gaussian.draw_rows(40)
     observed = np.random.default_rng(0).random(x.shape) < 0.6
     target = _target(linear_gaussian, x, observed)
-    schedule = NEWTON.with_options(tol=1e-5)
-    result = fit_posterior(target, GaussianPosterior(2), schedule=schedule, beta=beta)
-    warm = _fit_gaussian(target, beta, 0, 128, None, torch.empty(0))
+    gaussian = GaussianPosterior(2)
+    result = fit_posterior(target, gaussian, optimizer=Newton(tol=1e-5), beta=beta)
+    problem = _Problem(target, gaussian, Newton(), elbo, beta, 0, None, False, None)
+    warm = _fit_gaussian(problem.of_gaussians(), 128)
     assert result.converged.all()
     assert result.n_iter.max() <= 24
     mean, covariance = (t.double().numpy() for t in result.posterior.moments())
@@ -57,9 +58,9 @@ def test_a_flow_starts_with_the_whole_covariance(linear_gaussian: LinearGaussian
     observed = np.ones_like(x, dtype=bool)
     target = _target(linear_gaussian, x, observed)
     # learning rate 0: the answer is the start
-    schedule = Schedule(learning_rate=1e-9, max_iter=12, n_draws=8)
+    settings = Adam(learning_rate=1e-9, max_iter=12, n_draws=8)
     for n_layers in (1, 2, 3):
-        result = fit_posterior(target, FlowPosterior(2, n_layers), schedule=schedule)
+        result = fit_posterior(target, FlowPosterior(2, n_layers), optimizer=settings)
         _, covariance = (t.double().numpy() for t in result.posterior.moments())
         for i in range(len(x)):
             _, exact = linear_gaussian.code_posterior(x[i], observed[i])
@@ -89,7 +90,7 @@ def _rough(x: Tensor) -> FunctionTarget:
 def test_convergence_means_that_little_is_left_to_gain() -> None:
     target = _rough(torch.randn(60, 6, generator=torch_generator(1)))
     loose, tight = (
-        fit_posterior(target, GaussianPosterior(3), schedule=NEWTON.with_options(**options))
+        fit_posterior(target, GaussianPosterior(3), optimizer=Newton(**options))
         for options in ({"tol": 0.01}, {"tol": 1e-4, "max_iter": 200, "n_draws": 64})
     )
     assert loose.converged.all()
@@ -101,11 +102,10 @@ def test_convergence_means_that_little_is_left_to_gain() -> None:
 
 def test_slots_without_a_row_outlast_the_noise() -> None:
     """The last rows of a table keep slots in step whose own rows left long ago."""
-    schedule = NEWTON.with_options(max_iter=8, tol=0.0)
     result = fit_posterior(
         _rough(torch.randn(33, 6, generator=torch_generator(1))),
         GaussianPosterior(3),
-        schedule=schedule,
+        optimizer=Newton(max_iter=8, tol=0.0),
         batch_size=32,
     )
     assert result.n_iter.tolist() == [8] * 33
@@ -126,7 +126,7 @@ def test_few_draws_and_many_dimensions_keep_the_diagonal_only() -> None:
         return -0.5 * (sharpness * (z - 0.5).square()).sum(-1)
 
     target = FunctionTarget(log_likelihood, 3, 60)
-    result = fit_posterior(target, GaussianPosterior(60), schedule=NEWTON)
+    result = fit_posterior(target, GaussianPosterior(60), optimizer=Newton())
     mean, covariance = result.posterior.moments()
     exact = sharpness / (1 + sharpness) * 0.5
     torch.testing.assert_close(mean[0], exact, atol=0.02, rtol=0)
@@ -145,6 +145,4 @@ def test_beta_zero_ends_at_the_mode() -> None:
 def test_newton_steps_are_refused_for_another_family() -> None:
     target = FunctionTarget(lambda z, rows: z.sum(-1), 1, 2)
     with pytest.raises(ValueError, match="GaussianPosterior, got a MixturePosterior"):
-        fit_posterior(target, MixturePosterior(2), schedule=Schedule(optimizer="newton"))
-    with pytest.raises(ValueError, match="optimizer must be 'adam' or 'newton'"):
-        Schedule(optimizer="sgd")
+        fit_posterior(target, MixturePosterior(2), optimizer=Newton())

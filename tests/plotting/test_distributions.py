@@ -154,7 +154,8 @@ def test_an_imputer_says_which_numbers_are_levels():
     X = np.column_stack([rng.normal(size=60), rng.integers(0, 3, size=60)])
     X[:20, 1] = np.nan
     model = TabularVAE(n_decoders=1, latent_dim=2, max_epochs=1, likelihood="student_t")
-    imputer = QAVIImputer(generative_model=model, categorical_features=[1], random_state=0).fit(X)
+    types = {1: "nominal"}
+    imputer = QAVIImputer(generative_model=model, column_types=types, random_state=0).fit(X)
     display = DistributionDisplay.from_estimator(imputer, X, n_draws=5)
     assert [label.get_text() for label in display.ax_.get_xticklabels()] == ["0.0", "1.0", "2.0"]
     drawn = imputer.sample(X, n=5)[:, :20, 1]

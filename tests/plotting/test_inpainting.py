@@ -162,7 +162,7 @@ def test_draws_are_those_of_the_inpainter():
     mask = np.zeros((4, 4), dtype=bool)
     mask[1:, 2:] = True
     display = InpaintingDisplay.from_estimator(inpainter, truth, mask, truth, n_draws=2)
-    np.testing.assert_array_equal(display.draws[..., 0], inpainter.sample(truth, 2, mask))
+    np.testing.assert_array_equal(display.draws[..., 0], inpainter.sample(truth, 2, mask=mask))
     assert list(pictures(display)) == ["truth", "image", "draw 1", "draw 2"]
     np.testing.assert_array_equal(display.missing, np.stack([mask, mask]))
 
@@ -170,10 +170,10 @@ def test_draws_are_those_of_the_inpainter():
 def test_the_mean_is_one_whatever_the_strategy():
     X = np.full((1, 4, 4), 0.3)
     X[:, :, 3] = np.nan
-    inpainter = halves(strategy="draw")
+    inpainter = halves(sample_posterior=True)
     display = InpaintingDisplay.from_estimator(inpainter, X, n_draws=1, mean=True)
     np.testing.assert_array_equal(display.mean[..., 0], halves().transform(X))
-    assert inpainter.strategy == "draw"
+    assert inpainter.sample_posterior
 
 
 def test_layout_and_marker_are_the_inpainters():

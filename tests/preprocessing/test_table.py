@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from sklearn_qavi.exceptions import NumericTextWarning
-from sklearn_qavi.preprocessing import Frame, TableEncoder, as_frame, select_training_rows
+from sklearn_qavi.preprocessing import Frame, TableEncoder, as_frame, rows_to_learn_from
 
 
 def _observed(n_complete: int, n_incomplete: int, n_empty: int = 0) -> np.ndarray:
@@ -16,24 +16,15 @@ def _observed(n_complete: int, n_incomplete: int, n_empty: int = 0) -> np.ndarra
     return np.vstack([complete, incomplete, np.zeros((n_empty, 3), dtype=bool)])
 
 
-@pytest.mark.parametrize("training_rows", ["auto", "all"])
-def test_all_rows_with_an_observed_cell_are_trained_on(training_rows: str) -> None:
-    rows = select_training_rows(_observed(150, 100, 4), training_rows)
+def test_all_rows_with_an_observed_cell_are_trained_on() -> None:
+    rows = rows_to_learn_from(_observed(150, 100, 4))
     assert rows[:250].all()
     assert not rows[250:].any()
 
 
-def test_complete_rows_are_trained_on_alone_when_asked_for() -> None:
-    rows = select_training_rows(_observed(150, 100, 4), "complete")
-    assert rows[:150].all()
-    assert not rows[150:].any()
-
-
-def test_too_few_rows_name_the_number_and_the_way_out() -> None:
-    with pytest.raises(ValueError, match=r"5 complete rows, got 3.*training_rows='all'"):
-        select_training_rows(_observed(3, 60), "complete")
+def test_too_few_rows_name_the_number() -> None:
     with pytest.raises(ValueError, match="rows with an observed cell, got 4"):
-        select_training_rows(_observed(2, 2, 60), "all")
+        rows_to_learn_from(_observed(2, 2, 60))
 
 
 def test_decode_keeps_observed_bits_and_bounds_the_rest() -> None:
@@ -94,12 +85,11 @@ def test_a_tuple_is_the_name_of_a_column() -> None:
     encoder = encoder_of(
         frame,
         column_types={("a", "x"): "positive"},
-        delta={("a", "y"): 1.0},
         min_value={("a", "y"): 0},
     )
     assert [schema.kind for schema in encoder.schema_] == ["positive", "real"]
-    assert encoder.shifts_.tolist() == [0, 1]
-    nominal = encoder_of(frame, categorical_features=[("a", "y")])
+    assert encoder.lower_.tolist() == [-np.inf, 0]
+    nominal = encoder_of(frame, column_types={("a", "y"): "nominal"})
     assert [schema.kind for schema in nominal.schema_] == ["real", "nominal"]
 
 

@@ -11,10 +11,11 @@ from sklearn_qavi._random import torch_generator
 from sklearn_qavi.generative import make_image_likelihood
 from sklearn_qavi.generative._hierarchical import HierarchicalArchitecture, HierarchicalNetwork
 from sklearn_qavi.inference import (
-    SCHEDULES,
+    Adam,
+    Context,
     DecoderTarget,
+    Hierarchical,
     HierarchicalPosterior,
-    HierarchicalSpace,
     InferenceResult,
     fit_posterior,
 )
@@ -67,11 +68,9 @@ def infer_chain(
     chain: LinearChain, x: Tensor, observed: Tensor, weights: str = "position"
 ) -> InferenceResult:
     """Return the posteriors of rows of the chain, fitted with care."""
-    careful = SCHEDULES["default"].with_options(
-        max_iter=800, n_draws=8, window=16, tol=0.0, min_learning_rate=0.003, decay=0.7
-    )
-    method = HierarchicalSpace(careful, fill="mean", weights=weights)
-    return method.infer(chain, None, x, observed, seed=0, batch_size=64, progress=None)
+    careful = Adam(max_iter=800, n_draws=8, window=16, tol=0.0, min_learning_rate=0.003, decay=0.7)
+    method = Hierarchical(optimizer=careful, fill="mean", weights=weights)
+    return method.infer(chain, None, x, observed, Context())
 
 
 class TestExact:
@@ -231,8 +230,7 @@ class TestGradients:
         x = rows(2)
         observed = torch.ones_like(x, dtype=torch.bool)
         observed[:, 5:] = False
-        options = {**HierarchicalPosterior.schedule_options, "max_iter": 4, "window": 2}
-        schedule = SCHEDULES["default"].with_options(**options)
+        settings = HierarchicalPosterior.default_optimizer(3).with_options(max_iter=4, window=2)
         results = []
         for family in (
             HierarchicalPosterior(network),
@@ -245,7 +243,7 @@ class TestGradients:
                 fit_posterior(
                     target,
                     family,
-                    schedule=schedule,
+                    optimizer=settings,
                     objective=hierarchical_bound,
                     starter=FilledImageStart(family, x, observed, "blur", 0.9, 0.1),
                 )
