@@ -3,7 +3,9 @@
 It says "busy" once it is in the middle of some work, and what came of the interrupt.
 """
 
+import faulthandler
 import os
+import signal
 import sys
 import time
 import warnings
@@ -261,5 +263,6 @@ def processes() -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
+    faulthandler.register(signal.SIGUSR1)  # whoever waits in vain can ask where it stands
     {part.__name__: part for part in (training, inference, ending, processes)}[sys.argv[1]]()
     print("whole", flush=True)

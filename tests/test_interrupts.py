@@ -44,6 +44,13 @@ def start(arguments: list[str], **options: Any) -> subprocess.Popen[str]:
     )
 
 
+def end(child: subprocess.Popen[str]) -> None:
+    """End a child that hangs and all that it started, after it has written where it stands."""
+    child.send_signal(signal.SIGUSR1)
+    time.sleep(5)
+    os.killpg(child.pid, signal.SIGKILL)
+
+
 @pytest.mark.parametrize(
     ("part", "n_interrupts"), [("training", 14), ("inference", 14), ("processes", 4)]
 )
@@ -56,7 +63,7 @@ def test_an_interrupt_gets_through_and_leaves_estimators_whole(
         (tmp_path / "errors").open("w+") as errors,
         start([script, part], stdout=subprocess.PIPE, stderr=errors) as child,
     ):
-        watch = threading.Timer(PATIENCE, os.killpg, (child.pid, signal.SIGKILL))
+        watch = threading.Timer(PATIENCE, end, (child,))
         watch.start()
         for line in child.stdout or ():
             if line == "busy\n" and not sent:
