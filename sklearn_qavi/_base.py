@@ -1,81 +1,47 @@
-"""What the estimators share: the choice of an inference method, rows in chunks, draws, scores.
-
-An estimator turns its input into an `EncodedTable` and values back into its input's kind; what
-lies between is here. Wiring only; the mathematics is elsewhere.
-"""
+"""What the estimators share: parameters of inference, what they stand for, saving and loading."""
 
 import json
-import time
-import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
-from joblib import effective_n_jobs
 from numpy.typing import NDArray
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
 from ._checks import plain
-from ._chunks import ChunkResult, ChunkTask, Summary, run_chunks
 from ._device import resolve_device
 from ._persistence import describe_imputer, read_imputer, restore_imputer, write_imputer
-from ._progress import RowBar
 from ._random import derive_seed, seed_from
+from ._row_inference import RowInference, Rows
 from ._sklearn_compat import Interval, StrOptions, clone_parametrized
+from ._summaries import KeyedDraws
 from .baselines import BASELINES
-from .exceptions import InferenceConvergenceWarning, UnreliablePosteriorWarning
 from .generative import GenerativeModel
 from .generative._checkpoint import PlainState
 from .inference import POSTERIORS, Context, InferenceMethod
-from .preprocessing import EncodedTable
-from .sampling import DecoderPool, PooledPosterior, half_sample_mode
+from .sampling import DecoderPool
 
 __all__ = [
-    "N_SUMMARY_DRAWS",
     "BaseQAVI",
-    "Query",
+    "check_can_hide",
+    "check_hides_some",
     "checked_count",
     "checked_level",
-    "interval_limits",
+    "checked_sizes",
+    "hide_some",
 ]
 
-N_SUMMARY_DRAWS = 256  # draws behind medians, modes and intervals
-_DRAWS_BYTES = 2**26  # of draws that `iter_samples` holds
 _HIDDEN_SHARE = 0.3  # of the observed cells, in `score`
 _PARTS = {"model": 0, "inference": 1, "draws": 2, "score": 3, "method": 4}  # purposes of seeds
-_UNRELIABLE_K = 0.7  # Pareto k above which importance weights have no useful variance
-
-
-@dataclass(frozen=True)
-class Query:
-    """What one call asks to complete.
-
-    Parameters
-    ----------
-    table : EncodedTable
-        The rows as numbers with a mask.
-    checked : Frame or ImageBatch
-        The input after its checks, which values are put into.
-    original : object, default=None
-        Images as they came, whose container is given back.
-    """
-
-    table: EncodedTable
-    checked: Any
-    original: Any = None
 
 
 class BaseQAVI(PlainState):
-    """Inference parameters and what they do, for an estimator that has them as its own.
+    """Inference parameters and what they stand for, for an estimator that has them as its own.
 
-    A subclass fills in `_original_units` and `_completed`, and in `fit` calls `_take_model`.
+    A subclass calls `_take_model` in `fit`. Its other methods encode what came as `Rows`, ask
+    `_inference` for what they want to know of them, and decode the answer.
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -177,156 +143,25 @@ class BaseQAVI(PlainState):
     def _restore_state(self, state: dict[str, Any]) -> None:
         restore_imputer(self, json.loads(state["config"]), state["model"], "its state")
 
-    # What a subclass says about its input
-
     _bring_your_own: ClassVar[str] = "PretrainedDecoder"
-
-    def _original_units(self, values: NDArray[np.float64], *, whole: bool) -> NDArray[np.float64]:
-        """Turn standardised values (..., D) into original units, rounded if ``whole``."""
-        raise NotImplementedError
-
-    def _completed(self, query: Query, imputed: NDArray[np.float64]) -> Any:
-        """Return the input with values (N, D) in original units in its missing cells."""
-        raise NotImplementedError
-
-    def _tamed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return standardised values with none too far out for inference."""
-        return values
-
-    def _warn_odd(self, table: EncodedTable) -> None:
-        """Warn of observed values that inference will not take as they are."""
-
-    @property
-    def _in_turn(self) -> bool:
-        """Whether the m-th draws of all rows are from one decoder."""
-        return False
+    """What takes an encoder from elsewhere, for messages."""
 
     _start: ClassVar[str] = "prior"
     """Where posteriors over the code start, see `Gaussian`."""
 
-    # What calls are made of
-
-    def _points(self, query: Query, row_offset: int = 0) -> NDArray[np.float64]:
-        """Return one value for each missing cell, (N, D)."""
-        return self._over_chunks(
-            query.table,
-            self._point_summary(),
-            row_offset=row_offset,
-            whole=self.sample_posterior or self.strategy != "mean",
-        )[0]
-
-    def _draws(self, query: Query, n: int, row_offset: int = 0) -> list[Any]:
-        """Return the input completed n times."""
-        draws = self._over_chunks(
-            query.table, self._draw_summary(n), n_values=n, row_offset=row_offset
-        )
-        return [self._completed(query, draw) for draw in draws]
-
-    def _iter_draws(self, query: Query, n: int, row_offset: int = 0) -> Iterator[Any]:
-        """Yield what `_draws` returns, holding as many values as `_DRAWS_BYTES` says."""
-        rows = query.table.incomplete_rows
-        imputed = np.full(query.table.values.shape, np.nan)
-        if len(rows) == 0:
-            for _ in range(n):
-                yield self._completed(query, imputed)
-            return
-        chunks = list(self._chunk_results(query.table, _keep, row_offset=row_offset))
-        seed = derive_seed(self._seed, _PARTS["draws"])
-        at_a_time = max(1, min(n, int(_DRAWS_BYTES / (8 * imputed.size))))
-        for first in range(0, n, at_a_time):
-            count = min(at_a_time, n - first)
-            draws = np.full((count, *imputed.shape), np.nan)
-            for chunk, result in chunks:
-                drawn = result.values.keyed_draws(
-                    count, rows[chunk] + row_offset, seed, first=first, in_turn=self._in_turn
-                )
-                draws[:, rows[chunk]] = self._original_units(drawn, whole=True)
-            for draw in draws:
-                yield self._completed(query, draw)
-
-    def _posteriors(self, table: EncodedTable, *, trace: bool = False) -> PooledPosterior:
-        """Return the posteriors of all rows, with the diagnostics of their weights."""
-        pool = self._pool_here()
-        if trace and not pool.method.has_trace:
-            raise ValueError(
-                f"posterior={plain(self.posterior)} optimises no bound row by row, so there is no "
-                "trace to keep. posterior='gaussian', 'mixture', 'flow' and 'feature' do."
-            )
-        pool = replace(pool, context=replace(pool.context, trace=trace))
-        with self._progress(len(table.values)) as progress:
-            pooled = pool.infer(
-                *self._tensors(table),
-                progress.update,
-                weigh=True,
-                resample=self.importance_resampling,
-                deadline=self._deadline(),
-            )
-        self._warn_unconverged(pooled.converged)
-        self._warn_unreliable(pooled.pareto_k)
-        return pooled
-
-    def _score_of_hidden(self, table: EncodedTable) -> float:
-        """Hide observed cells at random; return the mean log predictive density of a cell."""
-        hidden = self._hide_observed(table.observed, derive_seed(self._seed, _PARTS["score"]))
-        if not hidden.any():
-            raise ValueError(
-                "score hides observed cells, but no row of X has two of them; pass rows with more."
-            )
-        shown = EncodedTable(np.where(hidden, np.nan, table.values), table.observed & ~hidden)
-        truth, _ = self._model_units(table)
-        log_density = self._over_chunks(shown, partial(_log_density, truth), units=False)[0]
-        return float(log_density[hidden].mean())
-
-    def _hide_observed(self, observed: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
-        """Hide observed cells (N, D) at random, but at least one and not all in rows with more."""
-        return hide_some(observed, seed)
-
-    def _scores_of_missing(
-        self,
-        table: EncodedTable,
-        hidden: NDArray[np.bool_],
-        n_draws: int | Sequence[int],
-        return_details: bool,
-    ) -> Any:
-        """Hide these cells (N, D), infer them, and score the posteriors row by row."""
-        sizes = checked_sizes(n_draws)
-        rows = np.flatnonzero(hidden.any(axis=1))
-        if len(rows) == 0:
-            raise ValueError("missing hides no cell: there is nothing to score.")
-        pool = self._pool_here()
-        x, observed = self._tensors(table.take(rows))
-        scored = torch.from_numpy(hidden[rows]).to(x.device)
-        visible = observed & ~scored
-        start = time.perf_counter()
-        with self._progress(len(rows)) as progress:
-            pooled = pool.infer(
-                x,
-                visible,
-                progress.update,
-                resample=self.importance_resampling,
-                deadline=self._deadline(),
-            )
-        details = {  # read from the device, which has then done its work
-            "n_cells": hidden.sum(axis=1),
-            "n_evaluations": _of_all(pooled.n_evaluations, rows, len(hidden)),
-            "converged": _of_all(pooled.converged, rows, len(hidden), fill=True),
-        }
-        details["seconds"] = time.perf_counter() - start
-        self._warn_unconverged(pooled.converged)
-        scores = {
-            name: _of_all(values, rows, len(hidden))
-            for name, values in pooled.score_missing(x, visible, scored, sizes).items()
-        }
-        return (scores, details) if return_details else scores
+    @property
+    def _in_turn(self) -> bool:
+        """Whether the m-th draws of all rows are from one decoder."""
+        model = self.generative_model_
+        return len(model.members_) > 1 and bool(getattr(model, "bootstrap", False))
 
     # The model and how it is asked
 
-    def _take_model(self, model: Any, table: EncodedTable | None) -> None:
-        """Keep a trained model, its history, and what the inference method learns beside it."""
+    def _take_model(self, model: Any) -> None:
+        """Keep a trained model and its history."""
         self.generative_model_ = model
         self.history_ = getattr(model, "history_", [])
         self.n_iter_ = getattr(model, "n_iter_", 0)
-        self._method_states = self._learn_method(table)
 
     def _check_devices(self) -> None:
         """Raise if inference, or the training of the model, asks for a device that is not there."""
@@ -394,6 +229,13 @@ class BaseQAVI(PlainState):
         """Whether posteriors are optimised in steps, which ``max_iter`` limits."""
         return "max_iter" in self._method().reads
 
+    def _check_trace(self, trace: bool) -> None:
+        if trace and not self._method().has_trace:
+            raise ValueError(
+                f"posterior={plain(self.posterior)} optimises no bound row by row, so there is no "
+                "trace to keep. posterior='gaussian', 'mixture', 'flow' and 'feature' do."
+            )
+
     def _context(self, method: InferenceMethod) -> Context:
         """Return what the inference method is told besides the rows."""
         beta = self.beta
@@ -408,24 +250,22 @@ class BaseQAVI(PlainState):
             start=self._start,
         )
 
-    @property
-    def _time_budget(self) -> float | None:
-        return getattr(self.posterior, "time_budget", None)
-
-    def _learn_method(self, table: EncodedTable | None) -> list[Any]:
+    def _learn_method(self, rows: Rows | None) -> list[Any]:
         """Train what the inference method needs besides each decoder; often nothing."""
         method, model = self._method(), self.generative_model_
         if type(method).learn is InferenceMethod.learn:
             return [None] * len(model.members_)
-        if table is None:
+        if rows is None:
             raise ValueError(f"posterior={plain(self.posterior)} has to be trained: pass X to fit.")
-        x, observed = self._model_units(table.take(np.flatnonzero(table.observed.any(axis=1))))
+        seen = np.flatnonzero(rows.table.observed.any(axis=1))
+        x, observed = rows.x[seen], rows.observed[seen]
         return [
             method.learn(decoder, x, observed, seed=derive_seed(self._seed, _PARTS["method"], k))
             for k, decoder in enumerate(model.members_)
         ]
 
-    def _pool(self) -> DecoderPool:
+    def _inference(self) -> RowInference:
+        """Return what infers rows, with the parameters of now."""
         method, states = self._method(), self._method_states
         if type(method).learn is not InferenceMethod.learn and None in states:
             raise ValueError(
@@ -434,171 +274,28 @@ class BaseQAVI(PlainState):
             )
         # the fitted model stays on the CPU, where it is pickled and saved
         decoders = self.generative_model_.members_
-        return DecoderPool(decoders, method, states, self._context(method))
-
-    def _pool_here(self) -> DecoderPool:
-        """Return the pool on the device of inference."""
-        return self._pool().on(resolve_device(self.device))
-
-    def _deadline(self) -> float | None:
-        budget = self._time_budget
-        return None if budget is None else time.monotonic() + budget
-
-    def _model_units(self, table: EncodedTable) -> tuple[Tensor, Tensor]:
-        """Return standardised values, zero where missing, and the observed mask."""
-        with np.errstate(over="ignore"):
-            values = self.generative_model_.standardise(np.where(table.observed, table.values, 0.0))
-        values = np.where(table.observed, self._tamed(values), 0.0)
-        return torch.from_numpy(values).to(torch.float32), torch.from_numpy(table.observed)
-
-    def _tensors(self, table: EncodedTable) -> tuple[Tensor, Tensor]:
-        """Return what `_model_units` does, on the device of inference."""
-        device = resolve_device(self.device)
-        x, observed = self._model_units(table)
-        return x.to(device), observed.to(device)
-
-    def _over_chunks(
-        self,
-        table: EncodedTable,
-        summary: Summary,
-        n_values: int = 1,
-        *,
-        units: bool = True,
-        whole: bool = True,
-        width: int | None = None,
-        row_offset: int = 0,
-    ) -> NDArray[np.float64]:
-        """Infer the incomplete rows chunk by chunk; return (n_values, N, D), NaN elsewhere.
-
-        ``summary`` turns the posteriors of some rows, and their positions, into
-        (n_values, rows, D) standardised values, or as many columns as ``width`` says; ``units``
-        turns those into original units, rounded where a column is ``whole``.
-        """
-        rows = table.incomplete_rows
-        out = np.full((n_values, len(table.values), width or table.values.shape[1]), np.nan)
-        if len(rows) == 0 or n_values == 0:
-            return out
-        for chunk, result in self._chunk_results(table, summary, row_offset=row_offset):
-            values = self._original_units(result.values, whole=whole) if units else result.values
-            out[:, rows[chunk]] = values
-        return out
-
-    def _chunk_results(
-        self, table: EncodedTable, summary: Any, *, row_offset: int
-    ) -> Iterator[tuple[slice, ChunkResult]]:
-        """Yield chunks of the incomplete rows and what ``summary`` makes of their posteriors."""
-        rows = table.incomplete_rows
-        self._warn_odd(table)
-        n_workers, budget = effective_n_jobs(self.n_jobs), self._time_budget
-        task = ChunkTask(
-            self._pool(),
+        return RowInference(
+            DecoderPool(decoders, method, states, self._context(method)),
             self.device,
-            summary,
+            self.n_jobs,
             self.importance_resampling,
-            None if budget is None else budget * n_workers / len(rows),
-            alone=n_workers == 1,
+            method.time_budget,
+            self.verbose,
         )
-        converged, k_hat = [], []
-        with self._progress(len(rows)) as progress:
-            for chunk, result in run_chunks(
-                task,
-                *self._model_units(table.take(rows)),
-                rows + row_offset,
-                n_jobs=self.n_jobs,
-                progress=progress.update,
-            ):
-                converged.append(result.converged)
-                k_hat.append(result.pareto_k)
-                yield chunk, result
-        self._warn_unconverged(np.concatenate(converged))
-        self._warn_unreliable(np.concatenate(k_hat))
 
-    def _point_summary(self) -> Summary:
-        return self._new_draw() if self.sample_posterior else _POINTS[self.strategy]
+    def _seed_of(self, part: str) -> int:
+        """Return the seed of a purpose."""
+        return derive_seed(self._seed, _PARTS[part])
 
-    def _draw_summary(self, n: int) -> Summary:
-        return partial(_keyed_draws, n, derive_seed(self._seed, _PARTS["draws"]), self._in_turn)
+    def _draws(self, n: int, seed: int | None = None) -> KeyedDraws:
+        """Return the summary of n draws."""
+        seed = self._seed_of("draws") if seed is None else derive_seed(seed, _PARTS["draws"])
+        return KeyedDraws(n, seed, self._in_turn)
 
-    def _new_draw(self) -> Summary:
-        """Return a draw that differs from call to call, unless the seed is an integer."""
+    def _new_draw(self) -> KeyedDraws:
+        """Return the summary of a draw that differs from call to call, unless the seed is given."""
         fixed = isinstance(self.random_state, Integral)
-        seed = self._seed if fixed else seed_from(self.random_state)
-        return partial(_keyed_draws, 1, derive_seed(seed, _PARTS["draws"]), self._in_turn)
-
-    def _progress(self, n_rows: int) -> RowBar:
-        """Return a bar of rows; called with rows under one decoder, one after the other."""
-        n_decoders = len(self.generative_model_.members_)
-        silent = not self.verbose
-        return RowBar(n_rows, desc="inference", unit="row", silent=silent, n_parts=n_decoders)
-
-    def _warn_unconverged(self, converged: NDArray[np.bool_]) -> None:
-        n_unconverged = int((~converged).sum())
-        if n_unconverged:
-            ran_out, increase = "steps", "max_iter, or tol"
-            if self._time_budget is not None:
-                ran_out, increase = f"{self._time_budget:g} s", "time_budget"
-            warnings.warn(
-                f"The posteriors of {n_unconverged} of {len(converged)} incomplete rows had not "
-                f"converged when the {ran_out} ran out. Increase {increase}.",
-                InferenceConvergenceWarning,
-                stacklevel=3,
-            )
-
-    def _warn_unreliable(self, k_hat: NDArray[np.float64]) -> None:
-        n_unreliable = int((k_hat > _UNRELIABLE_K).sum())
-        if n_unreliable:
-            warnings.warn(
-                f"The importance weights of {n_unreliable} of {len(k_hat)} incomplete rows are "
-                f"unreliable (Pareto k above {_UNRELIABLE_K}): their posteriors miss part of what "
-                "the decoder finds likely. posterior='mixture' or 'flow', or a larger max_iter, "
-                "may help.",
-                UnreliablePosteriorWarning,
-                stacklevel=3,
-            )
-
-
-# What becomes of posteriors; functions of the module, so that they reach other processes.
-
-
-def _mean(pooled: PooledPosterior, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-    return pooled.mean()[None]
-
-
-def _median(pooled: PooledPosterior, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.median(pooled.shared_draws(N_SUMMARY_DRAWS), axis=0)[None]
-
-
-def _mode(pooled: PooledPosterior, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-    return half_sample_mode(pooled.shared_draws(N_SUMMARY_DRAWS))[None]
-
-
-def _keep(pooled: PooledPosterior, positions: NDArray[np.int64]) -> PooledPosterior:
-    return pooled
-
-
-def interval_limits(
-    level: float, pooled: PooledPosterior, positions: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Return the limits of central intervals of a mass, (2, rows, D)."""
-    tail = (1.0 - level) / 2
-    limits = [tail, 1.0 - tail]
-    return np.quantile(pooled.shared_draws(N_SUMMARY_DRAWS), limits, axis=0)
-
-
-def _keyed_draws(
-    n: int, seed: int, in_turn: bool, pooled: PooledPosterior, positions: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    return pooled.keyed_draws(n, positions, seed, in_turn=in_turn)
-
-
-def _log_density(
-    truth: Tensor, pooled: PooledPosterior, positions: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    rows = truth[torch.from_numpy(positions)]
-    return pooled.log_predictive(rows.to(pooled.members[0].bound.device))[None]
-
-
-_POINTS: dict[str, Summary] = {"mean": _mean, "median": _median, "mode": _mode}
+        return self._draws(1, None if fixed else seed_from(self.random_state))
 
 
 def checked_count(name: str, value: Any) -> int:
@@ -627,18 +324,23 @@ def checked_level(level: Any) -> Any:
     return level
 
 
+def check_can_hide(hidden: NDArray[np.bool_]) -> None:
+    """Raise if `score` found nothing to hide."""
+    if not hidden.any():
+        raise ValueError(
+            "score hides observed cells, but no row of X has two of them; pass rows with more."
+        )
+
+
+def check_hides_some(hidden: NDArray[np.bool_]) -> None:
+    """Raise if a mask of `score_missing` hides nothing."""
+    if not hidden.any():
+        raise ValueError("missing hides no cell: there is nothing to score.")
+
+
 def is_layered(model: GenerativeModel) -> bool:
     """Return whether every decoder of a model has stochastic layers."""
     return all(hasattr(member, "descend") for member in model.members_)
-
-
-def _of_all(
-    values: NDArray[Any], rows: NDArray[np.intp], n_rows: int, fill: Any = np.nan
-) -> NDArray[Any]:
-    """Return the values (..., len(rows)) of some rows among those of all, (..., n_rows)."""
-    out = np.full((*values.shape[:-1], n_rows), fill, dtype=values.dtype)
-    out[..., rows] = values
-    return out
 
 
 def hide_some(observed: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:

@@ -20,12 +20,46 @@ from ._device import one_torch_thread, resolve_device
 from ._interrupts import Crew
 from .sampling import DecoderPool, PooledPosterior
 
-__all__ = ["ChunkResult", "ChunkTask", "run_chunks"]
+__all__ = ["Chunk", "ChunkResult", "ChunkTask", "Summary", "run_chunks"]
 
 _CHUNK_ROWS = 4096  # rows whose posteriors are held at one time
 
-Summary = Callable[[PooledPosterior, NDArray[np.int64]], NDArray[np.float64]]
-"""Turns posteriors of rows and their positions into (n_values, rows, D) standardised values."""
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows to infer.
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, D)
+        Standardised values, finite everywhere, on the CPU.
+    observed : bool Tensor of shape (N, D)
+        True where inference sees the value.
+    positions : ndarray of shape (N,)
+        Positions that draws are keyed by.
+    scored : bool Tensor of shape (N, D), default=None
+        Cells whose true values, in ``x``, the posteriors are scored on.
+    """
+
+    x: Tensor
+    observed: Tensor
+    positions: NDArray[np.int64]
+    scored: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Return the number of rows N."""
+        return len(self.x)
+
+    def take(self, rows: slice) -> "Chunk":
+        """Return some rows, in memory of their own: a slice would take all along when pickled."""
+        scored = None if self.scored is None else self.scored[rows].clone()
+        return Chunk(
+            self.x[rows].clone(), self.observed[rows].clone(), self.positions[rows], scored
+        )
+
+
+Summary = Callable[[PooledPosterior, Chunk], Any]
+"""What becomes of the posteriors of some rows, on the CPU; can be pickled."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +68,23 @@ class ChunkResult:
 
     Parameters
     ----------
-    values : ndarray of shape (n_values, rows, D)
-        What the summary gave, as a rule standardised values.
+    values : object
+        What the summary gave.
     converged : ndarray of bool of shape (rows,)
         Whether inference stopped by itself.
     pareto_k : ndarray of shape (rows,)
         Reliability of the importance weights; zeros where none were computed.
+    n_evaluations : ndarray of shape (rows,)
+        Decoder evaluations, mean over the decoders.
+    seconds : float
+        What the inference took, without the summary.
     """
 
     values: Any
     converged: NDArray[np.bool_]
     pareto_k: NDArray[np.float64]
+    n_evaluations: NDArray[np.float64]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -61,6 +101,8 @@ class ChunkTask:
         What becomes of the posteriors.
     resample : bool
         Correct the posteriors by importance resampling.
+    weigh : bool
+        Compute importance weights, to say how reliable the posteriors are.
     seconds_per_row : float or None
         Time that may be spent on a row.
     alone : bool
@@ -71,48 +113,45 @@ class ChunkTask:
     device: str
     summary: Summary
     resample: bool = False
+    weigh: bool = False
     seconds_per_row: float | None = None
     alone: bool = True
 
-    def run(
-        self, x: Tensor, observed: Tensor, positions: NDArray[np.int64], progress: Any = None
-    ) -> ChunkResult:
+    def run(self, chunk: Chunk, progress: Any = None) -> ChunkResult:
         """Infer the rows of one chunk and summarise their posteriors."""
         device = resolve_device(self.device)
         deadline = None
         if self.seconds_per_row is not None:
-            deadline = time.monotonic() + self.seconds_per_row * len(x)
+            deadline = time.monotonic() + self.seconds_per_row * len(chunk)
         with one_torch_thread(not self.alone):
+            start = time.perf_counter()
             pooled = self.pool.on(device).infer(
-                x.to(device),
-                observed.to(device),
+                chunk.x.to(device),
+                chunk.observed.to(device),
                 progress,
+                weigh=self.weigh,
                 resample=self.resample,
                 deadline=deadline,
             )
-            pareto_k = pooled.pareto_k if self.resample else np.zeros(len(pooled))
-            return ChunkResult(self.summary(pooled, positions), pooled.converged, pareto_k)
+            converged = pooled.converged  # read from the device, which has then done its work
+            seconds = time.perf_counter() - start
+            has_weights = self.resample or self.weigh
+            pareto_k = pooled.pareto_k if has_weights else np.zeros(len(pooled))
+            values = self.summary(pooled, chunk)
+        return ChunkResult(values, converged, pareto_k, pooled.n_evaluations, seconds)
 
 
 def run_chunks(
-    task: ChunkTask,
-    x: Tensor,
-    observed: Tensor,
-    positions: NDArray[np.int64],
-    *,
-    n_jobs: int | None,
-    progress: Callable[[int], None],
+    task: ChunkTask, rows: Chunk, *, n_jobs: int | None, progress: Callable[[int], None]
 ) -> Iterator[tuple[slice, ChunkResult]]:
-    """Yield the rows of each chunk and its result, in order.
+    """Yield the places of the rows of each chunk and its result, in order.
 
     Parameters
     ----------
     task : ChunkTask
         What is done with each chunk.
-    x, observed : Tensor of shape (N, D)
-        Standardised values and the observed mask, on the CPU.
-    positions : ndarray of shape (N,)
-        Positions that draws are keyed by.
+    rows : Chunk
+        All rows.
     n_jobs : int or None
         Workers, see `joblib.Parallel`; `joblib.parallel_config` may choose another backend than
         threads, a Dask cluster among them.
@@ -120,24 +159,20 @@ def run_chunks(
         Called with the number of rows just finished, once for each decoder.
     """
     n_workers = effective_n_jobs(n_jobs)
-    size = max(1, min(_CHUNK_ROWS, -(-len(x) // n_workers)))
-    chunks = [slice(start, start + size) for start in range(0, len(x), size)]
+    size = max(1, min(_CHUNK_ROWS, -(-len(rows) // n_workers)))
+    places = [slice(start, start + size) for start in range(0, len(rows), size)]
     backend, _ = get_active_backend(prefer="threads")
     shared_memory = getattr(backend, "supports_sharedmem", False)
     # neither a bar nor a crew travels to another process; joblib kills those that it started
     each_row, crew = (progress, Crew()) if shared_memory else (None, None)
     done = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(
-        # a slice of a tensor would take the whole tensor along to another process
-        delayed(_run)(
-            task, crew, x[rows].clone(), observed[rows].clone(), positions[rows], each_row
-        )
-        for rows in chunks
+        delayed(_run)(task, crew, rows.take(place), each_row) for place in places
     )
     try:
-        for rows, result in zip(chunks, done, strict=True):
+        for place, result in zip(places, done, strict=True):
             if each_row is None:
                 progress(len(result.converged) * len(task.pool.decoders))
-            yield rows, result
+            yield place, result
     finally:
         if crew is not None:
             crew.dismiss()  # after an interrupt or an error some are still at work

@@ -2,12 +2,11 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils import Tags
@@ -20,17 +19,19 @@ from sklearn.utils.validation import (
 from torch import nn
 
 from ._base import (
-    N_SUMMARY_DRAWS,
     BaseQAVI,
-    Query,
+    check_can_hide,
+    check_hides_some,
     checked_count,
     checked_level,
-    interval_limits,
+    checked_sizes,
+    hide_some,
 )
 from ._checks import plain, refuse_number
 from ._chunks import Summary
 from ._interrupts import all_or_nothing
 from ._random import seed_from
+from ._row_inference import Rows
 from ._sklearn_compat import (
     BaseImputer,
     HasMethods,
@@ -41,11 +42,11 @@ from ._sklearn_compat import (
     fit_context,
     get_output_config,
 )
+from ._summaries import CategoryProbabilities, CurvedColumn, Limits, Point
 from .exceptions import ExtremeValueWarning, InferenceDivergedError
 from .generative import GenerativeModel, TabularVAE
 from .inference import InferenceMethod
 from .preprocessing import (
-    ColumnSchema,
     EncodedTable,
     Frame,
     TableEncoder,
@@ -310,8 +311,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         ).fit(checked)
         self._fit_indicator(self.encoder_.missing(checked))
         self._seed = seed_from(self.random_state)
-        table = self.encoder_.encode(checked)
-        self._take_model(self._trained_model(table, sample_weight), table)
+        self._take_model(self._trained_model(self.encoder_.encode(checked), sample_weight))
+        self._method_states = self._learn_method(self._rows(checked, warn=False))
         self._fit_X = checked
         return self
 
@@ -345,8 +346,11 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             If rows had not converged when the steps ran out.
         """
         check_is_fitted(self)
-        query = self._query(X)
-        return self._completed(query, self._points(query, checked_count("row_offset", row_offset)))
+        row_offset = checked_count("row_offset", row_offset)
+        rows = self._encode(X)
+        summary = self._new_draw() if self.sample_posterior else self._point_summary()
+        (values,) = self._inference().values(rows, summary, row_offset=row_offset)
+        return self._decode(rows, values, whole=self.sample_posterior or self.strategy != "mean")
 
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """Fit on X and complete it.
@@ -398,15 +402,16 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         check_is_fitted(self)
         refuse_number(X, "sample(n={})")
         n, row_offset = checked_count("n", n), checked_count("row_offset", row_offset)
-        query = self._query_or_fitted(X)
-        completed = self._draws(query, n, row_offset)
+        rows = self._encode_or_fitted(X)
+        draws = self._inference().values(rows, self._draws(n), n, row_offset=row_offset)
+        completed = [self._decode(rows, draw) for draw in draws]
         dataframes = get_output_config("transform", self)["dense"] != "default"
-        if dataframes or query.checked.container == "pyarrow":
+        if dataframes or rows.source.container == "pyarrow":
             return completed
         if n:
             return np.stack(completed)
-        shape = (0, len(query.checked), len(self.get_feature_names_out()))
-        return np.empty(shape, dtype=query.checked.dtype)
+        shape = (0, len(rows), len(self.get_feature_names_out()))
+        return np.empty(shape, dtype=rows.source.dtype)
 
     def iter_samples(self, X: Any = None, n: int = 1, *, row_offset: int = 0) -> Iterator[Any]:
         """Yield the tables of `sample` one by one, so that they are never held together.
@@ -438,7 +443,11 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         check_is_fitted(self)
         refuse_number(X, "iter_samples(n={})")
         n, row_offset = checked_count("n", n), checked_count("row_offset", row_offset)
-        return self._iter_draws(self._query_or_fitted(X), n, row_offset)
+        rows = self._encode_or_fitted(X)
+        draws = self._inference().iter_draws(
+            rows, n, self._seed_of("draws"), in_turn=self._in_turn, row_offset=row_offset
+        )
+        return (self._decode(rows, draw) for draw in draws)
 
     def predict_interval(self, X: Any = None, level: float = 0.95) -> tuple[Any, Any]:
         """Return equal-tailed intervals of the posterior predictive of each missing cell.
@@ -465,12 +474,10 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         check_is_fitted(self)
         refuse_number(X, "predict_interval(level={})")
         level = checked_level(level)
-        query = self._query_or_fitted(X)
-        unordered = [j for j, s in enumerate(self.encoder_.modelled) if s.is_unordered]
-        quantiles = partial(interval_limits, level)
-        summary = partial(_with_levels, quantiles, unordered) if unordered else quantiles
-        limits = self._over_chunks(query.table, summary, n_values=2)
-        lower, upper = (self._completed(query, limit) for limit in limits)
+        rows = self._encode_or_fitted(X)
+        unordered = tuple(j for j, s in enumerate(self.encoder_.modelled) if s.is_unordered)
+        limits = self._inference().values(rows, Limits(level, unordered), 2)
+        lower, upper = (self._decode(rows, limit) for limit in limits)
         return lower, upper
 
     def level_probabilities(self, X: Any = None) -> dict[Any, Any]:
@@ -491,13 +498,13 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         import pandas as pd
 
         check_is_fitted(self)
-        query = self._query_or_fitted(X)
-        table = query.table
+        rows = self._encode_or_fitted(X)
+        table = rows.table
         with_levels = [(j, s) for j, s in enumerate(self.encoder_.modelled) if s.n_levels]
         if not with_levels:
             return {}
         sizes = [len(schema.levels) for _, schema in with_levels]
-        flat = self._over_chunks(table, _probabilities, units=False, width=sum(sizes))[0]
+        (flat,) = self._inference().values(rows, CategoryProbabilities(), width=sum(sizes))
         parts = np.split(flat, np.cumsum(sizes)[:-1], axis=1)
         out = {}
         for (j, schema), part in zip(with_levels, parts, strict=True):
@@ -505,7 +512,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             part[~table.holes[:, j]] = 0.0  # also of a category that fit did not see
             part[observed] = np.eye(len(schema.levels))[table.values[observed, j].astype(int)]
             columns = pd.Index(list(schema.levels), tupleize_cols=False)
-            out[schema.name] = pd.DataFrame(part, columns=columns, index=query.checked.index)
+            out[schema.name] = pd.DataFrame(part, columns=columns, index=rows.source.index)
         return out
 
     def infer(self, X: Any = None, *, trace: bool = False) -> PooledPosterior:
@@ -531,7 +538,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             If a trace is asked for but the inference method climbs no bound.
         """
         check_is_fitted(self)
-        return self._posteriors(self._query_or_fitted(X).table, trace=trace)
+        self._check_trace(trace)
+        return self._inference().posteriors(self._encode_or_fitted(X), trace=trace)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean log predictive density of observed cells hidden at random.
@@ -559,7 +567,10 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             If no row has two observed cells.
         """
         check_is_fitted(self)
-        return self._score_of_hidden(self._query(X).table)
+        rows = self._encode(X)
+        hidden = hide_some(rows.table.observed, self._seed_of("score"))
+        check_can_hide(hidden)
+        return self._inference().mean_log_density(rows, hidden)
 
     def score_missing(
         self,
@@ -609,13 +620,16 @@ class QAVIImputer(BaseQAVI, BaseImputer):
                 "missing marks cells that have no value in X, so they cannot be scored."
             )
         hidden = hidden[:, ~self.encoder_.is_empty_]
-        table = self.encoder_.encode(checked)
-        if (hidden & ~table.observed).any():
+        rows = self._rows(checked)
+        if (hidden & ~rows.table.observed).any():
             raise ValueError(
                 "missing marks cells with categories that fit did not see, so they cannot be "
                 "scored. Fit on rows that have them, or leave them out of missing."
             )
-        return self._scores_of_missing(table, hidden, n_draws, return_details)
+        sizes = checked_sizes(n_draws)
+        check_hides_some(hidden)
+        scores, details = self._inference().scores(rows, hidden, sizes)
+        return (scores, details) if return_details else scores
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return the names of the columns of the completed table.
@@ -659,16 +673,53 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         validate_data(self, X, reset=in_fit, skip_check_array=True)
         return frame
 
-    def _query(self, X: Any) -> Query:
-        checked = self._check_input(X, in_fit=False)
-        return Query(self.encoder_.encode(checked), checked)
+    def _encode(self, X: Any) -> Rows:
+        """Return a table as inference takes it."""
+        return self._rows(self._check_input(X, in_fit=False))
 
-    def _query_or_fitted(self, X: Any) -> Query:
+    def _encode_or_fitted(self, X: Any) -> Rows:
+        """Return a table as inference takes it, None being that of `fit`."""
         if X is not None:
-            return self._query(X)
+            return self._encode(X)
         if self._fit_X is None:
             raise ValueError("The table of fit is not part of a saved imputer; pass a table X.")
-        return Query(self.encoder_.encode(self._fit_X), self._fit_X)
+        return self._rows(self._fit_X)
+
+    def _rows(self, checked: Frame, *, warn: bool = True) -> Rows:
+        """Return a checked table in the model's units; numbers far out are taken as less far."""
+        table = self.encoder_.encode(checked)
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = self.generative_model_.standardise(table.values)
+            far = self._is_number & (np.abs(values) > _FAR)
+        if warn and len(table.incomplete_rows):
+            self._warn_far(far & ~self.encoder_.was_seen(table))
+        values = np.where(far, np.copysign(_FAR, values), values)
+        values = np.where(table.observed, values, 0.0)
+        return Rows(table, torch.from_numpy(values).to(torch.float32), checked)
+
+    def _decode(self, rows: Rows, values: NDArray[np.float64], *, whole: bool = True) -> Any:
+        """Put values (N, D) of the model into the missing cells, and append the indicator.
+
+        ``whole`` rounds columns of whole numbers.
+        """
+        frame, holes, encoder = rows.source, rows.table.holes, self.encoder_
+        with np.errstate(over="ignore"):  # what overflows is named below
+            imputed = encoder.from_model(self.generative_model_.unstandardise(values), whole=whole)
+        bad = encoder.overflows(frame, imputed, holes)
+        if bad.any():
+            raise InferenceDivergedError(
+                f"Imputed values of column(s) {self._names_of(bad)} are not finite in "
+                f"{int(bad.any(axis=1).sum())} row(s). Set min_value and max_value, or check the "
+                "decoder's output for these rows."
+            )
+        return encoder.decode(
+            frame,
+            imputed,
+            holes,
+            get_output_config("transform", self)["dense"],
+            more=self._transform_indicator(encoder.missing(frame)),
+            names=list(self.get_feature_names_out()),
+        )
 
     def _trained_model(self, table: EncodedTable, sample_weight: Any) -> Any:
         model = self.generative_model
@@ -726,17 +777,6 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         self._seed_model(model)
         return model
 
-    def _original_units(self, values: NDArray[np.float64], *, whole: bool) -> NDArray[np.float64]:
-        """Turn standardised values (..., D) into original units, codes of levels, or counts."""
-        with np.errstate(over="ignore"):  # `_completed` names the column of what overflows
-            return self.encoder_.from_model(
-                self.generative_model_.unstandardise(values), whole=whole
-            )
-
-    def _tamed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return standardised values, numbers among them no further out than `_FAR`."""
-        return np.where(self._is_number, np.clip(values, -_FAR, _FAR), values)
-
     @property
     def _is_number(self) -> NDArray[np.bool_]:
         return np.array([n is None for n in self.encoder_.n_levels_], dtype=bool)
@@ -747,58 +787,28 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         check_is_fitted(self)
         return len(self.generative_model_.members_) if self._in_turn else None
 
-    @property
-    def _in_turn(self) -> bool:
-        model = self.generative_model_
-        return len(model.members_) > 1 and bool(getattr(model, "bootstrap", False))
-
     def _point_summary(self) -> Summary:
-        summary = super()._point_summary()
-        if self.sample_posterior:
-            return summary
-        if self.strategy == "mean":
-            summary = partial(_mean, self._curved_columns())
-        with_levels = [j for j, n in enumerate(self.encoder_.n_levels_) if n is not None]
-        return partial(_with_levels, summary, with_levels) if with_levels else summary
+        """Return the summary that ``strategy`` names."""
+        categorical = tuple(j for j, n in enumerate(self.encoder_.n_levels_) if n is not None)
+        curved = self._curved_columns() if self.strategy == "mean" else ()
+        return Point(self.strategy, tuple(curved), categorical)
 
-    def _curved_columns(self) -> list["_CurvedColumn"]:
+    def _curved_columns(self) -> list[CurvedColumn]:
         """Return the columns whose mean is not the model's mean in original units."""
         model, n = self.generative_model_, len(self.encoder_.modelled)
         location = model.unstandardise(np.zeros(n))
         scale = model.unstandardise(np.ones(n)) - location
         return [
-            _CurvedColumn(j, schema, float(location[j]), float(scale[j]))
+            CurvedColumn(j, schema, float(location[j]), float(scale[j]))
             for j, schema in enumerate(self.encoder_.modelled)
             if not schema.is_linear
         ]
-
-    def _completed(self, query: Query, imputed: NDArray[np.float64]) -> Any:
-        """Put imputed values into the table, check that all is finite, append the indicator."""
-        frame, table, encoder = query.checked, query.table, self.encoder_
-        bad = encoder.overflows(frame, imputed, table.holes)
-        if bad.any():
-            raise InferenceDivergedError(
-                f"Imputed values of column(s) {self._names_of(bad)} are not finite in "
-                f"{int(bad.any(axis=1).sum())} row(s). Set min_value and max_value, or check the "
-                "decoder's output for these rows."
-            )
-        return encoder.decode(
-            frame,
-            imputed,
-            table.holes,
-            get_output_config("transform", self)["dense"],
-            more=self._transform_indicator(encoder.missing(frame)),
-            names=list(self.get_feature_names_out()),
-        )
 
     def _names_of(self, cells: NDArray[np.bool_]) -> list[Any]:
         """Return the names of the modelled columns that have one of these cells (N, D)."""
         return [self.encoder_.modelled[j].name for j in np.flatnonzero(cells.any(axis=0))]
 
-    def _warn_odd(self, table: EncodedTable) -> None:
-        with np.errstate(over="ignore", invalid="ignore"):
-            far = np.abs(self.generative_model_.standardise(table.values)) > _FAR
-        far &= self._is_number & ~self.encoder_.was_seen(table)
+    def _warn_far(self, far: NDArray[np.bool_]) -> None:
         if far.any():
             warnings.warn(
                 f"Column(s) {self._names_of(far)} have observed values more than "
@@ -806,51 +816,5 @@ class QAVIImputer(BaseQAVI, BaseImputer):
                 f"{int(far.any(axis=1).sum())} row(s). Inference takes them as {_FAR:.0f}; they "
                 "are returned unchanged. Check their units.",
                 ExtremeValueWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
-
-
-# What becomes of posteriors; functions of the module, so that they reach other processes.
-
-
-@dataclass(frozen=True)
-class _CurvedColumn:
-    """A column on a log or logit scale, whose mean is taken over draws in original units."""
-
-    position: int
-    schema: ColumnSchema
-    location: float
-    scale: float
-
-    def mean(self, draws: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the standardised number whose value is the mean of the draws' values, (rows,)."""
-        values = self.schema.from_model(draws * self.scale + self.location).mean(axis=0)
-        return (self.schema.to_model(values) - self.location) / self.scale
-
-
-def _with_levels(
-    summary: Summary, columns: list[int], pooled: PooledPosterior, positions: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Return a summary (n, rows, D) with the most probable code in some columns of levels."""
-    values = summary(pooled, positions)
-    probabilities = pooled.level_probabilities()
-    for j in columns:
-        values[..., j] = probabilities[j].argmax(axis=1)
-    return values
-
-
-def _mean(
-    curved: list[_CurvedColumn], pooled: PooledPosterior, positions: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    values = pooled.mean()
-    if curved:
-        draws = pooled.shared_draws(N_SUMMARY_DRAWS)
-        for column in curved:
-            values[:, column.position] = column.mean(draws[..., column.position])
-    return values[None]
-
-
-def _probabilities(pooled: PooledPosterior, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-    by_column = pooled.level_probabilities()
-    parts = [by_column[j] for j in sorted(by_column)]
-    return np.concatenate([np.empty((len(pooled), 0)), *parts], axis=1)[None]

@@ -1,7 +1,6 @@
 """QAVIInpainter: images in and out. What it shares with other estimators is in `_base`."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,15 +14,17 @@ from torch import nn
 
 from ._base import (
     BaseQAVI,
-    Query,
+    check_can_hide,
+    check_hides_some,
     checked_count,
     checked_level,
+    checked_sizes,
     hide_some,
-    interval_limits,
 )
 from ._checks import refuse_number
 from ._interrupts import all_or_nothing
 from ._random import seed_from
+from ._row_inference import Rows
 from ._sklearn_compat import (
     HasMethods,
     MissingValues,
@@ -35,6 +36,7 @@ from ._sklearn_compat import (
     is_scalar_nan,
     wrap_in_container,
 )
+from ._summaries import Limits, Point
 from .exceptions import InferenceDivergedError
 from .generative import GenerativeModel, HierarchicalVAE, WideResNetVAE
 from .inference import InferenceMethod
@@ -285,7 +287,8 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             del self.feature_names_in_
         batch = None if X is None else self._encoded(X, mask, reset=True)
         self._seed = seed_from(self.random_state)
-        self._take_model(self._trained_model(batch), None if batch is None else batch.table)
+        self._take_model(self._trained_model(batch))
+        self._method_states = self._learn_method(None if batch is None else self._rows(batch))
         return self
 
     def transform(self, X: Any, *, mask: Any = None, row_offset: int = 0) -> Any:
@@ -299,7 +302,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             True where a pixel is missing.
         row_offset : int, default=0
             Position of the first image of X in the set it was cut from, for draws
-            (``strategy="draw"``) that do not depend on how the set was cut.
+            (``sample_posterior=True``) that do not depend on how the set was cut.
 
         Returns
         -------
@@ -319,8 +322,11 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             If images had not converged when the steps ran out.
         """
         check_is_fitted(self)
-        query = self._query(X, mask)
-        return self._finish(query, self._points(query, checked_count("row_offset", row_offset)))
+        row_offset = checked_count("row_offset", row_offset)
+        rows = self._encode(X, mask)
+        summary = self._new_draw() if self.sample_posterior else Point(self.strategy)
+        (values,) = self._inference().values(rows, summary, row_offset=row_offset)
+        return self._completed(rows, values)
 
     def fit_transform(self, X: Any, y: Any = None, *, mask: Any = None) -> Any:
         """Fit on X and complete it.
@@ -373,11 +379,12 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         refuse_number(X, "sample(X, n={})")
         n, row_offset = checked_count("n", n), checked_count("row_offset", row_offset)
-        query = self._query(X, mask)
-        completed = self._draws(query, n, row_offset)
+        rows = self._encode(X, mask)
+        draws = self._inference().values(rows, self._draws(n), n, row_offset=row_offset)
+        completed = [self._decode(rows, draw) for draw in draws]
         if self._container != "default":
             return completed
-        array = query.checked.array
+        array = rows.source.array
         return np.stack(completed) if n else np.empty((0, *array.shape), dtype=array.dtype)
 
     def iter_samples(
@@ -409,7 +416,11 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         refuse_number(X, "iter_samples(X, n={})")
         n, row_offset = checked_count("n", n), checked_count("row_offset", row_offset)
-        return self._iter_draws(self._query(X, mask), n, row_offset)
+        rows = self._encode(X, mask)
+        draws = self._inference().iter_draws(
+            rows, n, self._seed_of("draws"), in_turn=self._in_turn, row_offset=row_offset
+        )
+        return (self._decode(rows, draw) for draw in draws)
 
     def predict_interval(self, X: Any, level: float = 0.95, *, mask: Any = None) -> tuple[Any, Any]:
         """Return equal-tailed intervals of the posterior predictive of each missing cell.
@@ -437,9 +448,9 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         refuse_number(X, "predict_interval(X, level={})")
         level = checked_level(level)
-        query = self._query(X, mask)
-        limits = self._over_chunks(query.table, partial(interval_limits, level), n_values=2)
-        lower, upper = (self._completed(query, limit) for limit in limits)
+        rows = self._encode(X, mask)
+        limits = self._inference().values(rows, Limits(level), 2)
+        lower, upper = (self._decode(rows, limit) for limit in limits)
         return lower, upper
 
     def infer(self, X: Any, *, mask: Any = None, trace: bool = False) -> PooledPosterior:
@@ -462,7 +473,8 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             ``members``, the posteriors.
         """
         check_is_fitted(self)
-        return self._posteriors(self._encoded(X, mask).table, trace=trace)
+        self._check_trace(trace)
+        return self._inference().posteriors(self._rows(self._encoded(X, mask)), trace=trace)
 
     def score(self, X: Any, y: Any = None, *, mask: Any = None) -> float:
         """Return the mean log predictive density of observed pixels hidden at random.
@@ -491,7 +503,10 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             If no image has two observed pixels.
         """
         check_is_fitted(self)
-        return self._score_of_hidden(self._encoded(X, mask).table)
+        rows = self._rows(self._encoded(X, mask))
+        hidden = self._hide_pixels(rows.table.observed)
+        check_can_hide(hidden)
+        return self._inference().mean_log_density(rows, hidden)
 
     def score_missing(
         self,
@@ -541,7 +556,10 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             raise ValueError(
                 "missing marks cells that have no value in X, so they cannot be scored."
             )
-        return self._scores_of_missing(batch.table, hidden, n_draws, return_details)
+        sizes = checked_sizes(n_draws)
+        check_hides_some(hidden)
+        scores, details = self._inference().scores(self._rows(batch), hidden, sizes)
+        return (scores, details) if return_details else scores
 
     @available_if(_is_flat)
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
@@ -596,7 +614,8 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             check_feature_names(self, X, reset=reset)
         return self.encoder_.encode(array, mask)
 
-    def _query(self, X: Any, mask: Any) -> Query:
+    def _encode(self, X: Any, mask: Any) -> Rows:
+        """Return images as inference takes them, if they can be returned as asked for."""
         batch = self._encoded(X, mask)
         if self._container != "default" and batch.array.ndim != 2:
             raise ValueError(
@@ -604,7 +623,13 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
                 f"{batch.array.shape}. Pass X.reshape(len(X), -1), or call "
                 "set_output(transform='default')."
             )
-        return Query(batch.table, batch, X)
+        return self._rows(batch, X)
+
+    def _rows(self, batch: ImageBatch, original: Any = None) -> Rows:
+        """Return images in the model's units."""
+        values = self.generative_model_.standardise(batch.table.values)
+        values = np.where(batch.table.observed, values, 0.0)
+        return Rows(batch.table, torch.from_numpy(values).to(torch.float32), batch, original)
 
     def _method(self) -> InferenceMethod:
         method, model = super()._method(), self.generative_model_
@@ -654,30 +679,28 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         self._seed_model(model)
         return model
 
-    def _hide_observed(self, observed: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
-        """Hide whole pixels: the other channels would give a hidden one away."""
+    def _hide_pixels(self, observed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Hide whole observed pixels: the other channels would give a hidden one away."""
         by_channel = observed.reshape(len(observed), self.image_shape_[0], -1)
-        hidden = hide_some(np.any(by_channel, axis=1), seed)
+        hidden = hide_some(np.any(by_channel, axis=1), self._seed_of("score"))
         return (by_channel & hidden[:, None]).reshape(observed.shape)
 
-    def _original_units(self, values: NDArray[np.float64], *, whole: bool) -> NDArray[np.float64]:
-        units: NDArray[np.float64] = self.generative_model_.unstandardise(values)
-        return units
-
-    def _finish(self, query: Query, imputed: NDArray[np.float64]) -> NDArray[Any]:
-        """Put values into the holes, and check that all are finite."""
-        bad = ~np.isfinite(imputed) & ~query.table.observed
+    def _completed(self, rows: Rows, values: NDArray[np.float64]) -> NDArray[Any]:
+        """Put values (N, D) of the model into the missing pixels."""
+        imputed = self.generative_model_.unstandardise(values)
+        bad = ~np.isfinite(imputed) & ~rows.table.observed
         if bad.any():
             images = np.flatnonzero(bad.any(axis=1))
             raise InferenceDivergedError(
                 f"Filled pixels of {len(images)} image(s) are not finite, first at positions "
                 f"{images[:5].tolist()}. Check the decoder's output for these images."
             )
-        return query.checked.completed(imputed)
+        completed: NDArray[Any] = rows.source.completed(imputed)
+        return completed
 
-    def _completed(self, query: Query, imputed: NDArray[np.float64]) -> Any:
-        """Return what `_finish` does in the container of `set_output`."""
-        return wrap_in_container("transform", self._finish(query, imputed), query.original, self)
+    def _decode(self, rows: Rows, values: NDArray[np.float64]) -> Any:
+        """Return what `_completed` does in the container of `set_output`."""
+        return wrap_in_container("transform", self._completed(rows, values), rows.original, self)
 
 
 def _check_member(member: Any, n_cells: int) -> None:

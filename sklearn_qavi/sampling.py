@@ -168,6 +168,23 @@ class PooledPosterior:
     n_features: int
     given: Given | None = field(default=None, repr=False)
 
+    @classmethod
+    def concatenate(cls, parts: "list[PooledPosterior]") -> "PooledPosterior":
+        """Return the posteriors of the rows of all parts, under the same decoders.
+
+        Parameters
+        ----------
+        parts : list of PooledPosterior
+            At least one.
+        """
+        by_decoder = zip(*(part.members for part in parts), strict=True)
+        members = [InferenceResult.concatenate(list(results)) for results in by_decoder]
+        given = [part.given for part in parts if part.given is not None]
+        if not given:
+            return replace(parts[0], members=members)
+        x, observed = (torch.cat(tensors) for tensors in zip(*given, strict=True))
+        return replace(parts[0], members=members, given=(x, observed))
+
     @property
     def bound(self) -> NDArray[np.float64]:
         """Bound on log p(x_O) of each row in nats, mean over the decoders, (N,)."""

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+import warnings
 
 import joblib
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.datasets import load_iris
 
 from sklearn_qavi import QAVIImputer
 from sklearn_qavi._device import one_torch_thread
-from sklearn_qavi.exceptions import InferenceConvergenceWarning
+from sklearn_qavi.exceptions import InferenceConvergenceWarning, UnreliablePosteriorWarning
 from sklearn_qavi.generative import TabularVAE
 from sklearn_qavi.inference import Gaussian
 
@@ -48,11 +49,21 @@ def cluster():
 
 
 def _results(imputer: QAVIImputer, X: np.ndarray) -> list[np.ndarray]:
+    known = ~np.isnan(X)
+    known[:, 1:] = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnreliablePosteriorWarning)
+        posteriors = imputer.infer(X, trace=True)
     return [
         imputer.transform(X),
         imputer.sample(X, n=3),
+        np.stack(list(imputer.iter_samples(X, n=2))),
         *imputer.predict_interval(X),
         np.array(imputer.score(X)),
+        posteriors.bound,
+        posteriors.pareto_k,
+        np.concatenate([member.trace.numpy() for member in posteriors.members], axis=1),
+        *imputer.score_missing(X, known, n_draws=[20, 50]).values(),
     ]
 
 
@@ -89,10 +100,10 @@ class _Deadly:
     def __init__(self, flag: str, summary) -> None:
         self.flag, self.summary = flag, summary
 
-    def __call__(self, pooled, positions):
+    def __call__(self, pooled, chunk):
         time.sleep(0.2)
-        _die_once(self.flag, positions)
-        return self.summary(pooled, positions)
+        _die_once(self.flag, chunk.positions)
+        return self.summary(pooled, chunk)
 
 
 @pytest.mark.filterwarnings("ignore")

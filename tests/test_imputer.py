@@ -631,7 +631,7 @@ class TestBadInput:
         self, fitted: dict[str, QAVIImputer], X: Array, monkeypatch: Any
     ) -> None:
         imputer = fitted["gaussian"]
-        monkeypatch.setattr("sklearn_qavi._base.DecoderPool.infer", None)
+        monkeypatch.setattr("sklearn_qavi.sampling.DecoderPool.infer", None)
         assert imputer.transform(X).tobytes() == X.tobytes()
         assert imputer.sample(X, n=2).shape == (2, *X.shape)
 

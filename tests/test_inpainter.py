@@ -136,7 +136,7 @@ class TestExact:
     def test_score_hides_whole_pixels(self) -> None:
         X = images(COLOUR)
         fitted = inpainter(COLOUR)
-        hidden = fitted._hide_observed(~holes((6, 60)), seed=0).reshape(6, 3, 20)
+        hidden = fitted._hide_pixels(~holes((6, 60))).reshape(6, 3, 20)
         observed = ~holes((6, 60)).reshape(6, 3, 20)
         pixels = hidden.any(axis=1)
         np.testing.assert_array_equal(hidden, pixels[:, None] & observed)
@@ -211,7 +211,7 @@ class TestKinds:
         np.testing.assert_array_equal(marked, inpainter().transform(np.where(hidden, np.nan, X)))
 
     def test_complete_images_come_back_at_once(self, monkeypatch) -> None:
-        monkeypatch.setattr("sklearn_qavi._base.DecoderPool.infer", None)
+        monkeypatch.setattr("sklearn_qavi.sampling.DecoderPool.infer", None)
         fitted, X = inpainter(), images()
         completed = fitted.transform(X)
         np.testing.assert_array_equal(completed, X)
@@ -744,7 +744,7 @@ class TestBadInput:
 
 def test_beta_is_what_the_model_found_best() -> None:
     def beta_of(fitted: QAVIInpainter) -> float:
-        return fitted._pool().context.beta
+        return fitted._inference().pool.context.beta
 
     assert beta_of(inpainter()) == 1.0
     model = LinearImages(smooth_model(SHAPE), SHAPE)

@@ -248,7 +248,9 @@ def test_tables_one_by_one_are_those_of_sample(
     fitted: QAVIImputer, holes: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = fitted.sample(holes, n=7)
-    monkeypatch.setattr("sklearn_qavi._base._DRAWS_BYTES", 3 * 8 * holes.size)  # three at a time
+    monkeypatch.setattr(
+        "sklearn_qavi._row_inference._DRAWS_BYTES", 3 * 8 * holes.size
+    )  # three at a time
     tables = list(fitted.iter_samples(holes, n=7))
     assert len(tables) == 7
     assert all(a.equals(b) for a, b in zip(tables, expected, strict=True))

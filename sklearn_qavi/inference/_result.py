@@ -1,9 +1,11 @@
 """What the inference of rows gives back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from .posteriors import Posterior
 
@@ -53,7 +55,35 @@ class InferenceResult:
     decoder: Any = None
     trace: Tensor | None = None
 
+    @classmethod
+    def concatenate(cls, parts: "list[InferenceResult]") -> "InferenceResult":
+        """Return the results of the rows of all parts, which come from the same inference.
+
+        Parameters
+        ----------
+        parts : list of InferenceResult
+            At least one.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        joined = {f.name: _joined([getattr(part, f.name) for part in parts]) for f in fields(cls)}
+        return cls(**joined)
+
     @property
     def code_posterior(self) -> Posterior:
         """The distribution of the latent code that has a density."""
         return self.posterior if self.codes is None else self.codes
+
+
+def _joined(values: list[Any]) -> Any:
+    """Return posteriors or tensors of rows one after the other; other things are the same."""
+    first = values[0]
+    if isinstance(first, Posterior):
+        parameters = torch.cat([posterior.parameters for posterior in values])
+        return Posterior(first.family, parameters)
+    if not isinstance(first, Tensor):
+        return first
+    if first.ndim == 2:  # traces, which end with the row that took the most steps
+        width = max(value.shape[1] for value in values)
+        values = [pad(value, (0, width - value.shape[1]), value=torch.nan) for value in values]
+    return torch.cat(values)

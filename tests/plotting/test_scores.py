@@ -9,7 +9,7 @@ import pytest
 
 from _linear_gaussian import LinearGaussian
 from _linear_images import LinearImages, smooth_model
-from sklearn_qavi import QAVIImputer, QAVIInpainter, _base
+from sklearn_qavi import QAVIImputer, QAVIInpainter, _chunks
 from sklearn_qavi.baselines import PseudoGibbs
 from sklearn_qavi.exceptions import InferenceConvergenceWarning
 from sklearn_qavi.generative import PretrainedDecoder
@@ -104,7 +104,7 @@ def test_seconds_are_of_inference_a_row(monkeypatch: pytest.MonkeyPatch) -> None
         return pooled
 
     monkeypatch.setattr(DecoderPool, "infer", slowly)
-    monkeypatch.setattr(_base, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(_chunks, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     display = ScoreCurveDisplay.from_estimators(
         {"m": imputer(tol=0.0)}, X, MISSING, x="seconds", n_draws=20, max_iter=[1, 20]
     )

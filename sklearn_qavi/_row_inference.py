@@ -1,0 +1,269 @@
+"""Inference of the rows of one call: the one way that all methods of the estimators go.
+
+An estimator encodes its input as `Rows`, asks a `RowInference` for what it wants to know of them,
+and decodes the answer into what came.
+"""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from joblib import effective_n_jobs
+from numpy.typing import NDArray
+from torch import Tensor, from_numpy
+
+from ._chunks import Chunk, ChunkResult, ChunkTask, Summary, run_chunks
+from ._progress import RowBar
+from ._summaries import KeyedDraws, LogDensity, Posteriors, Scores
+from .exceptions import InferenceConvergenceWarning, UnreliablePosteriorWarning
+from .preprocessing import EncodedTable
+from .sampling import DecoderPool, PooledPosterior
+
+__all__ = ["RowInference", "Rows"]
+
+_DRAWS_BYTES = 2**26  # of draws that `iter_draws` holds
+_UNRELIABLE_K = 0.7  # Pareto k above which importance weights have no useful variance
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The input of one call, as inference takes it.
+
+    Parameters
+    ----------
+    table : EncodedTable
+        The rows as numbers with a mask, in the encoder's units.
+    x : Tensor of shape (N, D)
+        The same in the model's units, 0 where missing, on the CPU.
+    source : Frame or ImageBatch
+        The input after its checks, which imputed values are put into.
+    original : object, default=None
+        The input as it came, whose container is given back.
+    """
+
+    table: EncodedTable
+    x: Tensor
+    source: Any
+    original: Any = None
+
+    def __len__(self) -> int:
+        """Return the number of rows N."""
+        return len(self.x)
+
+    @property
+    def observed(self) -> Tensor:
+        """True where inference sees a value, (N, D)."""
+        return from_numpy(self.table.observed)
+
+
+@dataclass(frozen=True)
+class RowInference:
+    """How a fitted estimator infers rows.
+
+    Parameters
+    ----------
+    pool : DecoderPool
+        Decoders and inference method, on the CPU.
+    device : str
+        Where to compute.
+    n_jobs : int or None
+        Workers.
+    resample : bool
+        Whether posteriors are corrected by importance resampling.
+    time_budget : float or None
+        Seconds that the inference of one call may take.
+    verbose : int
+        Whether there is a progress bar.
+    """
+
+    pool: DecoderPool
+    device: str
+    n_jobs: int | None
+    resample: bool
+    time_budget: float | None
+    verbose: int
+
+    def values(
+        self,
+        rows: Rows,
+        summary: Summary,
+        n_values: int = 1,
+        *,
+        width: int | None = None,
+        row_offset: int = 0,
+    ) -> NDArray[np.float64]:
+        """Infer the incomplete rows; return what a summary makes of each.
+
+        Parameters
+        ----------
+        rows : Rows
+            The rows.
+        summary : callable
+            Turns posteriors into (n_values, rows, width) numbers.
+        n_values : int, default=1
+            Numbers that it gives for each cell.
+        width : int, default=None
+            Columns that it gives; None takes those of the rows.
+        row_offset : int, default=0
+            Position of the first row, for draws.
+
+        Returns
+        -------
+        values : ndarray of shape (n_values, N, width)
+            In the model's units; NaN in complete rows.
+        """
+        out = np.full((n_values, len(rows), width or rows.x.shape[1]), np.nan)
+        if n_values:
+            chunk = _chunk_of(rows, rows.table.incomplete_rows, row_offset=row_offset)
+            for places, result in self._run(chunk, summary):
+                out[:, chunk.positions[places] - row_offset] = result.values
+        return out
+
+    def iter_draws(
+        self, rows: Rows, n: int, seed: int, *, in_turn: bool, row_offset: int = 0
+    ) -> Iterator[NDArray[np.float64]]:
+        """Yield n draws of the incomplete rows one by one, each (N, D), NaN in complete rows.
+
+        Rows are inferred once. Their posteriors are held, and as many draws at a time as fit into
+        64 MiB.
+        """
+        chunk = _chunk_of(rows, rows.table.incomplete_rows, row_offset=row_offset)
+        parts = [
+            (chunk.take(places), result.values) for places, result in self._run(chunk, Posteriors())
+        ]
+        at_a_time = max(1, min(n, int(_DRAWS_BYTES / (8 * rows.x.numel()))))
+        for first in range(0, n, at_a_time):
+            draw = KeyedDraws(min(at_a_time, n - first), seed, in_turn, first)
+            draws = np.full((draw.n, *rows.x.shape), np.nan)
+            for part, posteriors in parts:
+                draws[:, part.positions - row_offset] = draw(posteriors, part)
+            yield from draws
+
+    def posteriors(self, rows: Rows, *, trace: bool = False) -> PooledPosterior:
+        """Return the posteriors of all rows, with the diagnostics of their weights.
+
+        Parameters
+        ----------
+        rows : Rows
+            The rows, at least one.
+        trace : bool, default=False
+            Keep the bound after each optimisation step.
+        """
+        pool = replace(self.pool, context=replace(self.pool.context, trace=trace))
+        chunk = _chunk_of(rows, np.arange(len(rows)))
+        results = replace(self, pool=pool)._run(chunk, Posteriors(), weigh=True)
+        return PooledPosterior.concatenate([result.values for _, result in results])
+
+    def mean_log_density(self, rows: Rows, hidden: NDArray[np.bool_]) -> float:
+        """Hide cells (N, D) and return the mean log predictive density of their values, in nats."""
+        chunk = _chunk_of(rows, np.flatnonzero(hidden.any(axis=1)), hidden=hidden)
+        of_cells = [
+            result.values[hidden[chunk.positions[places]]]
+            for places, result in self._run(chunk, LogDensity())
+        ]
+        return float(np.concatenate(of_cells).mean())
+
+    def scores(
+        self, rows: Rows, hidden: NDArray[np.bool_], n_draws: int | list[int]
+    ) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
+        """Hide cells (N, D), infer them, and score the posteriors row by row.
+
+        Returns
+        -------
+        scores : dict of ndarray of shape (N,), or (len(n_draws), N)
+            NaN for rows without a hidden cell.
+        details : dict
+            What the inference took, see `QAVIImputer.score_missing`.
+        """
+        chunk = _chunk_of(rows, np.flatnonzero(hidden.any(axis=1)), hidden=hidden)
+        n_evaluations, converged = np.full(len(rows), np.nan), np.ones(len(rows), dtype=bool)
+        scores: dict[str, NDArray[np.float64]] = {}
+        seconds = 0.0
+        for places, result in self._run(chunk, Scores(n_draws)):
+            at = chunk.positions[places]
+            n_evaluations[at], converged[at] = result.n_evaluations, result.converged
+            seconds += result.seconds
+            for name, values in result.values.items():
+                empty = np.full((*values.shape[:-1], len(rows)), np.nan)
+                scores.setdefault(name, empty)[..., at] = values
+        details = {
+            "n_cells": hidden.sum(axis=1),
+            "n_evaluations": n_evaluations,
+            "converged": converged,
+            "seconds": seconds,
+        }
+        return scores, details
+
+    def _run(
+        self, chunk: Chunk, summary: Summary, *, weigh: bool = False
+    ) -> Iterator[tuple[slice, ChunkResult]]:
+        """Yield the places of parts of the rows, and what became of them; warn at the end."""
+        if len(chunk) == 0:
+            return
+        n_workers, seconds_per_row = effective_n_jobs(self.n_jobs), None
+        if self.time_budget is not None:
+            seconds_per_row = self.time_budget * n_workers / len(chunk)
+        task = ChunkTask(
+            self.pool,
+            self.device,
+            summary,
+            resample=self.resample,
+            weigh=weigh,
+            seconds_per_row=seconds_per_row,
+            alone=n_workers == 1,
+        )
+        converged, pareto_k = [], []
+        n_decoders, silent = len(self.pool.decoders), not self.verbose
+        bar = RowBar(len(chunk), desc="inference", unit="row", silent=silent, n_parts=n_decoders)
+        with bar as progress:
+            for places, result in run_chunks(
+                task, chunk, n_jobs=self.n_jobs, progress=progress.update
+            ):
+                converged.append(result.converged)
+                pareto_k.append(result.pareto_k)
+                yield places, result
+        self._warn_unconverged(np.concatenate(converged))
+        _warn_unreliable(np.concatenate(pareto_k))
+
+    def _warn_unconverged(self, converged: NDArray[np.bool_]) -> None:
+        n_unconverged = int((~converged).sum())
+        if n_unconverged:
+            ran_out, increase = "steps", "max_iter, or tol"
+            if self.time_budget is not None:
+                ran_out, increase = f"{self.time_budget:g} s", "time_budget"
+            warnings.warn(
+                f"The posteriors of {n_unconverged} of {len(converged)} incomplete rows had not "
+                f"converged when the {ran_out} ran out. Increase {increase}.",
+                InferenceConvergenceWarning,
+                stacklevel=3,
+            )
+
+
+def _warn_unreliable(pareto_k: NDArray[np.float64]) -> None:
+    n_unreliable = int((pareto_k > _UNRELIABLE_K).sum())
+    if n_unreliable:
+        warnings.warn(
+            f"The importance weights of {n_unreliable} of {len(pareto_k)} incomplete rows are "
+            f"unreliable (Pareto k above {_UNRELIABLE_K}): their posteriors miss part of what "
+            "the decoder finds likely. posterior='mixture' or 'flow', or a larger max_iter, "
+            "may help.",
+            UnreliablePosteriorWarning,
+            stacklevel=3,
+        )
+
+
+def _chunk_of(
+    rows: Rows,
+    which: NDArray[np.intp],
+    *,
+    row_offset: int = 0,
+    hidden: NDArray[np.bool_] | None = None,
+) -> Chunk:
+    """Return some rows as one chunk, with cells hidden that are to be scored."""
+    observed, scored = rows.observed[which], None
+    if hidden is not None:
+        scored = from_numpy(hidden[which])
+        observed = observed & ~scored
+    return Chunk(rows.x[which], observed, which + row_offset, scored)
