@@ -61,8 +61,8 @@ def ordinary_least_squares(table: Array) -> Any:
 
 def draws_of_qavi(holes: Array, seed: int, proper: bool, settings: dict[str, Any]) -> Iterator[Any]:
     """Yield completed tables of `QAVIImputer`."""
-    model = TabularVAE(**settings, n_decoders=N_DECODERS if proper else 1)
-    imputer = QAVIImputer(generative_model=model, proper=proper, random_state=seed)
+    model = TabularVAE(**settings, bootstrap=proper, n_decoders=N_DECODERS if proper else 1)
+    imputer = QAVIImputer(generative_model=model, random_state=seed)
     yield from imputer.fit(holes).iter_samples(holes, n=N_DRAWS)
 
 

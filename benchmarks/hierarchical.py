@@ -26,7 +26,7 @@ from sklearn_qavi import QAVIInpainter, __version__
 from sklearn_qavi.baselines import HierarchicalPosteriorMatching, HierarchicalVAEAC
 from sklearn_qavi.datasets import make_image_masks
 from sklearn_qavi.generative import HierarchicalVAE
-from sklearn_qavi.inference import SCHEDULES, HierarchicalPosterior, HierarchicalSpace, Schedule
+from sklearn_qavi.inference import Adam, Context, Hierarchical, HierarchicalPosterior
 from sklearn_qavi.metrics import frechet_distance, masked_crps, p_ids, u_ids
 
 MASKS = ("free_form", "rotated_half")
@@ -113,7 +113,8 @@ def run_methods(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace
             hidden = torch.from_numpy(missing).flatten(1)
             rows = torch.from_numpy(truth).flatten(1).float()
             # what `infer` does, without weighing 1,024 codes an image
-            pooled = inpainter._pool_here().infer(rows.where(~hidden, 0.0), ~hidden, None)
+            pool = inpainter._inference().pool
+            pooled = pool.infer(rows.where(~hidden, 0.0), ~hidden)
             seconds = time.perf_counter() - start
             draws = pooled.keyed_draws(args.shown_draws, np.arange(n), args.seed)
             draws = np.where(missing, draws.reshape(-1, n, 28, 28), truth)
@@ -161,11 +162,10 @@ def run_methods(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace
 # The warm-up
 
 
-def schedules(args: argparse.Namespace) -> dict[str, Schedule]:
+def optimizers(args: argparse.Namespace) -> dict[str, Adam]:
     """Return what is compared, by name."""
-    options = HierarchicalPosterior.schedule_options
-    ours = SCHEDULES["default"].with_options(**options, tol=-1e9)
-    paper = SCHEDULES["paper"].with_options(**HierarchicalPosterior.paper_options)
+    ours = HierarchicalPosterior.default_optimizer(0).with_options(tol=-1e9)
+    paper = HierarchicalPosterior.paper_optimizer()
     cut = {"max_iter": 16} if args.quick else {}
     paper = paper.with_options(max_iter=args.paper_steps, n_draws=args.paper_draws)
     out = {}
@@ -179,18 +179,17 @@ def schedules(args: argparse.Namespace) -> dict[str, Schedule]:
 
 
 def run_warmup(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace) -> None:
-    """Trace the bound of a few digits under each schedule."""
+    """Trace the bound of a few digits under each optimiser."""
     (network,) = model.members_
     n = args.warmup_images
     truth = torch.from_numpy(digits.test[:n].reshape(n, -1)).float()
     missing = make_image_masks(n, (28, 28), kind="rotated_half", random_state=args.seed)
     observed = torch.from_numpy(~missing.reshape(n, -1))
-    for name, schedule in schedules(args).items():
-        method = HierarchicalSpace(schedule, trace=True, fill=args.fill)
+    for name, optimizer in optimizers(args).items():
+        method = Hierarchical(optimizer=optimizer, fill=args.fill)
         start = time.perf_counter()
-        result = method.infer(
-            network, None, truth, observed, seed=0, batch_size=4096, progress=None
-        )
+        context = Context(batch_size=4096, trace=True)
+        result = method.infer(network, None, truth, observed, context)
         seconds = time.perf_counter() - start
         trace = result.trace.nanmean(0).tolist()
         record = {
@@ -198,8 +197,8 @@ def run_warmup(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace)
             "schedule": name,
             "images": n,
             "fill": args.fill,
-            "window": schedule.window,
-            "draws": schedule.n_draws,
+            "window": optimizer.window,
+            "draws": optimizer.n_draws,
             "trace": [round(value, 2) for value in trace],
             "seconds_image": seconds / n,
             **about(model, args),
@@ -222,10 +221,10 @@ def draw_warmup(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace
         for cut in cuts:
             # the warm-up's length stays that of the longest run
             share = min(warmup * cuts[-1] / cut, 1.0 - 1e-9)
-            schedule = SCHEDULES["default"].with_options(
-                **{**HierarchicalPosterior.schedule_options, "tol": -1e9, "max_iter": cut},
+            optimizer = HierarchicalPosterior.default_optimizer(0).with_options(
+                tol=-1e9, max_iter=cut, warmup=share
             )
-            method = HierarchicalSpace(schedule.with_options(warmup=share), fill=args.fill)
+            method = Hierarchical(optimizer=optimizer, fill=args.fill)
             inpainter = QAVIInpainter(generative_model=model, posterior=method, random_state=0)
             name = f"{'with' if warmup else 'without'} warm-up, {cut} steps"
             rows[name] = inpainter.fit().sample(holed, n=1)[0]

@@ -14,7 +14,6 @@ import json
 import time
 import warnings
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +40,12 @@ from sklearn_qavi.datasets import make_image_masks
 from sklearn_qavi.generative import WideResNetVAE
 from sklearn_qavi.generative._training import EpochLoop
 from sklearn_qavi.inference import (
-    SCHEDULES,
+    Adam,
+    Context,
     DecoderTarget,
-    GaussianPosterior,
-    LatentSpace,
-    MixturePosterior,
+    Gaussian,
+    Mixture,
     Posterior,
-    PosteriorFamily,
-    Schedule,
 )
 from sklearn_qavi.sampling import PooledPosterior
 
@@ -246,7 +243,7 @@ def inference_methods(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
         for beta in args.betas:
             options = {"posterior": name, "beta": beta, **steps}
             if name == "mixture":
-                options["n_components"] = args.components
+                options["posterior"] = Mixture(n_components=args.components)
             out[f"{name}, beta={beta:g}"] = options
     return out
 
@@ -354,38 +351,28 @@ def pairwise_distance(draws: NDArray[np.float64], missing: NDArray[np.bool_]) ->
 # The paper's recipe
 
 
-def recipe_methods(args: argparse.Namespace, n_latent: int) -> list[tuple[str, str, LatentSpace]]:
-    """Return posterior, label and method of each run, the recipe first."""
-    beta, components = args.betas[0], args.components
-    theirs: dict[str, Any] = {
-        "gaussian": GaussianPosterior,
-        "mixture": partial(
-            MixturePosterior, n_components=components, gradient_estimator="implicit"
+Run = tuple[str, str, Gaussian | Mixture, int | None]
+
+
+def recipe_runs(args: argparse.Namespace) -> list[Run]:
+    """Return posterior, label, method and steps of each run, the recipe first."""
+    paper = Adam.paper(max_iter=3, n_draws=4) if args.quick else Adam.paper()
+    theirs = {"optimizer": paper, "start": "prior"}
+    out: list[Run] = []
+    for name, recipe, ours, cuts in (
+        ("gaussian", Gaussian(**theirs), Gaussian(start="best"), args.gaussian_steps),
+        (
+            "mixture",
+            Mixture(n_components=args.components, gradient_estimator="implicit", **theirs),
+            Mixture(n_components=args.components, start="best"),
+            args.mixture_steps,
         ),
-    }
-    ours: dict[str, Any] = {
-        "gaussian": GaussianPosterior,
-        "mixture": partial(MixturePosterior, n_components=components),
-    }
-    paper = SCHEDULES["paper"]
-    if args.quick:
-        paper = paper.with_options(max_iter=3, n_draws=4)
-    out = []
-    for name in ("gaussian", "mixture"):
-        schedule = our_schedule(ours[name](n_latent))
-        out.append((name, "recipe", LatentSpace(theirs[name], paper, beta, "prior")))
-        cuts = {"gaussian": args.gaussian_steps, "mixture": args.mixture_steps}[name]
-        for n in cuts:
-            method = LatentSpace(ours[name], schedule.with_options(max_iter=n), beta, "best")
-            out.append((name, f"{n} steps", method))
+    ):
+        out.append((name, "recipe", recipe, None))
+        out += [(name, f"{n} steps", ours, n) for n in cuts]
         if not args.quick:  # hundreds of steps
-            out.append((name, "default", LatentSpace(ours[name], schedule, beta, "best")))
+            out.append((name, "default", ours, None))
     return out
-
-
-def our_schedule(family: PosteriorFamily) -> Schedule:
-    """Return the default schedule of a family."""
-    return SCHEDULES["default"].with_options(**family.options_for(family.latent_dim))
 
 
 def run_recipe(model: WideResNetVAE, digits: Digits, args: argparse.Namespace) -> None:
@@ -399,15 +386,15 @@ def run_recipe(model: WideResNetVAE, digits: Digits, args: argparse.Namespace) -
     for kind in args.masks:
         missing = torch.from_numpy(holes(kind, args)[: args.recipe_images]).flatten(1)
         for posterior in ("gaussian", "mixture"):
-            runs = [run for run in recipe_methods(args, decoder.latent_dim) if run[0] == posterior]
+            runs = [run for run in recipe_runs(args) if run[0] == posterior]
             done = read_records(args.out)
-            questions = [asked_recipe(kind, posterior, label, args) for _, label, _ in runs]
+            questions = [asked_recipe(kind, posterior, label, args) for _, label, *_ in runs]
             if all(any(known(r, q) for r in done) for q in questions):
                 continue
-            for question, (_, label, method) in zip(questions, runs, strict=True):
+            for question, (_, label, method, steps) in zip(questions, runs, strict=True):
                 record = {
                     **question,
-                    **measure_recipe(decoder, method, truth, missing, args),
+                    **measure_recipe(decoder, method, steps, truth, missing, args),
                     "version": __version__,
                     **machine(),
                 }
@@ -420,12 +407,18 @@ def run_recipe(model: WideResNetVAE, digits: Digits, args: argparse.Namespace) -
 
 
 def measure_recipe(
-    decoder: Any, method: LatentSpace, truth: Tensor, missing: Tensor, args: argparse.Namespace
+    decoder: Any,
+    method: Gaussian | Mixture,
+    steps: int | None,
+    truth: Tensor,
+    missing: Tensor,
+    args: argparse.Namespace,
 ) -> dict[str, float]:
     """Return cost, bound and scores of one run."""
     x = torch.where(missing, 0.0, truth)
+    context = Context(seed=args.seed, beta=args.betas[0], max_iter=steps)
     start = time.perf_counter()
-    result = method.infer(decoder, None, x, ~missing, seed=args.seed, batch_size=64, progress=None)
+    result = method.infer(decoder, None, x, ~missing, context)
     seconds = time.perf_counter() - start
     target = DecoderTarget(decoder.decode, decoder.likelihood, x, ~missing, decoder.latent_dim)
     pooled = PooledPosterior([decoder], [result], x.shape[1])
@@ -434,7 +427,7 @@ def measure_recipe(
         "evaluations": float(pooled.n_evaluations.mean()),
         "steps": float(pooled.n_iter.mean()),
         "converged": float(pooled.converged.mean()),
-        "bound": fresh_bound(target, result.posterior, method.beta),
+        "bound": fresh_bound(target, result.posterior, context.beta),
         **{f"{name}_pixel": float(scores[name].sum() / missing.sum()) for name in SCORES},
         "rmse": rmse(pooled.mean(), truth.double().numpy(), missing.numpy()),
         "seconds_image": seconds / len(x),
@@ -553,7 +546,7 @@ def summary_of_recipe(args: argparse.Namespace) -> str:
         "|---" * 10 + "|",
     ]
     for kind in args.masks:
-        for posterior, label, _ in recipe_methods(args, 2):  # labels alone count
+        for posterior, label, *_ in recipe_runs(args):
             record = answer(records, asked_recipe(kind, posterior, label, args))
             recipe = answer(records, asked_recipe(kind, posterior, "recipe", args))
             if record is None or recipe is None:

@@ -81,7 +81,7 @@ def inpaint(n_jobs: int) -> Callable[[], Any]:
     inpainter = QAVIInpainter(generative_model=model, n_jobs=n_jobs, random_state=0).fit()
     mask = np.zeros(X.shape[1:], dtype=bool)
     mask[16:] = True
-    return lambda: inpainter.transform(X, mask)
+    return lambda: inpainter.transform(X, mask=mask)
 
 
 def measure(work: Callable[[], Any], moment: float) -> dict[str, float] | None:

@@ -27,10 +27,11 @@ from sklearn_qavi import QAVIImputer
 from sklearn_qavi._random import sobol_uniform
 from sklearn_qavi.generative import TabularVAE
 from sklearn_qavi.inference import (
-    SCHEDULES,
+    Adam,
     DecoderTarget,
     FlowPosterior,
     GaussianPosterior,
+    Mixture,
     MixturePosterior,
     Posterior,
     PosteriorFamily,
@@ -75,7 +76,7 @@ def fresh_bound(target: DecoderTarget, posterior: Posterior) -> float:
 
 
 def measure_recipe(table: str, args: argparse.Namespace) -> None:
-    """Compare schedules on one decoder of a table."""
+    """Compare optimisers on one decoder of a table."""
     split = split_table(load_table(table, args.data_dir), seed=0)
     model = TabularVAE(
         likelihood=LIKELIHOODS.get(table, "student_t"),
@@ -94,18 +95,18 @@ def measure_recipe(table: str, args: argparse.Namespace) -> None:
     floor = arithmetic_floor(decoder)
     for name in args.posteriors:
         ours, theirs = families(decoder.latent_dim)[name]
-        default = SCHEDULES["default"].with_options(**ours.schedule_options)
+        default = ours.default_optimizer(decoder.latent_dim)
         early = default.with_options(**EARLY.get(name, {}))
-        for label, family, schedule in (
+        for label, family, optimizer in (
             ("early", ours, early),
             ("default", ours, default),
             ("converged", ours, default.with_options(**CONVERGED[name])),
-            ("recipe", theirs, SCHEDULES["paper"]),
+            ("recipe", theirs, Adam.paper()),
         ):
             if label == "early" and name not in EARLY:
                 continue
             start = time.perf_counter()
-            result = fit_posterior(target, family, schedule=schedule)
+            result = fit_posterior(target, family, optimizer=optimizer)
             seconds = time.perf_counter() - start
             ms, evaluations = 1e3 * seconds / len(x), float(result.n_evaluations.float().mean())
             record = {
@@ -175,10 +176,12 @@ def fit_worker(options: dict[str, Any]) -> dict[str, Any]:
     """Fit to part of a synthetic table and keep the imputer; in a process of its own."""
     warnings.simplefilter("ignore")
     model = TabularVAE(n_decoders=options["decoders"], max_epochs=options["max_epochs"])
+    posterior = options["posterior"]
+    if posterior == "mixture":
+        posterior = Mixture(n_components=options["components"])
     imputer = QAVIImputer(
         generative_model=model,
-        posterior=options["posterior"],
-        n_components=options["components"],
+        posterior=posterior,
         n_jobs=options["n_jobs"],
         random_state=0,
     )

@@ -27,10 +27,11 @@ from _common import (
 from sklearn_qavi import QAVIImputer, __version__
 from sklearn_qavi.baselines import PosteriorMatching, RetunedEncoder
 from sklearn_qavi.generative import TabularVAE
+from sklearn_qavi.inference import Feature
 
 MODEL = {"likelihood": "student_t", "n_decoders": 3, "patience": 40, "max_epochs": 300}
 BETA = 3.0  # of the three posteriors over the code; chosen with --development
-FEATURE = {"beta": 3.0, "gamma": 2.0}  # likewise
+FEATURE = {"posterior": Feature(gamma=2.0), "beta": 3.0}  # likewise
 
 PAPER: dict[str, dict[str, tuple[float, float]]] = {  # log likelihood and NRMSE of its Table 1
     "breast_cancer": {
@@ -115,7 +116,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "mixture, beta=1": {"posterior": "mixture"},
     "flow, beta=1": {"posterior": "flow"},
     "gaussian, beta=1": {"posterior": "gaussian"},
-    "feature": {"posterior": "feature", **FEATURE},
+    "feature": FEATURE,
     "posterior_matching": {"posterior": PosteriorMatching()},
     "posterior_matching (rate)": {"posterior": PosteriorMatching(masks=0.5)},
     "posterior_matching (true)": {"posterior": PosteriorMatching(masks=half_of_each_row)},

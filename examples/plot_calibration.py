@@ -27,7 +27,7 @@ CoverageDisplay.from_estimator(imputer, X, X_true)
 # %%
 # The band is where 95% of the points of calibrated intervals would lie, if cells were independent.
 # The curve runs along its lower edge: intervals of this one decoder are a little too narrow. More
-# decoders, or ``proper=True``, add what is uncertain about the decoder itself.
+# decoders, or ``TabularVAE(bootstrap=True)``, add what is uncertain about the decoder itself.
 
 # %%
 # Draws that are too sure of themselves

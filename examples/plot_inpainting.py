@@ -66,7 +66,7 @@ def show(draws):
     )
 
 
-draws = gaussian.sample(truth, 200, mask)
+draws = gaussian.sample(truth, 200, mask=mask)
 show(draws)
 
 # %%
@@ -82,7 +82,7 @@ mixture = QAVIInpainter(
     max_iter=480,
     random_state=0,
 ).fit()
-mixture_draws = mixture.sample(truth, 200, mask)
+mixture_draws = mixture.sample(truth, 200, mask=mask)
 show(mixture_draws)
 
 # %%

@@ -39,8 +39,8 @@ assert not missing[:, -1].any()
 # Four analyses
 # -------------
 # Of the complete table, which we would not have otherwise; of the complete rows; of the table
-# filled with means; and of 20 tables drawn by an imputer. ``proper=True`` trains its decoders on
-# bootstrap samples, so that draws also differ by what the rows leave open about the decoder. The
+# filled with means; and of 20 tables drawn by an imputer. ``bootstrap=True`` trains its decoders
+# on bootstrap samples, so that draws also differ by what the rows leave open about the decoder. The
 # target is part of the imputation model: without it, imputed measurements would tell nothing of it.
 
 from sklearn.linear_model import LinearRegression
@@ -49,10 +49,8 @@ from sklearn_qavi import MultipleImputationRegressor, QAVIImputer
 from sklearn_qavi.generative import TabularVAE
 from sklearn_qavi.pooling import fit_pooled
 
-imputer = QAVIImputer(
-    generative_model=TabularVAE(likelihood="student_t", n_decoders=4, patience=3),
-    proper=True,
-)
+model = TabularVAE(likelihood="student_t", bootstrap=True, n_decoders=4, patience=3)
+imputer = QAVIImputer(generative_model=model)
 pooled = MultipleImputationRegressor(imputer=imputer, n_draws=20, random_state=0)
 pooled.fit(X_missing, y)
 
@@ -117,7 +115,7 @@ for name, analysis in analyses.items():
 new = X.iloc[[0, 0, 0]].copy()
 new.iloc[1, new.columns.get_loc("s6")] = np.nan
 new.iloc[2, [new.columns.get_loc(c) for c in ("bmi", "s5")]] = np.nan
-lower, upper = pooled.predict_interval(new, alpha=0.1)
+lower, upper = pooled.predict_interval(new, level=0.9)
 holes = ["all measured", "s6 missing", "bmi and s5 missing"]
 for name, low, high in zip(holes, lower, upper, strict=True):
     print(f"{name:<20}{low:6.2f} to {high:.2f}")

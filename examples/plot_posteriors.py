@@ -19,11 +19,13 @@ from sklearn.datasets import load_wine
 
 from sklearn_qavi import QAVIImputer
 from sklearn_qavi.generative import TabularVAE
+from sklearn_qavi.inference import Adam, Mixture
 
 X = load_wine(as_frame=True).data[["alcohol", "flavanoids", "color_intensity", "proline"]]
 hidden = ["flavanoids", "color_intensity"]
 model = TabularVAE(likelihood="student_t", n_decoders=1, latent_dim=4, random_state=0).fit(X)
 
+long = Adam(max_iter=240, n_draws=4, window=24, learning_rate=0.1, min_learning_rate=0.02, tol=0.01)
 posteriors = {
     "Gaussian": {"posterior": "gaussian"},
     "flow": {"posterior": "flow"},
@@ -31,11 +33,7 @@ posteriors = {
     "features": {"posterior": "feature"},
     "Gaussian, resampled": {"posterior": "gaussian", "importance_resampling": True},
     "mixture of 100, long": {
-        "posterior": "mixture",
-        "n_components": 100,
-        "n_mc_samples": 4,
-        "max_iter": 240,
-        "tol": 0.01,
+        "posterior": Mixture(n_components=100, optimizer=long),
     },
 }
 imputers = {

@@ -18,6 +18,7 @@ from sklearn.utils import shuffle
 from sklearn_qavi import QAVIImputer
 from sklearn_qavi.datasets import make_missing
 from sklearn_qavi.generative import TabularVAE
+from sklearn_qavi.inference import Gaussian
 
 X = shuffle(load_wine().data, random_state=0)
 train, test = X[:-50], X[-50:]
@@ -59,15 +60,15 @@ for ax, metric in zip(axes, ["iwae", "predictive"], strict=True):
 # Against decoder evaluations
 # ---------------------------
 # Each method is stopped after fewer and more steps; nothing is trained again. Methods that ask a
-# network once are dashed lines, and a chain of fixed length is a point. ``schedule="paper"`` is the
-# paper's recipe, a hundred draws a step. A Gaussian that was stopped early scores best: it is
+# network once are dashed lines, and a chain of fixed length is a point. ``optimizer="paper"`` is
+# the paper's recipe, a hundred draws per step. A Gaussian that was stopped early scores best: it is
 # wider, which pays with a decoder that is a little too sure of itself; the bound tells the two
 # apart. With ``x="seconds"`` the axis is time on this machine.
 
 shown = ["QAVI, mixture", "QAVI, Gaussian", "posterior matching", "pseudo-Gibbs"]
 costly = {name: methods[name] for name in shown}
 costly["the paper's recipe, Gaussian"] = QAVIImputer(
-    generative_model=model, schedule="paper", random_state=0
+    generative_model=model, posterior=Gaussian(optimizer="paper"), random_state=0
 ).fit(train)
 display = ScoreCurveDisplay.from_estimators(
     costly,

@@ -5,7 +5,7 @@ What if cells are not missing at random?
 Imputation takes a hidden value to be distributed as in rows that look alike. If people drop out of
 a study *because* they fare better or worse, that is wrong, and nothing in the table shows it. What
 can be shown is how wrong it would have to be for the conclusion to change: shift the imputed values
-by ``delta``, repeat the analysis, and look for the shift at which the conclusion tips.
+by some ``delta``, repeat the analysis, and look for the shift at which the conclusion tips.
 """
 
 # %%
@@ -30,8 +30,8 @@ print(f"{gone.sum()} of {len(X)} patients did not come back")
 # The answer if outcomes are missing at random
 # --------------------------------------------
 # Does blood pressure go with progression among patients of the same age, sex and body mass index?
-# Twenty completed tables, a regression on each, pooled by Rubin's rules. With ``proper=True`` the
-# draws also carry what is uncertain about the model. Few and quickly trained decoders do for a
+# Twenty completed tables, a regression on each, pooled by Rubin's rules. With ``bootstrap=True``
+# the draws also carry what is uncertain about the model. Few and quickly trained decoders do for a
 # table of this size.
 
 import statsmodels.api as sm
@@ -46,8 +46,8 @@ def regression(table):
     return sm.OLS(table["progression"], sm.add_constant(table.drop(columns="progression"))).fit()
 
 
-model = TabularVAE(likelihood="student_t", n_decoders=5, patience=3)
-imputer = QAVIImputer(generative_model=model, proper=True, random_state=0)
+model = TabularVAE(likelihood="student_t", bootstrap=True, n_decoders=5, patience=3)
+imputer = QAVIImputer(generative_model=model, random_state=0)
 imputer.set_output(transform="pandas").fit(X)
 pooled = fit_pooled(regression, imputer.iter_samples(X, n=20), n_nests=imputer.n_nests_)
 pooled.summary().loc[["bp"], ["estimate", "lower", "upper", "fmi"]].round(2)
@@ -60,17 +60,15 @@ pooled.summary().loc[["bp"], ["estimate", "lower", "upper", "fmi"]].round(2)
 # Shift what is imputed
 # ---------------------
 # Say that who stayed away had fared better than others who look alike, by 20, 40, ... points. The
-# trained model is handed on, so only the draws are new.
+# draws stay; what was imputed is shifted.
 
 import pandas as pd
-from sklearn.base import clone
 
-answers = {}
+from sklearn_qavi.pooling import shift_imputed
+
+draws, answers = imputer.sample(X, n=20), {}
 for shift in [20, 0, -20, -40, -60, -80]:
-    shifted = clone(imputer).set_params(
-        generative_model=imputer.generative_model_, delta={"progression": shift}
-    )
-    tables = shifted.fit(X).iter_samples(X, n=20)
+    tables = (shift_imputed(table, X, {"progression": shift}) for table in draws)
     pooled = fit_pooled(regression, tables, n_nests=imputer.n_nests_)
     answers[shift] = pooled.summary().loc["bp"]
 answers = pd.DataFrame(answers).T.sort_index()
