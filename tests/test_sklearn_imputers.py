@@ -1,9 +1,8 @@
 """scikit-learn's own tests of its imputers, with QAVIImputer in their place.
 
 What is left out, by design: sparse input, which is refused; a marker of text beside NaN in a table
-of numbers, where the marker is refused instead of the NaN; that draws differ from call to call, as
-ours are keyed by ``random_state``; tests of how `IterativeImputer` goes about its rounds; and tests
-of `SimpleImputer`'s statistics.
+of numbers, where the marker is refused instead of the NaN; tests of how `IterativeImputer` goes
+about its rounds; and tests of `SimpleImputer`'s statistics.
 """
 
 from typing import Any
