@@ -36,7 +36,7 @@ types: $(VENV)/.installed-lint
 	$(BIN)/mypy
 
 doctest: $(VENV)/.installed-test
-	$(TEST_ENV) $(BIN)/python -m pytest --doctest-modules \
+	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile --doctest-modules \
 		sklearn_qavi docs/*.rst docs/user_guide/*.rst
 
 docs: $(VENV)/.installed-docs

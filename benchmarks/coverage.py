@@ -59,9 +59,11 @@ def ordinary_least_squares(table: Array) -> Any:
     return sm.OLS(table[:, 0], sm.add_constant(table[:, 1:])).fit()
 
 
-def draws_of_qavi(holes: Array, seed: int, proper: bool, settings: dict[str, Any]) -> Iterator[Any]:
+def draws_of_qavi(
+    holes: Array, seed: int, bootstrap: bool, settings: dict[str, Any]
+) -> Iterator[Any]:
     """Yield completed tables of `QAVIImputer`."""
-    model = TabularVAE(**settings, bootstrap=proper, n_decoders=N_DECODERS if proper else 1)
+    model = TabularVAE(**settings, bootstrap=bootstrap, n_decoders=N_DECODERS if bootstrap else 1)
     imputer = QAVIImputer(generative_model=model, random_state=seed)
     yield from imputer.fit(holes).iter_samples(holes, n=N_DRAWS)
 
@@ -84,13 +86,13 @@ def pooled_by(
         "complete_rows": lambda: [holes[~np.isnan(holes).any(axis=1)]] * 2,
         "iterative": lambda: draws_of_chains(holes[rows], seed),
         "qavi": lambda: draws_of_qavi(holes[rows], seed, False, settings),
-        "qavi_proper": lambda: draws_of_qavi(holes[rows], seed, True, settings),
+        "qavi_bootstrap": lambda: draws_of_qavi(holes[rows], seed, True, settings),
     }
-    n_nests = N_DECODERS if method == "qavi_proper" else None
+    n_nests = N_DECODERS if method == "qavi_bootstrap" else None
     return fit_pooled(ordinary_least_squares, methods[method](), n_nests=n_nests)
 
 
-METHODS = ("complete", "complete_rows", "iterative", "qavi", "qavi_proper")
+METHODS = ("complete", "complete_rows", "iterative", "qavi", "qavi_bootstrap")
 
 
 def repeat(
@@ -101,7 +103,7 @@ def repeat(
     start = time.perf_counter()
     table, holes = make_table(n_rows, mechanism, seed)
     pooled = pooled_by(method, table, holes, seed, settings)
-    lower, upper = pooled.interval(0.05)
+    lower, upper = pooled.interval(level=0.95)
     return {
         "error": (pooled.estimate - TRUTH).tolist(),
         "standard_error": pooled.standard_error.tolist(),

@@ -3,7 +3,7 @@
 `methods`: QAVI, posterior matching and VAEAC complete the same test digits with strokes and boxes
 missing, the distribution that the rivals were trained on, and with halves missing, which they were
 not. `warmup`: the bound against steps with and without the balanced warm-up, by the paper's
-schedule and by ours. `cost`: seconds and memory of a step against image size and draws. Prints and
+optimiser and by ours. `cost`: seconds and memory of a step against image size and draws. Prints and
 saves numbers, asserts nothing.
 """
 
@@ -180,7 +180,7 @@ def optimizers(args: argparse.Namespace) -> dict[str, Adam]:
 
 def run_warmup(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace) -> None:
     """Trace the bound of a few digits under each optimiser."""
-    (network,) = model.members_
+    (network,) = model.decoders_
     n = args.warmup_images
     truth = torch.from_numpy(digits.test[:n].reshape(n, -1)).float()
     missing = make_image_masks(n, (28, 28), kind="rotated_half", random_state=args.seed)
@@ -194,7 +194,7 @@ def run_warmup(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace)
         trace = result.trace.nanmean(0).tolist()
         record = {
             "part": "warmup",
-            "schedule": name,
+            "optimizer": name,
             "images": n,
             "fill": args.fill,
             "window": optimizer.window,
@@ -340,7 +340,7 @@ def main() -> None:
     parser.add_argument("--fill", default="blur", help="of the holes, where the warm-up starts")
     parser.add_argument("--figure", type=Path, help="file for a picture of the warm-up")
     parser.add_argument("--paper-steps", type=int, default=1000)
-    parser.add_argument("--paper-draws", type=int, default=28, help="of its schedule, a step")
+    parser.add_argument("--paper-draws", type=int, default=28, help="of its recipe, a step")
     parser.add_argument("--classifier", choices=["small"], default="small")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="little of everything")

@@ -3,7 +3,7 @@
 `methods`: for each kind of hole every method infers the same test digits with the same trained
 decoder; printed are the importance-weighted score (equation 12) and the predictive score of the
 missing pixels, RMSE, what a classifier makes of the completed digits, how different the draws are,
-decoder evaluations and seconds. `recipe`: the paper's 300 steps of 100 draws beside our schedule,
+decoder evaluations and seconds. `recipe`: the paper's 300 steps of 100 draws beside our defaults,
 same decoder and digits, in one process. See benchmarks/README.md. Prints and saves numbers, asserts
 nothing.
 """
@@ -130,7 +130,7 @@ def trained_model(digits: Digits, args: argparse.Namespace) -> tuple[WideResNetV
 def digest(model: WideResNetVAE) -> str:
     """Return a name for a model's weights, which keeps records of different models apart."""
     state = hashlib.sha256()
-    for member in model.members_:
+    for member in model.decoders_:
         for tensor in member.state_dict().values():
             state.update(tensor.contiguous().numpy().tobytes())
     return state.hexdigest()[:12]
@@ -376,12 +376,12 @@ def recipe_runs(args: argparse.Namespace) -> list[Run]:
 
 
 def run_recipe(model: WideResNetVAE, digits: Digits, args: argparse.Namespace) -> None:
-    """Run recipe and own schedules on the first digits; all runs of a posterior or none.
+    """Run the recipe and our defaults on the first digits; all runs of a posterior or none.
 
     Times are of inference alone, one thread of work, and compare within one process only: what a
     file lacks of a posterior is run again together with its recipe.
     """
-    (decoder,) = model.members_
+    (decoder,) = model.decoders_
     truth = torch.from_numpy(digits.test[: args.recipe_images]).flatten(1).float()
     for kind in args.masks:
         missing = torch.from_numpy(holes(kind, args)[: args.recipe_images]).flatten(1)
@@ -535,13 +535,13 @@ def summary_of_methods(args: argparse.Namespace) -> str:
 
 
 def summary_of_recipe(args: argparse.Namespace) -> str:
-    """Return a Markdown table of schedules, with the recipe's cost as a multiple of each."""
+    """Return a Markdown table of runs, with the recipe's cost as a multiple of each."""
     records = read_records(args.out)
     lines = [
         "",
         f"**recipe**, {args.recipe_images} digits, beta = {args.betas[0]:g}",
         "",
-        "| mask | posterior | schedule | evaluations | recipe's / these | bound | eq. 12 | RMSE "
+        "| mask | posterior | steps | evaluations | recipe's / these | bound | eq. 12 | RMSE "
         "| ms an image | recipe's / these |",
         "|---" * 10 + "|",
     ]
@@ -578,7 +578,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--classifier", choices=EPOCHS, default="small")
     parser.add_argument("--recipe-images", type=int, default=16)
     parser.add_argument(
-        "--gaussian-steps", nargs="*", type=int, default=[20, 60, 100], help="cuts of our schedule"
+        "--gaussian-steps", nargs="*", type=int, default=[20, 60, 100], help="where ours is cut off"
     )
     parser.add_argument(
         "--mixture-steps",

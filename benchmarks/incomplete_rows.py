@@ -45,7 +45,7 @@ from sklearn_qavi.generative import TabularVAE
 MODEL = {"likelihood": "student_t", "n_decoders": 1}
 QUICK = {"max_epochs": 3}
 
-# class of the model and its settings; "complete" is trained on complete rows alone
+# class of the model and its settings; "complete" is fitted to rows without missing values alone
 WAYS: dict[str, tuple[type[TabularVAE], dict[str, Any]]] = {
     "complete": (TabularVAE, {}),
     "all": (TabularVAE, {}),

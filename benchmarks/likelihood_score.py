@@ -37,7 +37,7 @@ CHUNK = 250  # draws decoded at a time
 def scores(pooled: PooledPosterior, x: torch.Tensor, missing: torch.Tensor, n_draws: int) -> Any:
     """Return the score of equation 12 and the predictive one, (n_rows,) each, over all decoders."""
     weighted, predictive = [], []
-    for decoder, result in zip(pooled.decoders, pooled.members, strict=True):
+    for decoder, result in zip(pooled.decoders, pooled.results, strict=True):
         prepared = decoder.likelihood.prepare(x)
         for start in range(0, n_draws, CHUNK):
             z = result.posterior.sample(min(CHUNK, n_draws - start), seed=start)
@@ -47,7 +47,7 @@ def scores(pooled: PooledPosterior, x: torch.Tensor, missing: torch.Tensor, n_dr
             log_p = torch.where(missing, cells, 0.0).sum(-1)
             weighted.append(torch.logsumexp(log_p + log_prior - log_q, 0))
             predictive.append(torch.logsumexp(log_p, 0))
-    n_total = math.log(n_draws * len(pooled.members))
+    n_total = math.log(n_draws * len(pooled.results))
     return [torch.logsumexp(torch.stack(v), 0) - n_total for v in (weighted, predictive)]
 
 

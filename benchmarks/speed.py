@@ -1,7 +1,7 @@
 """What inference costs beside the paper's recipe, and how it grows with the table.
 
 `recipe`: for each table and posterior, decoder evaluations, milliseconds and the bound with fresh
-noise, of the default schedule, of the default run to convergence and of the paper's recipe, on one
+noise, of the default settings, of the same run to convergence and of the paper's recipe, on one
 decoder in one process; and how far from the arithmetic's floor. `grow`: time and memory against
 rows, columns and components, each in a process of its own. `rest`: fit and import times. Prints
 and saves numbers, asserts nothing.
@@ -88,7 +88,7 @@ def measure_recipe(table: str, args: argparse.Namespace) -> None:
     rows = split.test[: args.rows]
     truth = torch.from_numpy(model.standardise(split.truth[: args.rows])).float()
     observed = torch.from_numpy(~np.isnan(rows))
-    (decoder,) = model.members_
+    (decoder,) = model.decoders_
     decoder.requires_grad_(False)
     x = torch.where(observed, truth, 0.0)
     target = DecoderTarget(decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim)
@@ -112,7 +112,7 @@ def measure_recipe(table: str, args: argparse.Namespace) -> None:
             record = {
                 "table": table,
                 "posterior": name,
-                "schedule": label,
+                "optimizer": label,
                 "rows": len(x),
                 "evaluations": evaluations,
                 "ms_per_row": ms,
@@ -202,7 +202,7 @@ def complete_worker(options: dict[str, Any]) -> dict[str, Any]:
     seconds = _seconds(lambda: completed.append(imputer.transform(X)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
-        "decoders_kept": len(imputer.generative_model_.members_),
+        "decoders_kept": len(imputer.generative_model_.decoders_),
         "seconds": seconds,
         "ms_per_row": 1e3 * seconds / len(X),
         "mib_above_table": peak - before,

@@ -187,7 +187,7 @@ def describe_inference(imputer: QAVIImputer, split: Split) -> dict[str, float]:
     }
     if imputer.posterior == "mixture":
         entropies = []
-        for result in pooled.members:
+        for result in pooled.results:
             weight = result.posterior.family.components(result.posterior.parameters)[0]
             entropies.append(-torch.xlogy(weight, weight).sum(-1))
         out["components"] = float(torch.stack(entropies).exp().mean())
@@ -199,6 +199,8 @@ def describe_inference(imputer: QAVIImputer, split: Split) -> dict[str, float]:
 def question(table: str, seed: int, method: str, args: argparse.Namespace) -> dict[str, Any]:
     """Return what makes a record the answer to a question."""
     params = {k: v for k, v in METHODS[method].items() if isinstance(v, float)}
+    if isinstance(posterior := METHODS[method]["posterior"], Feature):
+        params["gamma"] = posterior.gamma
     return {
         "table": table,
         "seed": seed,

@@ -57,7 +57,7 @@ show(row=57, column="petal length (cm)")
 # %%
 # A level
 # -------
-# The same flower's species. Bars are the shares of the draws; :meth:`level_probabilities
-# <sklearn_qavi.QAVIImputer.level_probabilities>` gives them for a whole table.
+# The same flower's species. Bars are the shares of the draws; :meth:`category_probabilities
+# <sklearn_qavi.QAVIImputer.category_probabilities>` gives them for a whole table.
 
 show(row=57, column="species")

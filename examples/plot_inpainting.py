@@ -126,9 +126,9 @@ rest, digit = images[1700:], digits.target[1700:]
 filled = QAVIInpainter(generative_model=gaussian.generative_model_, posterior="fill_zeros").fit()
 completed = {
     "hole in black": np.where(holes, 0, rest),
-    "fill zeros": filled.transform(rest, holes),
-    "Gaussian": gaussian.transform(rest, holes),
-    "mixture": mixture.transform(rest, holes),
+    "fill zeros": filled.transform(rest, mask=holes),
+    "Gaussian": gaussian.transform(rest, mask=holes),
+    "mixture": mixture.transform(rest, mask=holes),
 }
 
 

@@ -153,7 +153,7 @@ class BaseQAVI(PlainState):
     def _in_turn(self) -> bool:
         """Whether the m-th draws of all rows are from one decoder."""
         model = self.generative_model_
-        return len(model.members_) > 1 and bool(getattr(model, "bootstrap", False))
+        return len(model.decoders_) > 1 and bool(getattr(model, "bootstrap", False))
 
     # The model and how it is asked
 
@@ -185,7 +185,7 @@ class BaseQAVI(PlainState):
         method = methods[name]() if isinstance(name, str) else name
         method.check()
         self._check_options(method)
-        if method.needs is None or all(hasattr(m, method.needs) for m in model.members_):
+        if method.needs is None or all(hasattr(m, method.needs) for m in model.decoders_):
             return method
         kind = type(model).__name__
         if method.needs == "descend":
@@ -254,14 +254,14 @@ class BaseQAVI(PlainState):
         """Train what the inference method needs besides each decoder; often nothing."""
         method, model = self._method(), self.generative_model_
         if type(method).learn is InferenceMethod.learn:
-            return [None] * len(model.members_)
+            return [None] * len(model.decoders_)
         if rows is None:
             raise ValueError(f"posterior={plain(self.posterior)} has to be trained: pass X to fit.")
         seen = np.flatnonzero(rows.table.observed.any(axis=1))
         x, observed = rows.x[seen], rows.observed[seen]
         return [
             method.learn(decoder, x, observed, seed=derive_seed(self._seed, _PARTS["method"], k))
-            for k, decoder in enumerate(model.members_)
+            for k, decoder in enumerate(model.decoders_)
         ]
 
     def _inference(self) -> RowInference:
@@ -273,7 +273,7 @@ class BaseQAVI(PlainState):
                 "call fit again."
             )
         # the fitted model stays on the CPU, where it is pickled and saved
-        decoders = self.generative_model_.members_
+        decoders = self.generative_model_.decoders_
         return RowInference(
             DecoderPool(decoders, method, states, self._context(method)),
             self.device,
@@ -340,7 +340,7 @@ def check_hides_some(hidden: NDArray[np.bool_]) -> None:
 
 def is_layered(model: GenerativeModel) -> bool:
     """Return whether every decoder of a model has stochastic layers."""
-    return all(hasattr(member, "descend") for member in model.members_)
+    return all(hasattr(member, "descend") for member in model.decoders_)
 
 
 def hide_some(observed: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:

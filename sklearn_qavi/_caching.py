@@ -162,7 +162,7 @@ def _is_fitted_to(fitted: Any, question: Any, X: NDArray[Any]) -> bool:
         return False
     if getattr(fitted, "n_features_in_", None) != math.prod(X.shape[1:]):
         return False
-    members = getattr(fitted, "members_", [])
+    members = getattr(fitted, "decoders_", [])
     return bool(members) and all(
         isinstance(member, nn.Module)
         and all(bool(torch.isfinite(p).all()) for p in member.parameters())

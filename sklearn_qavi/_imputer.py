@@ -464,7 +464,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         lower, upper : ndarrays of shape (n_rows, n_features_out)
             In original units, from 256 draws; both equal the observed value on observed cells.
             Levels without order have no intervals: both limits are the most probable level, and
-            `level_probabilities` says how sure it is. Dataframes if `set_output` says so.
+            `category_probabilities` says how sure it is. Dataframes if `set_output` says so.
 
         Raises
         ------
@@ -480,7 +480,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         lower, upper = (self._decode(rows, limit) for limit in limits)
         return lower, upper
 
-    def level_probabilities(self, X: Any = None) -> dict[Any, Any]:
+    def category_probabilities(self, X: Any = None) -> dict[Any, Any]:
         """Return the probability of each level in each cell of the columns that hold levels.
 
         Parameters
@@ -523,14 +523,14 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         X : array-like of shape (n_rows, n_features), default=None
             Table with missing cells, in original units; None takes the table of `fit`.
         trace : bool, default=False
-            Keep the bound after each step in ``trace`` of the members; nothing else changes.
+            Keep the bound after each step in ``trace`` of the results; nothing else changes.
 
         Returns
         -------
         pooled : PooledPosterior
             Per row ``bound`` (nats, on standardised columns), ``n_iter``, ``n_evaluations``,
             ``converged``, and from 1,024 importance weights ``pareto_k`` and
-            ``effective_sample_size``; per decoder, in ``members``, the posteriors.
+            ``effective_sample_size``; per decoder, in ``results``, the posteriors.
 
         Raises
         ------
@@ -785,7 +785,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     def n_nests_(self) -> int | None:
         """Number of decoders that draws are taken from in turn; None if draws are alike."""
         check_is_fitted(self)
-        return len(self.generative_model_.members_) if self._in_turn else None
+        return len(self.generative_model_.decoders_) if self._in_turn else None
 
     def _point_summary(self) -> Summary:
         """Return the summary that ``strategy`` names."""

@@ -463,14 +463,14 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         mask : array-like of bool, default=None
             True where a pixel is missing.
         trace : bool, default=False
-            Keep the bound after each step in ``trace`` of the members; nothing else changes.
+            Keep the bound after each step in ``trace`` of the results; nothing else changes.
 
         Returns
         -------
         pooled : PooledPosterior
             Per image ``bound`` (nats), ``n_iter``, ``n_evaluations``, ``converged``, and from 1,024
             importance weights ``pareto_k`` and ``effective_sample_size``; per decoder, in
-            ``members``, the posteriors.
+            ``results``, the posteriors.
         """
         check_is_fitted(self)
         self._check_trace(trace)
@@ -634,7 +634,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
     def _method(self) -> InferenceMethod:
         method, model = super()._method(), self.generative_model_
         start = getattr(method, "start", None)
-        if start == "encoder" and not all(hasattr(m, "encode") for m in model.members_):
+        if start == "encoder" and not all(hasattr(m, "encode") for m in model.decoders_):
             raise ValueError(
                 f"start='encoder' needs the model's encoder, but this {type(model).__name__} has "
                 "none. Pass encoder= to PretrainedImageDecoder, or start='best'."
@@ -655,7 +655,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
                     f"The generative model is of {model.n_features_in_} cells, but an image of "
                     f"shape {self.image_shape_} has {self.n_features_in_}."
                 )
-            for member in model.members_:
+            for member in model.decoders_:
                 _check_member(member, self.n_features_in_)
             return model
         if batch is None:

@@ -184,7 +184,7 @@ def _rebuild(imputer: Any, config: dict[str, Any], model: Any) -> None:
     imputer._seed = int(config["seed"])
     imputer.generative_model_ = model
     imputer.history_, imputer.n_iter_ = model.history_, model.n_iter_
-    imputer._method_states = [None] * len(model.members_)
+    imputer._method_states = [None] * len(model.decoders_)
     (_restore_images if "image" in config else _restore_table)(imputer, config)
 
 

@@ -103,7 +103,7 @@ class CategoryProbabilities:
 
     def __call__(self, pooled: PooledPosterior, chunk: Chunk) -> _Array:
         """Return probabilities, (1, rows, number of all categories)."""
-        by_column = pooled.level_probabilities()
+        by_column = pooled.category_probabilities()
         return np.concatenate([by_column[j] for j in sorted(by_column)], axis=1)[None]
 
 
@@ -141,13 +141,13 @@ class Scores:
 
 
 def _on_device(values: Tensor, pooled: PooledPosterior) -> Tensor:
-    return values.to(pooled.members[0].bound.device)
+    return values.to(pooled.results[0].bound.device)
 
 
 def _with_categories(values: _Array, pooled: PooledPosterior, columns: tuple[int, ...]) -> _Array:
     """Return values (n, rows, D) with the most probable category in some columns."""
     if columns:
-        probabilities = pooled.level_probabilities()
+        probabilities = pooled.category_probabilities()
         for j in columns:
             values[..., j] = probabilities[j].argmax(axis=1)
     return values

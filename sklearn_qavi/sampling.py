@@ -154,7 +154,7 @@ class PooledPosterior:
     ----------
     decoders : sequence of torch.nn.Module
         The decoders, each with ``decode``, ``likelihood`` and ``latent_dim``.
-    members : list of InferenceResult
+    results : list of InferenceResult
         What each decoder's inference gave, in the same order.
     n_features : int
         Number of columns D.
@@ -164,7 +164,7 @@ class PooledPosterior:
     """
 
     decoders: Sequence[Any] = field(repr=False)
-    members: list[InferenceResult] = field(repr=False)
+    results: list[InferenceResult] = field(repr=False)
     n_features: int
     given: Given | None = field(default=None, repr=False)
 
@@ -177,13 +177,13 @@ class PooledPosterior:
         parts : list of PooledPosterior
             At least one.
         """
-        by_decoder = zip(*(part.members for part in parts), strict=True)
-        members = [InferenceResult.concatenate(list(results)) for results in by_decoder]
+        by_decoder = zip(*(part.results for part in parts), strict=True)
+        results = [InferenceResult.concatenate(list(results)) for results in by_decoder]
         given = [part.given for part in parts if part.given is not None]
         if not given:
-            return replace(parts[0], members=members)
+            return replace(parts[0], results=results)
         x, observed = (torch.cat(tensors) for tensors in zip(*given, strict=True))
-        return replace(parts[0], members=members, given=(x, observed))
+        return replace(parts[0], results=results, given=(x, observed))
 
     @property
     def bound(self) -> NDArray[np.float64]:
@@ -193,7 +193,7 @@ class PooledPosterior:
     @property
     def n_iter(self) -> NDArray[np.int64]:
         """Steps each row took, the most among the decoders, (N,)."""
-        return torch.stack([m.n_iter for m in self.members]).amax(0).cpu().numpy()
+        return torch.stack([m.n_iter for m in self.results]).amax(0).cpu().numpy()
 
     @property
     def n_evaluations(self) -> NDArray[np.float64]:
@@ -203,7 +203,7 @@ class PooledPosterior:
     @property
     def converged(self) -> NDArray[np.bool_]:
         """Whether each row converged under every decoder, (N,)."""
-        return torch.stack([m.converged for m in self.members]).all(0).cpu().numpy()
+        return torch.stack([m.converged for m in self.results]).all(0).cpu().numpy()
 
     @property
     def pareto_k(self) -> NDArray[np.float64]:
@@ -222,7 +222,7 @@ class PooledPosterior:
 
     def __len__(self) -> int:
         """Return the number of rows N."""
-        return len(self.members[0].posterior)
+        return len(self.results[0].posterior)
 
     def mean(self, n_codes: int = 128) -> NDArray[np.float64]:
         """Return the posterior mean of every cell, (N, D), averaging E[x | z] over codes."""
@@ -233,7 +233,7 @@ class PooledPosterior:
             parts.append(self._by_block(result.posterior, function))
         return np.mean(parts, axis=0)
 
-    def level_probabilities(self, n_codes: int = 128) -> dict[int, NDArray[np.float64]]:
+    def category_probabilities(self, n_codes: int = 128) -> dict[int, NDArray[np.float64]]:
         """Return the probabilities of levels by categorical column, each (N, K).
 
         ``p(x_d = k | x_O)``, averaged over codes and decoders; observed cells are not looked at.
@@ -252,7 +252,7 @@ class PooledPosterior:
 
     def shared_draws(self, n_draws: int) -> NDArray[np.float64]:
         """Return draws (S, N, D) from noise that all rows share, S at least ``n_draws``."""
-        per_decoder = -(-n_draws // len(self.members))
+        per_decoder = -(-n_draws // len(self.results))
         parts = [
             self._by_block(
                 result.posterior,
@@ -280,9 +280,9 @@ class PooledPosterior:
         """
         if n_draws == 0:
             return np.empty((0, len(positions), self.n_features))
-        families = [result.posterior.family for result in self.members]
+        families = [result.posterior.family for result in self.results]
         n_noise = max(family.n_noise for family in families)
-        device = self.members[0].bound.device
+        device = self.results[0].bound.device
 
         def block_draws(rows: Tensor) -> Tensor:
             keys = positions[rows.cpu().numpy()]
@@ -373,7 +373,7 @@ class PooledPosterior:
 
         Decoder k takes the draws (k - offset) modulo the number of decoders, ``offset`` (B,).
         """
-        n_pool, n_draws = len(self.members), u.shape[1]
+        n_pool, n_draws = len(self.results), u.shape[1]
         out = u.new_empty(n_draws, len(rows), self.n_features)
         place = torch.arange(len(rows), device=u.device)
         for k, (decoder, result) in enumerate(self._pairs()):
@@ -394,15 +394,15 @@ class PooledPosterior:
 
     def _pairs(self) -> Iterator[tuple[Any, InferenceResult]]:
         """Return each decoder, or the one that its method has tuned, and what it gave."""
-        for decoder, result in zip(self.decoders, self.members, strict=True):
+        for decoder, result in zip(self.decoders, self.results, strict=True):
             yield (decoder if result.decoder is None else result.decoder), result
 
     def _mean(self, name: str) -> NDArray[np.float64]:
-        return np.mean([getattr(m, name).double().cpu().numpy() for m in self.members], axis=0)
+        return np.mean([getattr(m, name).double().cpu().numpy() for m in self.results], axis=0)
 
     def _diagnostic(self, name: str) -> NDArray[np.float64]:
         """Return a diagnostic of each decoder, (K, N)."""
-        values = [getattr(member, name) for member in self.members]
+        values = [getattr(member, name) for member in self.results]
         if any(value is None for value in values):
             raise AttributeError(f"{name} was not computed by this inference.")
         return torch.stack(values).double().cpu().numpy()

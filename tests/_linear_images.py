@@ -83,5 +83,5 @@ class LinearImageVAE(BaseEstimator):
         decoder = PretrainedDecoder(
             exact.decoder(), "gaussian", exact.n_features, encoder=exact.encoder()
         )
-        self.exact_, self.members_ = exact, decoder.members_
+        self.exact_, self.decoders_ = exact, decoder.decoders_
         self.n_features_in_ = exact.n_features

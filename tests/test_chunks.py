@@ -62,7 +62,7 @@ def _results(imputer: QAVIImputer, X: np.ndarray) -> list[np.ndarray]:
         np.array(imputer.score(X)),
         posteriors.bound,
         posteriors.pareto_k,
-        np.concatenate([member.trace.numpy() for member in posteriors.members], axis=1),
+        np.concatenate([member.trace.numpy() for member in posteriors.results], axis=1),
         *imputer.score_missing(X, known, n_draws=[20, 50]).values(),
     ]
 

@@ -72,7 +72,7 @@ class TestTrain:
         ).fit(ImageFiles(photos))
         loaded = HierarchicalVAE.load(model)
         for a, b in zip(
-            ours.members_[0].parameters(), loaded.members_[0].parameters(), strict=True
+            ours.decoders_[0].parameters(), loaded.decoders_[0].parameters(), strict=True
         ):
             assert torch.equal(a, b)
 
@@ -105,7 +105,7 @@ class TestTrain:
         resumed, whole = (HierarchicalVAE.load(tmp_path / name) for name in ("killed", "whole"))
         assert resumed.n_iter_ == n_done + 2
         for a, b in zip(
-            resumed.members_[0].parameters(), whole.members_[0].parameters(), strict=True
+            resumed.decoders_[0].parameters(), whole.decoders_[0].parameters(), strict=True
         ):
             assert torch.equal(a, b)
 

@@ -126,7 +126,7 @@ class TestHierarchical:
     def test_the_papers_schedule_is_at_hand(self, layered: HierarchicalVAE) -> None:
         posterior = Hierarchical(optimizer="paper")
         self.fitted(layered, posterior=posterior, max_iter=None)
-        recipe = posterior._settings(HierarchicalPosterior(layered.members_[0]), Context())
+        recipe = posterior._settings(HierarchicalPosterior(layered.decoders_[0]), Context())
         assert (recipe.max_iter, recipe.n_draws, recipe.warmup) == (1000, 28, 0.5)
 
     def test_by_name_it_trains(self) -> None:

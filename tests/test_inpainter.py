@@ -286,7 +286,7 @@ class TestStarts:
         exact = smooth_model()
         model = LinearImages(exact, SHAPE)
         bad = LinearImages(exact, SHAPE)
-        bad.members_[0].encoder.gain *= -3.0
+        bad.decoders_[0].encoder.gain *= -3.0
         X = np.where(holes((4, *SHAPE)), np.nan, images(n=4))
         best = QAVIInpainter(generative_model=bad, random_state=0).fit()
         prior = inpainter(generative_model=model, posterior=Gaussian(start="prior"))
@@ -322,7 +322,7 @@ class TestTraining:
         hidden = holes(X.shape, rate=0.05)
         unfitted = LinearImageVAE(latent_dim=2)
         fitted = QAVIInpainter(generative_model=unfitted, random_state=0).fit(X, mask=hidden)
-        assert not hasattr(unfitted, "members_")
+        assert not hasattr(unfitted, "decoders_")
         assert fitted.image_shape_ == SHAPE
         assert fitted.n_iter_ == 1
         assert fitted.history_ == [[{"train_loss": 0.0}]]
@@ -377,12 +377,12 @@ class TestTraining:
     def test_a_trained_model_is_used_as_it_is_in_clones_as_well(self) -> None:
         fitted = inpainter()
         model = fitted.generative_model
-        weights = [p.clone() for p in model.members_[0].buffers()]
+        weights = [p.clone() for p in model.decoders_[0].buffers()]
         assert clone(fitted).generative_model is model
         refitted = clone(fitted).fit(images())
         assert refitted.generative_model_ is model
         assert all(
-            torch.equal(a, b) for a, b in zip(weights, model.members_[0].buffers(), strict=True)
+            torch.equal(a, b) for a, b in zip(weights, model.decoders_[0].buffers(), strict=True)
         )
 
     def test_what_a_posterior_learns_comes_from_fit(self) -> None:
@@ -615,7 +615,7 @@ class TestContract:
 
 def _broken(how: str) -> Any:
     model = LinearImages(smooth_model(), SHAPE)
-    decoder = model.members_[0].decoder
+    decoder = model.decoders_[0].decoder
     if how == "nan":
         decoder.bias[3] = torch.nan
     elif how == "short":

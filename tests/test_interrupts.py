@@ -134,7 +134,7 @@ def test_programs_end_in_one_line_and_go_on(photos: Path, tmp_path: Path) -> Non
         train.main([str(photos), str(folder), *LAYERS, *more])
     resumed, undisturbed = (HierarchicalVAE.load(folder) for folder in (stopped, whole))
     for a, b in zip(
-        resumed.members_[0].parameters(), undisturbed.members_[0].parameters(), strict=True
+        resumed.decoders_[0].parameters(), undisturbed.decoders_[0].parameters(), strict=True
     ):
         assert torch.equal(a, b)
 

@@ -25,6 +25,7 @@ def quick(**options: Any) -> QAVIImputer:
         latent_dim=3,
         hidden_layer_sizes=(32,),
         likelihood="student_t",
+        linear_start=True,
         n_decoders=2,
         max_epochs=12,
         steps_per_epoch=20,
@@ -122,7 +123,7 @@ def test_imputations_follow_the_row(fitted: QAVIImputer) -> None:
 def test_probabilities_of_levels_are_calibrated_by_the_draws(
     fitted: QAVIImputer, holes: pd.DataFrame
 ) -> None:
-    probabilities = fitted.level_probabilities(holes)
+    probabilities = fitted.category_probabilities(holes)
     assert list(probabilities) == ["city", "size", "colour", "member"]
     draws = fitted.sample(holes, n=400)
     for name, table in probabilities.items():
@@ -198,7 +199,7 @@ def test_unknown_levels_come_back_and_tell_nothing(
     assert completed.loc[[0, 1], "city"].tolist() == ["Bern", "Oslo"]
     hidden = fitted.transform(new.assign(city=new["city"].replace("Bern", None)))
     pd.testing.assert_frame_equal(completed.drop(columns="city"), hidden.drop(columns="city"))
-    probabilities = fitted.level_probabilities(new)["city"]
+    probabilities = fitted.category_probabilities(new)["city"]
     assert (probabilities.loc[0] == 0).all()
     assert probabilities.loc[1, "Oslo"] == 1
     mask = np.zeros(new.shape, dtype=bool)

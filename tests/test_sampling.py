@@ -11,7 +11,9 @@ from sklearn_qavi.sampling import DecoderPool, PooledPosterior, half_sample_mode
 
 
 def _pool(models: list[LinearGaussian], settings: Adam | None = None) -> DecoderPool:
-    members = [PretrainedDecoder(m.decoder(), "gaussian", m.n_features).members_[0] for m in models]
+    members = [
+        PretrainedDecoder(m.decoder(), "gaussian", m.n_features).decoders_[0] for m in models
+    ]
     method = Gaussian(optimizer=settings or Adam())
     return DecoderPool(members, method, [None] * len(members), Context())
 

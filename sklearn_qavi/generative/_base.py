@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["DecoderMember", "GenerativeModel"]
+__all__ = ["Decoder", "GenerativeModel"]
 
 
-class DecoderMember(Protocol):
+class Decoder(Protocol):
     """One decoder: from a code to the parameters of a likelihood over columns or pixels.
 
     The likelihood is a `ColumnLikelihoods` or an `ImageLikelihood`, or offers the same.
@@ -32,13 +32,13 @@ class GenerativeModel(Protocol):
 
     Attributes
     ----------
-    members_ : list of torch.nn.Module
+    decoders_ : list of torch.nn.Module
         The decoders; draws are pooled over them.
     n_features_in_ : int
         Number of columns D.
     """
 
-    members_: list[nn.Module]
+    decoders_: list[nn.Module]
     n_features_in_: int
 
     def standardise(self, X: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -66,12 +66,12 @@ class PlainState(BaseEstimator):
 
 
 class SavedModel(PlainState):
-    """A model with decoders ``members_`` that can be saved and loaded.
+    """A model with decoders ``decoders_`` that can be saved and loaded.
 
     A subclass says what is kept besides the networks' weights, and takes it back.
     """
 
-    members_: list[Any]
+    decoders_: list[Any]
 
     @abstractmethod
     def _described(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -125,13 +125,13 @@ class SavedModel(PlainState):
 
     def _content(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         config, tensors = self._described()
-        weights = nn.ModuleList(self.members_).state_dict()
-        return config, tensors | {f"members.{name}": value for name, value in weights.items()}
+        weights = nn.ModuleList(self.decoders_).state_dict()
+        return config, tensors | {f"decoders.{name}": value for name, value in weights.items()}
 
     def _restore(
         self, config: dict[str, Any], tensors: dict[str, Tensor], where: str | Path
     ) -> None:
-        prefix = "members."
+        prefix = "decoders."
         weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         constants = {k: v for k, v in tensors.items() if not k.startswith(prefix)}
         try:
@@ -139,7 +139,7 @@ class SavedModel(PlainState):
             self._take(config, constants)
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFormatError(f"{Path(where) / _CONFIG} lacks or misnames {error}.") from error
-        members = nn.ModuleList(self.members_).eval().requires_grad_(False)
+        members = nn.ModuleList(self.decoders_).eval().requires_grad_(False)
         load_strictly(members, weights, where)
 
     def _plain_state(self) -> dict[str, Any]:

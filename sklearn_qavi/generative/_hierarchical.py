@@ -527,7 +527,7 @@ class HierarchicalNetwork(VAENetwork):
         params, by_layer = self.encoder_posterior(
             torch.where(visible, x + input_noise, self.shift), code_noise
         )
-        return self.fit(params, prepared, scored), by_layer.sum(1)
+        return self.reconstruction(params, prepared, scored), by_layer.sum(1)
 
     def encoder_posterior(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Draw the codes of rows from the encoder's posterior.

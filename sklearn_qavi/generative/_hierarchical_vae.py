@@ -181,7 +181,7 @@ class HierarchicalVAE(ImageVAE):
 
     Attributes
     ----------
-    members_ : list of torch.nn.Module
+    decoders_ : list of torch.nn.Module
         The trained networks on the CPU.
     image_shape_ : tuple of int
         Channels C, height H and width W.
@@ -237,7 +237,7 @@ class HierarchicalVAE(ImageVAE):
     >>> with warnings.catch_warnings():
     ...     warnings.simplefilter("ignore")  # two epochs are only a start
     ...     vae = vae.fit(images)
-    >>> vae.members_[0].layer_sizes
+    >>> vae.decoders_[0].layer_sizes
     [4, 64, 256]
     """
 
@@ -405,7 +405,7 @@ class HierarchicalVAE(ImageVAE):
         weights["shift"] = torch.tensor(mean / 255.0)
         weights["scale"] = torch.tensor(scale / 255.0)
         load_strictly(network, weights, file)
-        model.members_, model.history_, model.n_iter_ = [network], [[]], 0
+        model.decoders_, model.history_, model.n_iter_ = [network], [[]], 0
         return model
 
     def _setting(self, name: str) -> Any:

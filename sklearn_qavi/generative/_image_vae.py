@@ -140,7 +140,7 @@ class ImageVAE(SavedModel):
         self.n_features_in_ = int(np.prod(self.image_shape_))
         self._architecture().check()
         runs = self._train_all(images, weight)
-        self.members_ = [self._settled(run.network).cpu() for run in runs]
+        self.decoders_ = [self._settled(run.network).cpu() for run in runs]
         self.history_ = [run.history for run in runs]
         self.n_iter_ = max(len(history) for history in self.history_)
         n_unsettled = sum(not run.settled for run in runs)
@@ -202,7 +202,7 @@ class ImageVAE(SavedModel):
         self.n_features_in_ = channels * height * width
         self.history_ = config["history"]
         self.n_iter_ = max(len(history) for history in self.history_)
-        self.members_ = [self._empty_member() for _ in self.history_]
+        self.decoders_ = [self._empty_member() for _ in self.history_]
         self._take_kept(config["learned"])
 
     def __sklearn_tags__(self) -> Any:

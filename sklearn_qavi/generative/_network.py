@@ -42,11 +42,11 @@ class VAENetwork(nn.Module, ABC):
         added; ``code_noise`` (N, L) is standard normal, ``prepared`` what the likelihood made of x.
         """
 
-    def fit(self, params: Tensor, prepared: Any, scored: Tensor) -> Tensor:
+    def reconstruction(self, params: Tensor, prepared: Any, scored: Tensor) -> Tensor:
         """Return what training maximises of the cells under the mask ``scored``, (N,), in nats."""
         if hasattr(self.likelihood, "log_prob_observed"):
-            fit: Tensor = self.likelihood.log_prob_observed(params, prepared, scored)
-            return fit
+            joint: Tensor = self.likelihood.log_prob_observed(params, prepared, scored)
+            return joint
         by_cell = self.likelihood.training_log_prob(params, prepared)
         return torch.where(scored, by_cell, 0.0).sum(-1)
 
@@ -80,7 +80,7 @@ class GaussianEncoderNetwork(VAENetwork):
     ) -> tuple[Tensor, Tensor]:
         """Return reconstruction of the scored cells and KL, both (N,), in nats."""
         z, kl = self.draw_code(x, visible, input_noise, code_noise)
-        return self.fit(self.decode(z), prepared, scored), kl
+        return self.reconstruction(self.decode(z), prepared, scored), kl
 
 
 class TabularNetwork(GaussianEncoderNetwork):

@@ -70,12 +70,12 @@ class _ImageMemberWithEncoder(_ImageMember, _MemberWithEncoder):
 class _Pretrained:
     """What decoders of tables and of images have in common."""
 
-    members_: list[nn.Module]
+    decoders_: list[nn.Module]
     n_features_in_: int
 
     def _adopt(self, member: nn.Module) -> None:
         """Keep a member of copies, once it returns what the likelihood takes."""
-        self.members_ = [member.eval().requires_grad_(False)]
+        self.decoders_ = [member.eval().requires_grad_(False)]
         self._check_decoder(member)
         if isinstance(member, _MemberWithEncoder):
             self._check_encoder(member)
@@ -148,7 +148,7 @@ class PretrainedDecoder(_Pretrained):
 
     Attributes
     ----------
-    members_ : list of torch.nn.Module
+    decoders_ : list of torch.nn.Module
         The one decoder.
     n_features_in_ : int
         Number of columns D.
@@ -238,7 +238,7 @@ class PretrainedImageDecoder(_Pretrained):
 
     Attributes
     ----------
-    members_ : list of torch.nn.Module
+    decoders_ : list of torch.nn.Module
         The one decoder.
     image_shape_ : tuple of int
         Channels C, height H and width W.
@@ -268,7 +268,7 @@ class PretrainedImageDecoder(_Pretrained):
     ...     torch.nn.ConvTranspose2d(8, 1, 4, stride=4),
     ... )
     >>> model = PretrainedImageDecoder(decoder, "continuous_bernoulli", (1, 28, 28))
-    >>> model.members_[0].decode(torch.zeros(5, 2)).shape
+    >>> model.decoders_[0].decode(torch.zeros(5, 2)).shape
     torch.Size([5, 784])
     """
 

@@ -129,7 +129,7 @@ class TabularVAE(SavedModel):
 
     Attributes
     ----------
-    members_ : list of torch.nn.Module
+    decoders_ : list of torch.nn.Module
         The trained networks on the CPU.
     families_ : list of list of str
         For each decoder the observation model of each column.
@@ -180,7 +180,7 @@ class TabularVAE(SavedModel):
     >>> vae = TabularVAE(latent_dim=2, likelihood="student_t", n_decoders=1, random_state=0)
     >>> vae.fit(X).families_
     [['student_t', 'student_t', 'student_t', 'student_t']]
-    >>> vae.members_[0].latent_dim
+    >>> vae.decoders_[0].latent_dim
     2
     """
 
@@ -308,9 +308,9 @@ class TabularVAE(SavedModel):
         self.n_levels_ = self._checked_levels(X)
         self._learn_standardisation(X, weight)
         runs = _Trainer(self, self.standardise(X), weight, seed_from(self.random_state)).run_all()
-        self.members_ = [run.network.cpu() for run in runs]
-        self.families_ = [member.likelihood.families for member in self.members_]
-        self.likelihood_options_ = [member.likelihood.options for member in self.members_]
+        self.decoders_ = [run.network.cpu() for run in runs]
+        self.families_ = [member.likelihood.families for member in self.decoders_]
+        self.likelihood_options_ = [member.likelihood.options for member in self.decoders_]
         self.atoms_ = self._find_atoms(X)
         self.history_ = [run.history for run in runs]
         self.n_iter_ = max(len(history) for history in self.history_)
@@ -378,7 +378,7 @@ class TabularVAE(SavedModel):
         self.n_levels_ = self.n_levels or [None] * self.n_features_in_
         if config["feature_names"]:
             self.feature_names_in_ = np.array(config["feature_names"], dtype=object)
-        self.members_ = [
+        self.decoders_ = [
             self._network(ColumnLikelihoods(families, options, self.n_levels_), None)
             for families, options in zip(self.families_, self.likelihood_options_, strict=True)
         ]
@@ -397,7 +397,7 @@ class TabularVAE(SavedModel):
         atoms: list[list[float]] = []
         for j, column in enumerate(X.T):
             levels = np.unique(column[~np.isnan(column)])
-            known = [member.likelihood.atoms(j).numpy() for member in self.members_]
+            known = [member.likelihood.atoms(j).numpy() for member in self.decoders_]
             exact = np.isin(self._single(levels, j), np.concatenate(known))
             atoms.append(levels[exact].tolist())
         return atoms

@@ -50,7 +50,7 @@ class WideResNetVAE(ImageVAE):
     upsampling : {"nearest", "transposed"}, default="nearest"
         How the decoder doubles its resolution: by repeating cells, or by transposed convolutions.
     batch_norm : bool, default=False
-        Follow convolutions by batch norms. They are folded into the weights of ``members_``.
+        Follow convolutions by batch norms. They are folded into the weights of ``decoders_``.
     activation : {"tanh", "relu", "gelu", "silu"}, default="relu"
         Activation function.
     likelihood : str, default="continuous_bernoulli"
@@ -116,7 +116,7 @@ class WideResNetVAE(ImageVAE):
 
     Attributes
     ----------
-    members_ : list of torch.nn.Module
+    decoders_ : list of torch.nn.Module
         The trained networks on the CPU, without batch norms.
     image_shape_ : tuple of int
         Channels C, height H and width W.

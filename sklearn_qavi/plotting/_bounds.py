@@ -153,7 +153,7 @@ class BoundTraceDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        members = getattr(pooled, "members", [pooled])
+        members = getattr(pooled, "results", [pooled])
         if not 0 <= decoder < len(members):
             raise ValueError(f"decoder must be from 0 to {len(members) - 1}, got {plain(decoder)}.")
         result = members[decoder]

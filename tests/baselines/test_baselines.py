@@ -35,7 +35,7 @@ def model() -> LinearGaussian:
 def _decoder(model: LinearGaussian, **wrong: float):
     return PretrainedDecoder(
         model.decoder(), "gaussian", model.n_features, encoder=model.encoder(**wrong)
-    ).members_[0]
+    ).decoders_[0]
 
 
 def _infer(method, decoder, x: np.ndarray, observed: np.ndarray, state=None) -> InferenceResult:

@@ -45,18 +45,18 @@ def learned(rival: Any, model: HierarchicalVAE, n: int = 120) -> Any:
     x = torch.from_numpy(IMAGES[:n].reshape(n, -1)).float()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return rival.learn(model.members_[0], x, torch.ones_like(x).bool(), seed=0)
+        return rival.learn(model.decoders_[0], x, torch.ones_like(x).bool(), seed=0)
 
 
 def noise(n: int, model: HierarchicalVAE) -> Tensor:
-    return torch.randn(n, model.members_[0].latent_dim, generator=torch_generator(1))
+    return torch.randn(n, model.decoders_[0].latent_dim, generator=torch_generator(1))
 
 
 @pytest.mark.parametrize("rival", RIVALS)
 def test_before_training_an_image_without_hole_gets_the_encoders_posterior(
     rival: Any, model: HierarchicalVAE
 ) -> None:
-    decoder = model.members_[0]
+    decoder = model.decoders_[0]
     network = rival()._network(decoder)
     x = torch.from_numpy(IMAGES[:4].reshape(4, -1)).float()
     seen = torch.ones_like(x).bool()
@@ -70,7 +70,7 @@ def test_before_training_an_image_without_hole_gets_the_encoders_posterior(
 def test_matching_leaves_the_decoder_alone_and_conditioning_does_not(
     model: HierarchicalVAE,
 ) -> None:
-    decoder = model.members_[0]
+    decoder = model.decoders_[0]
     before = copy.deepcopy(decoder.state_dict())
     options = {"masks": 0.5, "max_epochs": 1, "steps_per_epoch": 3}
     matched = learned(HierarchicalPosteriorMatching(**options), model)
@@ -88,7 +88,7 @@ def test_matching_leaves_the_decoder_alone_and_conditioning_does_not(
 def test_losses_are_those_of_the_papers(
     network_class: Any, with_fit: bool, model: HierarchicalVAE
 ) -> None:
-    network = network_class(model.members_[0]).eval()
+    network = network_class(model.decoders_[0]).eval()
     x = torch.from_numpy(IMAGES[:3].reshape(3, -1)).float()
     everything = torch.ones_like(x).bool()
     seen = torch.rand(x.shape, generator=torch_generator(2)) < 0.5
@@ -112,7 +112,7 @@ def test_training_lowers_the_loss_of_other_images(rival: Any, model: Hierarchica
     hidden = torch.from_numpy(lower).expand(64, -1)
     loss = LossOnRows(x, everything, everything & ~hidden, torch.ones(64), seed=0)
     method = rival(masks=lower, max_epochs=2, steps_per_epoch=25, learning_rate=3e-3)
-    before = loss(method._network(model.members_[0]).eval())
+    before = loss(method._network(model.decoders_[0]).eval())
     after = loss(learned(method, model, n=250))
     assert after < before - 1.0
 

@@ -45,15 +45,15 @@ class TestTraining:
     ) -> None:
         losses = [epoch["valid_loss"] for epoch in trained.history_[0]]
         assert losses[-1] < losses[0] - 5.0
-        assert not trained.members_[0].training
+        assert not trained.decoders_[0].training
 
     def test_the_encoder_reads_standardised_pixels(self, trained: HierarchicalVAE) -> None:
-        network = trained.members_[0]
+        network = trained.decoders_[0]
         assert float(network.shift) == pytest.approx(IMAGES[:300].mean(), abs=0.01)
         assert float(network.scale) == pytest.approx(IMAGES[:300].std(), abs=0.01)
 
     def test_a_seed_gives_the_same_weights(self) -> None:
-        runs = [fit(quick(max_epochs=1), IMAGES[:60]).members_[0] for _ in range(2)]
+        runs = [fit(quick(max_epochs=1), IMAGES[:60]).decoders_[0] for _ in range(2)]
         for ours, theirs in zip(runs[0].parameters(), runs[1].parameters(), strict=True):
             assert torch.equal(ours, theirs)
 
@@ -61,7 +61,7 @@ class TestTraining:
         images = IMAGES[:60].copy()
         hidden = np.random.default_rng(0).random(images.shape) < 0.3
         holed = np.where(hidden, np.nan, images)
-        network = fit(quick(max_epochs=1), holed).members_[0]
+        network = fit(quick(max_epochs=1), holed).decoders_[0]
         x = torch.from_numpy(np.where(hidden, 0.0, images).reshape(60, -1)).float()
         other = torch.from_numpy(np.where(hidden, 1.0, images).reshape(60, -1)).float()
         seen = torch.from_numpy(~hidden.reshape(60, -1))
@@ -132,13 +132,13 @@ class TestPublishedWeights:
 
     def test_likelihood_and_divergences_are_those_of_the_description(self, file: Path) -> None:
         model = self.load(file, input_mean=120.0, input_scale=64.0)
-        network = copy.deepcopy(model.members_[0]).double()
+        network = copy.deepcopy(model.decoders_[0]).double()
         images = torch.randint(0, 256, (3, 3, 8, 8), generator=torch_generator(1)).double()
         noise = torch.randn(3, network.latent_dim, generator=torch_generator(2)).double()
         x = images.flatten(1) / 255.0
         params, kl = network.encoder_posterior(x, noise)
         everything = torch.ones_like(x, dtype=torch.bool)
-        fit = network.fit(params, network.likelihood.prepare(x), everything)
+        fit = network.reconstruction(params, network.likelihood.prepare(x), everything)
         published = Published(
             {name: value.double() for name, value in published_state().items()}, 2, 3
         )
@@ -150,7 +150,7 @@ class TestPublishedWeights:
         assert (kl > 0.01).all()
 
     def test_the_presets_input_is_known(self, file: Path) -> None:
-        network = self.load(file).members_[0]
+        network = self.load(file).decoders_[0]
         assert float(network.shift) == pytest.approx(120.63838 / 255)
         assert float(network.scale) == pytest.approx(64.16736 / 255)
         with pytest.raises(ValueError, match="input_mean and input_scale are not known"):
@@ -193,8 +193,8 @@ class TestFolders:
     def test_a_loaded_model_is_the_same(self, trained: HierarchicalVAE, tmp_path: Path) -> None:
         trained.save(tmp_path)
         loaded = HierarchicalVAE.load(tmp_path)
-        z = torch.randn(3, trained.members_[0].latent_dim, generator=torch_generator(0))
-        assert torch.equal(loaded.members_[0].decode(z), trained.members_[0].decode(z))
+        z = torch.randn(3, trained.decoders_[0].latent_dim, generator=torch_generator(0))
+        assert torch.equal(loaded.decoders_[0].decode(z), trained.decoders_[0].decode(z))
         assert loaded.get_params()["decoder_layers"] == DECODER
         assert loaded.history_ == trained.history_
 

@@ -37,7 +37,7 @@ def test_latent_size_is_read_from_the_module() -> None:
 
 def test_the_copy_is_in_evaluation_mode_and_the_module_is_left_alone() -> None:
     module = _decoder().train()
-    member = PretrainedDecoder(module, "gaussian", 3).members_[0]
+    member = PretrainedDecoder(module, "gaussian", 3).decoders_[0]
     z = torch.ones(4, 2, 3)
     assert member.decode(z).equal(member.decode(z))  # no dropout
     assert module.training
@@ -111,7 +111,7 @@ class TestImages:
         rows = torch.nn.Sequential(maps, torch.nn.Flatten())
         z = torch.randn(4, 2, 3, generator=torch_generator(0))
         first, second = (
-            PretrainedImageDecoder(module, "bernoulli", SHAPE, 3).members_[0].decode(z)
+            PretrainedImageDecoder(module, "bernoulli", SHAPE, 3).decoders_[0].decode(z)
             for module in (maps, rows)
         )
         assert first.shape == (4, 2, 48)
@@ -122,7 +122,7 @@ class TestImages:
         assert isinstance(model, GenerativeModel)
         assert model.image_shape_ == SHAPE
         assert model.n_features_in_ == 48
-        member = model.members_[0]
+        member = model.decoders_[0]
         z = torch.randn(70, 3, generator=torch_generator(0))
         assert member.decode(z)[40:42].equal(member.decode(z[40:42]))
 
@@ -130,7 +130,7 @@ class TestImages:
         module = _Maps().train()
         module.first.weight.requires_grad_(False)
         before = [p.clone() for p in module.parameters()]
-        member = PretrainedImageDecoder(module, "bernoulli", SHAPE).members_[0]
+        member = PretrainedImageDecoder(module, "bernoulli", SHAPE).decoders_[0]
         z = torch.ones(1, 3)
         assert member.decode(z).equal(member.decode(z))  # no dropout
         assert module.training
@@ -166,7 +166,7 @@ class TestImages:
 
         model = PretrainedImageDecoder(_Maps(), "bernoulli", SHAPE, encoder=encoder(6))
         x = torch.rand(2, 4, 48, generator=torch_generator(0))
-        mean, scale = model.members_[0].encode(x, x > 0.5)
+        mean, scale = model.decoders_[0].encode(x, x > 0.5)
         assert mean.shape == scale.shape == (2, 4, 3)
         with pytest.raises(ValueError, match="takes 6: means, then raw scales"):
             PretrainedImageDecoder(_Maps(), "bernoulli", SHAPE, encoder=encoder(5))
@@ -174,7 +174,7 @@ class TestImages:
     def test_a_likelihood_from_elsewhere_is_inferred_with(self) -> None:
         likelihood = ImageLikelihood(SHAPE, _Laplace(48), "laplace")
         model = PretrainedImageDecoder(_Maps(), likelihood, SHAPE)
-        member = model.members_[0]
+        member = model.decoders_[0]
         assert member.likelihood.families[0] == "laplace"
         code = torch.tensor([[1.0, -0.5, 0.3]])
         x = member.decode(code).expand(3, -1).contiguous()

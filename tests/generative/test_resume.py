@@ -80,7 +80,7 @@ def interrupt(model: Any, after: int) -> None:
 
 
 def assert_same(model: Any, other: Any) -> None:
-    for a, b in zip(model.members_, other.members_, strict=True):
+    for a, b in zip(model.decoders_, other.decoders_, strict=True):
         ours, theirs = a.state_dict(), b.state_dict()
         assert ours.keys() == theirs.keys()
         for name in ours:

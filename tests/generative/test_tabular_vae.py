@@ -50,7 +50,7 @@ def model(X: NDArray[np.float64]) -> TabularVAE:
 
 def test_a_fitted_model_follows_the_contract(model: TabularVAE, X: NDArray[np.float64]) -> None:
     assert isinstance(model, GenerativeModel)
-    assert len(model.members_) == 2
+    assert len(model.decoders_) == 2
     values = model.standardise(X)
     np.testing.assert_allclose(values.mean(0), 0, atol=1e-12)
     np.testing.assert_allclose(values.std(0), 1)
@@ -67,7 +67,7 @@ def test_the_kept_epoch_has_the_best_score_and_the_kept_weights_reach_it(
     _, validation = model._split(len(X), _split_seed())
     x = torch.tensor(model.standardise(X)[validation], dtype=torch.float32)
     cells = HiddenCells.at_random(x, torch.ones_like(x).bool(), torch_generator(_cell_seed()))
-    total, count = crps_of_hidden_cells(model.members_[0], cells)
+    total, count = crps_of_hidden_cells(model.decoders_[0], cells)
     assert float(total.sum() / count.sum()) == pytest.approx(min(scores), abs=1e-6)
 
 
@@ -154,7 +154,9 @@ def test_auto_prefers_the_histogram_on_atoms() -> None:
     on = rng.random(300) < 0.5
     first = np.where(on, 3.0 + rng.gamma(2.0, size=300), 0.0)
     second = np.where(on, 5.0 + rng.gamma(2.0, size=300), 0.0)
-    model = quick(n_decoders=1, max_epochs=60).fit(np.column_stack([first, second]))
+    model = quick(n_decoders=1, linear_start=True, max_epochs=30).fit(
+        np.column_stack([first, second])
+    )
     assert model.families_ == [["histogram", "histogram"]]
 
 
@@ -182,11 +184,11 @@ def test_draws_of_an_atom_are_the_value_itself(tmp_path: Path) -> None:
 
 def test_same_seed_same_weights(X: NDArray[np.float64], model: TabularVAE) -> None:
     again = quick().fit(X)
-    for first, second in zip(model.members_, again.members_, strict=True):
+    for first, second in zip(model.decoders_, again.decoders_, strict=True):
         for a, b in zip(first.parameters(), second.parameters(), strict=True):
             assert a.equal(b)
     # members of one ensemble differ
-    weights = [next(iter(member.parameters())) for member in model.members_]
+    weights = [next(iter(member.parameters())) for member in model.decoders_]
     assert not weights[0].equal(weights[1])
 
 
@@ -266,7 +268,7 @@ def test_bootstrapped_decoders_learn_from_other_rows(X: NDArray[np.float64]) -> 
     counts = np.array([np.bincount(train, minlength=len(X)) for train, _ in rows])
     assert counts.var() == pytest.approx(1, abs=0.05)
     assert (counts == 0).mean() == pytest.approx(np.exp(-1), abs=0.01)
-    assert len(model.fit(X).members_) == 2
+    assert len(model.fit(X).decoders_) == 2
 
 
 @pytest.mark.parametrize("bootstrap", [False, True])
@@ -284,7 +286,7 @@ def test_weights_count_like_repeated_rows() -> None:
     X = np.concatenate([rng.normal(-1, 0.3, (60, 2)), rng.normal(2, 0.3, (60, 2))])
     weight = np.repeat([3.0, 1.0], 60)
     repeated = np.concatenate([X, X[:60], X[:60]])
-    model = quick(n_decoders=1, likelihood="gaussian", max_epochs=40)
+    model = quick(n_decoders=1, likelihood="gaussian", linear_start=True, max_epochs=30)
     weighted, plain, alike = (
         clone(model).fit(X, sample_weight=w) for w in (weight, None, np.full(len(X), 7.0))
     )
@@ -294,7 +296,7 @@ def test_weights_count_like_repeated_rows() -> None:
     # what the decoder makes of random codes: three quarters are of the heavy group
     for fitted, share in [(weighted, 0.75), (plain, 0.5)]:
         z = torch.randn(4000, 2, generator=torch_generator(0))
-        member = fitted.members_[0]
+        member = fitted.decoders_[0]
         drawn = fitted.unstandardise(member.likelihood.mean(member.decode(z)).double().numpy())
         assert (drawn[:, 0] < 0.5).mean() == pytest.approx(share, abs=0.1)
 

@@ -64,7 +64,7 @@ def test_a_fitted_model_follows_the_contract(
     rows = images.reshape(-1, 64)
     assert model.unstandardise(model.standardise(rows)) == pytest.approx(rows)
     assert model.unstandardise(np.array([-0.5, 1.5, np.nan])).tolist()[:2] == [0.0, 1.0]
-    member = model.members_[0]
+    member = model.decoders_[0]
     assert not member.training
     assert not any(p.requires_grad for p in member.parameters())
 
@@ -81,7 +81,7 @@ def test_the_hidden_half_is_filled_better_than_by_the_mean_image(
     test = load_digits().images[300:332] / 16
     x = torch.tensor(test.reshape(-1, 64), dtype=torch.float32)
     observed = ~hidden_halves((1, 8, 8), len(x), torch_generator(0))
-    member = model.members_[0]
+    member = model.decoders_[0]
     target = DecoderTarget(member.decode, member.likelihood, x, observed, member.latent_dim)
     result = fit_posterior(target, GaussianPosterior(member.latent_dim))
     filled = PooledPosterior([member], [result], 64).mean(n_codes=32)
@@ -95,7 +95,7 @@ def test_inference_gives_a_row_the_same_bits_whatever_the_others(
 ) -> None:
     x = torch.tensor(images[:70].reshape(-1, 64), dtype=torch.float32)
     observed = ~hidden_halves((1, 8, 8), len(x), torch_generator(0))
-    member = model.members_[0]
+    member = model.decoders_[0]
 
     def parameters(rows: slice) -> Tensor:
         target = DecoderTarget(
@@ -156,7 +156,7 @@ def test_single_channels_are_drawn_given_the_others_of_their_pixel() -> None:
     observed = torch.ones_like(x).bool()
     observed[:, 4:] = False  # the second channel
     observed[:5] = observed[:5].flip(1)  # or the first
-    member = fitted.members_[0]
+    member = fitted.decoders_[0]
     target = DecoderTarget(member.decode, member.likelihood, x, observed, 1)
     result = fit_posterior(target, GaussianPosterior(1))
     pooled = PooledPosterior([member], [result], 8, (x, observed))
@@ -203,7 +203,8 @@ def test_halves_hide_whole_pixels_about_one_half() -> None:
 
 def test_same_seed_same_weights(images: NDArray[np.float64]) -> None:
     first, again, other = (
-        quick(batch_norm=True, random_state=seed).fit(images[:60]).members_[0] for seed in (0, 0, 1)
+        quick(batch_norm=True, random_state=seed).fit(images[:60]).decoders_[0]
+        for seed in (0, 0, 1)
     )
     weights = [torch.cat([p.flatten() for p in m.parameters()]) for m in (first, again, other)]
     assert weights[0].equal(weights[1])
@@ -215,7 +216,7 @@ def test_averaged_statistics_are_those_of_the_averaged_weights(
 ) -> None:
     """What is kept must fit images about as well as training said with the batch's statistics."""
     fitted = quick(batch_norm=True, max_epochs=3).fit(images)
-    network, x = fitted.members_[0], torch.tensor(images.reshape(-1, 64), dtype=torch.float32)
+    network, x = fitted.decoders_[0], torch.tensor(images.reshape(-1, 64), dtype=torch.float32)
     seen = torch.ones_like(x).bool()
     noise = torch.randn(len(x), 4, generator=torch_generator(0))
     fit, kl = network(x, seen, seen, 0.0 * x, noise, network.likelihood.prepare(x))
@@ -267,7 +268,7 @@ class TestSaving:
         loaded = WideResNetVAE.load(tmp_path)
         z = torch.randn(5, 4, generator=torch_generator(0))
         x = torch.tensor(images[:5].reshape(5, -1), dtype=torch.float32)
-        for mine, other in zip(model.members_, loaded.members_, strict=True):
+        for mine, other in zip(model.decoders_, loaded.decoders_, strict=True):
             assert mine.decode(z).equal(other.decode(z))
             prepared = mine.likelihood.prepare(x)
             log_p = mine.likelihood.log_prob(mine.decode(z), prepared)
@@ -298,7 +299,7 @@ def test_the_kept_epoch_has_the_best_score_under_the_tempered_posterior(
         fitted = quick(validation_beta=beta, max_epochs=3, patience=3).fit(images[:60])
         scores.append([epoch["valid_crps"] for epoch in fitted.history_[0]])
     assert scores[0] != scores[1]
-    network, rows = fitted.members_[0], fitted.standardise(images[:60].reshape(60, -1))
+    network, rows = fitted.decoders_[0], fitted.standardise(images[:60].reshape(60, -1))
     seed = seed_from(0)
     _, validation = fitted._split(60, derive_seed(seed, 0))
     x = torch.tensor(rows[validation], dtype=torch.float32)
@@ -321,8 +322,8 @@ def test_the_weight_for_inference_is_the_best_on_validation_images(tmp_path: Pat
         torch.ones(len(x)),
         derive_seed(seed_from(fitted.random_state), 1),
     )
-    crps = [replace(score, beta=beta)(fitted.members_[0]) for beta in (1.0, 5.0, 20.0, 40.0)]
-    assert replace(score, beta=fitted.inference_beta_)(fitted.members_[0]) <= min(crps) + 1e-6
+    crps = [replace(score, beta=beta)(fitted.decoders_[0]) for beta in (1.0, 5.0, 20.0, 40.0)]
+    assert replace(score, beta=fitted.inference_beta_)(fitted.decoders_[0]) <= min(crps) + 1e-6
     fitted.save(tmp_path)
     assert WideResNetVAE.load(tmp_path).inference_beta_ == fitted.inference_beta_
 

@@ -19,7 +19,7 @@ from sklearn_qavi.inference import (
 
 
 def _target(model: LinearGaussian, x: np.ndarray, observed: np.ndarray) -> DecoderTarget:
-    member = PretrainedDecoder(model.decoder(), "gaussian", model.n_features).members_[0]
+    member = PretrainedDecoder(model.decoder(), "gaussian", model.n_features).decoders_[0]
     return DecoderTarget(
         member.decode,
         member.likelihood,

@@ -17,7 +17,7 @@ OBSERVED = np.random.default_rng(2).random(ROWS.shape) < 0.7
 def starter(*, shift: float = 0.0, always: bool = False) -> EncoderStart:
     model = PretrainedDecoder(EXACT.decoder(), "gaussian", 5, encoder=EXACT.encoder(shift=shift))
     x = torch.from_numpy(np.where(OBSERVED, ROWS, 0.0)).float()
-    return EncoderStart(model.members_[0], x, torch.from_numpy(OBSERVED), 1.0, always)
+    return EncoderStart(model.decoders_[0], x, torch.from_numpy(OBSERVED), 1.0, always)
 
 
 def origin(n: int) -> Start:

@@ -35,7 +35,7 @@ PATTERNS = np.array(
 
 
 def _target(model: LinearGaussian, x: np.ndarray, observed: np.ndarray) -> DecoderTarget:
-    member = PretrainedDecoder(model.decoder(), "gaussian", model.n_features).members_[0]
+    member = PretrainedDecoder(model.decoder(), "gaussian", model.n_features).decoders_[0]
     return DecoderTarget(
         member.decode,
         member.likelihood,
@@ -86,7 +86,7 @@ def test_missing_features_follow_their_exact_conditional(
     linear_gaussian: LinearGaussian, family: PosteriorFamily
 ) -> None:
     model = linear_gaussian
-    member = PretrainedDecoder(model.decoder(), "gaussian", model.n_features).members_[0]
+    member = PretrainedDecoder(model.decoder(), "gaussian", model.n_features).decoders_[0]
     x = model.draw_rows(len(PATTERNS), seed=1)
     settings = CAREFUL if isinstance(family, FlowPosterior) else PRECISE
     result = fit_posterior(_target(model, x, PATTERNS), family, optimizer=settings)

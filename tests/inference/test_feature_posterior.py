@@ -27,7 +27,7 @@ def _infer(
 ) -> InferenceResult:
     decoder = PretrainedDecoder(
         model.decoder(), "gaussian", model.n_features, encoder=model.encoder()
-    ).members_[0]
+    ).decoders_[0]
     return Feature(optimizer=PRECISE, gamma=gamma).infer(
         decoder,
         None,

@@ -23,7 +23,7 @@ from sklearn_qavi.inference._objectives import elbo
 
 
 def _target(model: LinearGaussian, x: np.ndarray, observed: np.ndarray) -> DecoderTarget:
-    member = PretrainedDecoder(model.decoder(), "gaussian", model.n_features).members_[0]
+    member = PretrainedDecoder(model.decoder(), "gaussian", model.n_features).decoders_[0]
     x, observed = torch.as_tensor(x, dtype=torch.float32), torch.as_tensor(observed)
     return DecoderTarget(member.decode, member.likelihood, x, observed, model.latent_dim)
 
