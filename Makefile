@@ -32,7 +32,8 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 
-types: $(VENV)/.installed-lint
+# mypy reads the libraries that the tests need
+types: $(VENV)/.installed-test $(VENV)/.installed-lint
 	$(BIN)/mypy
 
 doctest: $(VENV)/.installed-test

@@ -17,6 +17,7 @@ from ._random import derive_seed, seed_from
 from ._row_inference import RowInference, Rows
 from ._sklearn_compat import Interval, StrOptions, clone_parametrized
 from ._summaries import KeyedDraws
+from ._typing import HasLayers
 from .baselines import BASELINES
 from .generative import GenerativeModel
 from .generative._checkpoint import PlainState
@@ -185,10 +186,10 @@ class BaseQAVI(PlainState):
         method = methods[name]() if isinstance(name, str) else name
         method.check()
         self._check_options(method)
-        if method.needs is None or all(hasattr(m, method.needs) for m in model.decoders_):
+        if method.needs is None or all(isinstance(d, method.needs) for d in model.decoders_):
             return method
         kind = type(model).__name__
-        if method.needs == "descend":
+        if method.needs is HasLayers:
             message = (
                 f"needs a hierarchical model, but this {kind} has one code. Choose "
                 "posterior='gaussian', 'mixture' or 'flow'."
@@ -340,7 +341,7 @@ def check_hides_some(hidden: NDArray[np.bool_]) -> None:
 
 def is_layered(model: GenerativeModel) -> bool:
     """Return whether every decoder of a model has stochastic layers."""
-    return all(hasattr(member, "descend") for member in model.decoders_)
+    return all(isinstance(decoder, HasLayers) for decoder in model.decoders_)
 
 
 def hide_some(observed: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:

@@ -37,16 +37,14 @@ from ._sklearn_compat import (
     wrap_in_container,
 )
 from ._summaries import Limits, Point
+from ._typing import Encodes
 from .exceptions import InferenceDivergedError
-from .generative import GenerativeModel, HierarchicalVAE, WideResNetVAE
+from .generative import IMAGE_MODELS, GenerativeModel
 from .inference import InferenceMethod
 from .preprocessing import ImageBatch, ImageEncoder, as_array, find_image_shape
 from .sampling import PooledPosterior
 
 __all__ = ["QAVIInpainter"]
-
-# option string -> estimator
-_MODELS: dict[str, Any] = {"hierarchical": HierarchicalVAE, "wide_resnet": WideResNetVAE}
 
 
 def _is_flat(inpainter: "QAVIInpainter") -> bool:
@@ -203,7 +201,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         **BaseQAVI._parameter_constraints,
         "generative_model": [
             None,
-            StrOptions(set(_MODELS)),
+            StrOptions(set(IMAGE_MODELS)),
             nn.Module,
             HasMethods(["fit"]),
             HasMethods(["standardise", "unstandardise"]),
@@ -634,7 +632,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
     def _method(self) -> InferenceMethod:
         method, model = super()._method(), self.generative_model_
         start = getattr(method, "start", None)
-        if start == "encoder" and not all(hasattr(m, "encode") for m in model.decoders_):
+        if start == "encoder" and not all(isinstance(d, Encodes) for d in model.decoders_):
             raise ValueError(
                 f"start='encoder' needs the model's encoder, but this {type(model).__name__} has "
                 "none. Pass encoder= to PretrainedImageDecoder, or start='best'."
@@ -672,7 +670,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
     def _unfitted_model(self) -> Any:
         model = self.generative_model
         if model is None or isinstance(model, str):
-            model = _MODELS[model or "wide_resnet"]()
+            model = IMAGE_MODELS[model or "wide_resnet"]()
             model.set_params(device=self.device, verbose=self.verbose)
         else:
             model = clone(model)

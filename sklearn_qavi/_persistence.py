@@ -12,7 +12,7 @@ from ._checks import plain as shown
 from ._files import check_digest, digest_of, ensure_folder, read_json, write_json
 from .baselines import BASELINES
 from .exceptions import ModelFormatError
-from .generative import HierarchicalVAE, TabularVAE, WideResNetVAE
+from .generative import MODELS
 from .generative._checkpoint import saved_kind
 from .inference import POSTERIORS, Adam, Newton
 from .preprocessing import ColumnSchema, ImageEncoder, TableEncoder
@@ -21,10 +21,9 @@ __all__ = ["describe_imputer", "load_model", "read_imputer", "restore_imputer", 
 
 _CONFIG, _MODEL = "imputer.json", "model"
 _MODEL_CONFIG = f"{_MODEL}/config.json"  # has the checksum of the model's weights
-_MODELS: dict[str, Any] = {c.__name__: c for c in (HierarchicalVAE, TabularVAE, WideResNetVAE)}
 _FIELDS = ("name", "kind", "levels", "limits", "unit", "seen", "decimals", "cell_type", "is_exact")
 _PARTS: list[Any] = [*POSTERIORS.values(), *BASELINES.values(), Adam, Newton]
-_ESTIMATORS: dict[str, Any] = {**_MODELS, **{c.__name__: c for c in _PARTS}}
+_ESTIMATORS: dict[str, Any] = {**MODELS, **{c.__name__: c for c in _PARTS}}
 
 
 def load_model(folder: str | Path) -> Any:
@@ -47,9 +46,9 @@ def load_model(folder: str | Path) -> Any:
         description.
     """
     kind = saved_kind(folder)
-    if kind not in _MODELS:
-        raise ModelFormatError(f"{folder} holds a {kind}, expected one of {sorted(_MODELS)}.")
-    return _MODELS[kind].load(folder)
+    if kind not in MODELS:
+        raise ModelFormatError(f"{folder} holds a {kind}, expected one of {sorted(MODELS)}.")
+    return MODELS[kind].load(folder)
 
 
 def write_imputer(imputer: Any, folder: str | Path) -> None:
@@ -86,7 +85,7 @@ def describe_imputer(imputer: Any) -> dict[str, Any]:
         If a part of it cannot be written without pickle; the message says which.
     """
     model = imputer.generative_model_
-    if type(model).__name__ not in _MODELS:
+    if type(model).__name__ not in MODELS:
         raise ModelFormatError(
             f"An imputer with a {type(model).__name__} cannot be saved without pickle: the code of "
             "its decoder is not ours. Save the decoder's weights with torch and fit again."
@@ -134,13 +133,13 @@ def read_imputer(cls: Any, folder: str | Path) -> Any:
     if config.get("kind") != cls.__name__:
         raise ModelFormatError(f"{folder} holds a {config.get('kind')}, expected a {cls.__name__}.")
     kind = config.get("model")
-    if kind not in _MODELS:
+    if kind not in MODELS:
         raise ModelFormatError(
-            f"{folder / _CONFIG} names a {kind} as model, expected one of {sorted(_MODELS)}."
+            f"{folder / _CONFIG} names a {kind} as model, expected one of {sorted(MODELS)}."
         )
     check_digest(folder / _MODEL_CONFIG, config["files"][_MODEL_CONFIG])
     imputer = cls.__new__(cls)
-    restore_imputer(imputer, config, _MODELS[kind].load(folder / _MODEL), folder / _CONFIG)
+    restore_imputer(imputer, config, MODELS[kind].load(folder / _MODEL), folder / _CONFIG)
     return imputer
 
 

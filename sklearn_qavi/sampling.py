@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ._interrupts import go_on
 from ._random import derive_seed, row_uniforms, sobol_uniform
-from ._typing import Progress
+from ._typing import Decoder, JointLikelihood, Progress
 from .inference import (
     Context,
     DecoderTarget,
@@ -42,7 +42,7 @@ Given = tuple[Tensor, Tensor]  # values (N, D) and the observed mask
 
 
 def draw_values(
-    member: Any,
+    member: Decoder,
     posterior: Posterior,
     code_u: Tensor,
     cell_u: Tensor,
@@ -76,14 +76,14 @@ def draw_values(
     go_on()
     params = posterior.observation(_noise(posterior, code_u), member.decode)
     uniform = cell_u.to(params.dtype).clamp(_EPS, 1 - _EPS)
-    if given is not None and hasattr(member.likelihood, "sample_given"):
+    if given is not None and isinstance(member.likelihood, JointLikelihood):
         drawn: Tensor = member.likelihood.sample_given(params, uniform, *given)
         return drawn
     return member.likelihood.sample(params, uniform)
 
 
 def shared_draws(
-    member: Any,
+    member: Decoder,
     posterior: Posterior,
     n_draws: int,
     n_features: int,
@@ -163,7 +163,7 @@ class PooledPosterior:
         the code, as channels of a pixel may.
     """
 
-    decoders: Sequence[Any] = field(repr=False)
+    decoders: Sequence[Decoder] = field(repr=False)
     results: list[InferenceResult] = field(repr=False)
     n_features: int
     given: Given | None = field(default=None, repr=False)
@@ -347,7 +347,7 @@ class PooledPosterior:
 
     @staticmethod
     def _scores_of_decoder(
-        decoder: Any,
+        decoder: Decoder,
         result: InferenceResult,
         table: tuple[Tensor, Tensor, Tensor],
         sizes: list[int],
@@ -426,7 +426,7 @@ class _ScoredBlock:
 
     def __init__(
         self,
-        decoder: Any,
+        decoder: Decoder,
         result: InferenceResult,
         rows: Tensor,
         x: Tensor,
@@ -475,7 +475,7 @@ class _ScoredBlock:
     def _log_missing_and_observed(self, params: Tensor) -> tuple[Tensor, Tensor]:
         """Return log p(x_M | x_O, z) and log p(x_O | z), (S, B)."""
         likelihood = self.decoder.likelihood
-        if hasattr(likelihood, "log_prob_observed"):
+        if isinstance(likelihood, JointLikelihood):
             observed = likelihood.log_prob_observed(params, self.prepared, self.observed)
             both = self.missing | self.observed
             return likelihood.log_prob_observed(params, self.prepared, both) - observed, observed
@@ -506,7 +506,7 @@ class DecoderPool:
         What the method is told besides; its seed is that of the noise that all rows share.
     """
 
-    decoders: Sequence[Any]
+    decoders: Sequence[Decoder]
     method: InferenceMethod
     states: Sequence[Any]
     context: Context
@@ -547,7 +547,7 @@ class DecoderPool:
                 )
                 result = weigh_codes(target, result, seed=seed, resample=resample)
             results.append(result)
-        dependent = any(hasattr(decoder.likelihood, "sample_given") for decoder in self.decoders)
+        dependent = any(isinstance(d.likelihood, JointLikelihood) for d in self.decoders)
         given = (x, observed) if dependent else None
         return PooledPosterior(self.decoders, results, x.shape[1], given)
 
@@ -570,7 +570,7 @@ def _noise(posterior: Posterior, code_u: Tensor) -> Tensor:
     return posterior.family.noise_from_uniform(code_u).to(posterior.parameters)
 
 
-def _draws_at_a_time(decoder: Any, n_rows: int) -> int:
+def _draws_at_a_time(decoder: Decoder, n_rows: int) -> int:
     """Return how many codes of each row may be decoded at a time, for the sake of memory."""
     n_outputs = getattr(decoder.likelihood, "n_outputs", 1)
     return max(1, _DECODED_NUMBERS // max(n_rows * n_outputs, 1))
@@ -581,12 +581,12 @@ def _of_rows(given: Given | None, rows: Tensor) -> Given | None:
 
 
 def _mean_of_block(
-    decoder: Any, u: Tensor, given: Given | None, posterior: Posterior, rows: Tensor
+    decoder: Decoder, u: Tensor, given: Given | None, posterior: Posterior, rows: Tensor
 ) -> Tensor:
     likelihood, total = decoder.likelihood, torch.zeros(())
     for part in u.split(_draws_at_a_time(decoder, len(rows))):
         params = posterior.observation(_noise(posterior, part), decoder.decode)
-        if given is not None and hasattr(likelihood, "mean_given"):
+        if given is not None and isinstance(likelihood, JointLikelihood):
             mean = likelihood.mean_given(params, given[0][rows], given[1][rows])
         else:
             mean = likelihood.mean(params)
@@ -594,13 +594,15 @@ def _mean_of_block(
     return total
 
 
-def _probabilities_of_block(decoder: Any, u: Tensor, posterior: Posterior, rows: Tensor) -> Tensor:
+def _probabilities_of_block(
+    decoder: Decoder, u: Tensor, posterior: Posterior, rows: Tensor
+) -> Tensor:
     params = posterior.observation(_noise(posterior, u), decoder.decode)
     return decoder.likelihood.probabilities(params).mean(0)
 
 
 def _draws_of_block(
-    decoder: Any,
+    decoder: Decoder,
     n_draws: int,
     n_features: int,
     given: Given | None,
@@ -611,7 +613,7 @@ def _draws_of_block(
 
 
 def _density_of_block(
-    decoder: Any, u: Tensor, x: Tensor, posterior: Posterior, rows: Tensor
+    decoder: Decoder, u: Tensor, x: Tensor, posterior: Posterior, rows: Tensor
 ) -> Tensor:
     prepared = decoder.likelihood.prepare(x[rows])
     params = posterior.observation(_noise(posterior, u), decoder.decode)

@@ -10,11 +10,10 @@ from typing import Any
 from ._command_line import make_parser, run_program
 from ._files import ensure_folder
 from .datasets import ImageFiles
-from .generative import HierarchicalVAE, WideResNetVAE
+from .generative import IMAGE_MODELS
 
 __all__ = ["main"]
 
-_MODELS: dict[str, Any] = {"hierarchical": HierarchicalVAE, "wide_resnet": WideResNetVAE}
 _DESCRIPTION = """\
 Train a variational autoencoder on the images of a folder.
 
@@ -38,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
         parameters["preset"] = args.preset
     if args.epochs is not None:
         parameters["max_epochs"] = args.epochs
-    vae = _MODELS[args.kind]().set_params(**parameters, **dict(args.param))
+    vae = IMAGE_MODELS[args.kind]().set_params(**parameters, **dict(args.param))
     n_channels = 1 if args.grey else 3
     images = ImageFiles(args.images, n_channels=n_channels, size=args.size, n_workers=args.workers)
     say(f"{len(images)} images of shape {images.image_shape} in {args.images}")
@@ -75,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("images", type=Path, help="folder of images; subfolders are searched too")
     add("model", type=Path, help="folder that the trained model is written to")
-    add("--kind", choices=sorted(_MODELS), default="hierarchical")
+    add("--kind", choices=sorted(IMAGE_MODELS), default="hierarchical")
     add("--preset", help="of a hierarchical model, such as ffhq256-small; default: mnist")
     add("--grey", action="store_true", help="train on grey images instead of colour")
     add("--size", type=int, help="side that images are cropped and resized to; default: as is")

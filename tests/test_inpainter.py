@@ -587,7 +587,7 @@ class TestContract:
 
     @pytest.mark.parametrize("kind", ["trained", "handed in"])
     def test_a_loaded_inpainter_gives_the_same_bits(self, kind, tmp_path, monkeypatch) -> None:
-        for table in (_persistence._MODELS, _persistence._ESTIMATORS):
+        for table in (_persistence.MODELS, _persistence._ESTIMATORS):
             monkeypatch.setitem(table, "LinearImageVAE", LinearImageVAE)
         model = LinearImageVAE(random_state=0)
         if kind == "handed in":

@@ -17,6 +17,7 @@ from torch.nn.functional import softplus
 from .._checks import plain
 from .._random import derive_seed, torch_generator
 from .._sklearn_compat import Interval
+from .._typing import Encodes
 from ..generative._data import TableData
 from ..generative._inputs import EncoderInputs
 from ..generative._layers import MLP
@@ -64,7 +65,7 @@ class PartialEncoder(nn.Module):
 class _Amortised(InferenceMethod):
     """A partial encoder trained under artificial masks, then asked once a row."""
 
-    needs: ClassVar[str | None] = "encode"
+    needs: ClassVar[type | None] = Encodes
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "masks": [str, Interval(Real, 0, 1, closed="both"), callable, "array-like"],

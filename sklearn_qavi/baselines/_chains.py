@@ -14,6 +14,7 @@ from torch import Tensor
 from .._interrupts import go_on
 from .._random import derive_seed, torch_generator
 from .._sklearn_compat import Interval
+from .._typing import Encodes, JointLikelihood
 from ..inference import (
     Context,
     InferenceMethod,
@@ -89,7 +90,7 @@ class PseudoGibbs(InferenceMethod):
     PseudoGibbs(n_burn_in=500)
     """
 
-    needs: ClassVar[str | None] = "encode"
+    needs: ClassVar[type | None] = Encodes
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "n_burn_in": [Interval(Integral, 0, None, closed="left")],
@@ -251,7 +252,7 @@ def _gibbs_step(decoder: Any, state: _State, x: Tensor, observed: Tensor, noise:
 def _complete(decoder: Any, params: Tensor, x: Tensor, observed: Tensor, noise: _Noise) -> Tensor:
     go_on()
     uniform = noise.uniform(x.shape[-1], 2)
-    if hasattr(decoder.likelihood, "sample_given"):
+    if isinstance(decoder.likelihood, JointLikelihood):
         drawn = decoder.likelihood.sample_given(params, uniform, x, observed)
     else:
         drawn = decoder.likelihood.sample(params, uniform)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from .._typing import Progress
+from .._typing import Encodes, Progress
 from ..inference import (
     Context,
     GaussianPosterior,
@@ -38,7 +38,7 @@ class FillZeros(InferenceMethod):
     FillZeros()
     """
 
-    needs: ClassVar[str | None] = "encode"
+    needs: ClassVar[type | None] = Encodes
 
     def infer(
         self, decoder: Any, state: Any, x: Tensor, observed: Tensor, context: Context

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .._random import derive_seed, torch_generator
 from .._sklearn_compat import Interval
+from .._typing import HasLayers
 from ..generative._data import TableData
 from ..generative._hierarchical import HierarchicalNetwork, normal_kl
 from ..generative._network import VAENetwork
@@ -142,7 +143,7 @@ class _ConditionedNetwork(_PartialNetwork):
 class _AmortisedHierarchical(InferenceMethod):
     """A partial encoder trained under artificial masks, then asked once an image."""
 
-    needs: ClassVar[str | None] = "descend"
+    needs: ClassVar[type | None] = HasLayers
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "masks": [str, Interval(Real, 0, 1, closed="both"), callable, "array-like"],

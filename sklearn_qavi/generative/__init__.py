@@ -1,5 +1,7 @@
 """Generative models of tables and images: what is trained in `fit` and decoded ever after."""
 
+from typing import Any
+
 from ._base import GenerativeModel
 from ._hierarchical_vae import HierarchicalVAE
 from ._likelihoods import (
@@ -14,6 +16,8 @@ from ._wide_resnet_vae import WideResNetVAE
 
 __all__ = [
     "IMAGE_LIKELIHOODS",
+    "IMAGE_MODELS",
+    "MODELS",
     "ColumnLikelihood",
     "GenerativeModel",
     "HierarchicalVAE",
@@ -25,3 +29,9 @@ __all__ = [
     "find_latent_dim",
     "make_image_likelihood",
 ]
+
+IMAGE_MODELS: dict[str, Any] = {"hierarchical": HierarchicalVAE, "wide_resnet": WideResNetVAE}
+"""Option string -> model of images."""
+
+MODELS: dict[str, Any] = {c.__name__: c for c in (TabularVAE, *IMAGE_MODELS.values())}
+"""Class name -> model that can be saved without pickle."""

@@ -1,26 +1,12 @@
 """What the estimators need of a generative model, whoever trained it."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-__all__ = ["Decoder", "GenerativeModel"]
-
-
-class Decoder(Protocol):
-    """One decoder: from a code to the parameters of a likelihood over columns or pixels.
-
-    The likelihood is a `ColumnLikelihoods` or an `ImageLikelihood`, or offers the same.
-    """
-
-    latent_dim: int
-    likelihood: Any
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Return the likelihood's parameters (..., P) for codes (..., L)."""
-        ...
+__all__ = ["GenerativeModel"]
 
 
 @runtime_checkable

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from .._typing import JointLikelihood
 from ._inputs import EncoderInputs
 from ._layers import MLP, apply_tiled
 from ._likelihoods import ColumnLikelihoods
@@ -44,7 +45,7 @@ class VAENetwork(nn.Module, ABC):
 
     def reconstruction(self, params: Tensor, prepared: Any, scored: Tensor) -> Tensor:
         """Return what training maximises of the cells under the mask ``scored``, (N,), in nats."""
-        if hasattr(self.likelihood, "log_prob_observed"):
+        if isinstance(self.likelihood, JointLikelihood):
             joint: Tensor = self.likelihood.log_prob_observed(params, prepared, scored)
             return joint
         by_cell = self.likelihood.training_log_prob(params, prepared)

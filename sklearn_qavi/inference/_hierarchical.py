@@ -13,6 +13,7 @@ from torch.nn.functional import avg_pool2d
 
 from .._random import torch_generator
 from .._sklearn_compat import Interval, StrOptions
+from .._typing import HasLayers
 from ._context import Context
 from ._engine import fit_posterior
 from ._methods import QAVI
@@ -210,7 +211,7 @@ class Hierarchical(QAVI):
     >>> inpainter = QAVIInpainter(generative_model="hierarchical", posterior=posterior)
     """
 
-    needs: ClassVar[str | None] = "descend"
+    needs: ClassVar[type | None] = HasLayers
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **QAVI._parameter_constraints,

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .._random import sobol_uniform
 from .._sklearn_compat import Interval, StrOptions, validate_parameters
+from .._typing import Encodes
 from ._blocks import row_blocks
 from ._context import Context
 from ._encoder_start import EncoderStart
@@ -57,9 +58,9 @@ class InferenceMethod(BaseEstimator, ABC):  # type: ignore[misc]
     values (..., D) of which those under the mask ``visible`` are known.
     """
 
-    needs: ClassVar[str | None] = None
-    """What the decoder must have besides: "encode", the encoder it was trained with, or "descend",
-    stochastic layers."""
+    needs: ClassVar[type | None] = None
+    """What the decoder must have besides: `Encodes`, the encoder it was trained with, or
+    `HasLayers`, stochastic layers."""
 
     reads: ClassVar[frozenset[str]] = frozenset()
     """Options of the imputer that the method reads, out of "beta", "max_iter" and "tol"."""
@@ -174,7 +175,7 @@ class _Latent(QAVI):
         family = self.family(decoder.latent_dim)
         start = context.start if self.start == "auto" else self.start
         starter = None
-        if start == "encoder" or (start == "best" and hasattr(decoder, "encode")):
+        if start == "encoder" or (start == "best" and isinstance(decoder, Encodes)):
             starter = EncoderStart(decoder, x, observed, context.beta, start == "encoder")
         return fit_posterior(
             target,
@@ -380,7 +381,7 @@ class Feature(QAVI):
     Feature(gamma=0.5)
     """
 
-    needs: ClassVar[str | None] = "encode"
+    needs: ClassVar[type | None] = Encodes
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **QAVI._parameter_constraints,
