@@ -34,6 +34,7 @@ __all__ = [
     "hide_some",
 ]
 
+_METHODS: dict[Any, Any] = {**POSTERIORS, **BASELINES}
 _HIDDEN_SHARE = 0.3  # of the observed cells, in `score`
 _PARTS = {"model": 0, "inference": 1, "draws": 2, "score": 3, "method": 4}  # purposes of seeds
 
@@ -46,7 +47,7 @@ class BaseQAVI(PlainState):
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "posterior": [StrOptions({"auto", *POSTERIORS, *BASELINES}), InferenceMethod],
+        "posterior": [StrOptions({"auto", *_METHODS}), InferenceMethod],
         "beta": [None, Interval(Real, 0, None, closed="left")],
         "max_iter": [None, Interval(Integral, 1, None, closed="left")],
         "tol": [None, Interval(Real, 0, None, closed="left")],
@@ -123,6 +124,33 @@ class BaseQAVI(PlainState):
         """
         return read_imputer(cls, folder)
 
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, also those of the posterior and of the generative model.
+
+        Parameters
+        ----------
+        **params : dict
+            Such as ``beta=2`` or ``posterior__n_components=3``. A string, or None for the model,
+            becomes the object that it is short for when a parameter of that object is set.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        for name, objects in (("posterior", _METHODS), ("generative_model", self._models)):
+            value = params.get(name, getattr(self, name))
+            nested = any(key.startswith(f"{name}__") for key in params)
+            if not nested or not (value is None or isinstance(value, str)):
+                continue
+            if value not in objects:
+                raise ValueError(
+                    f"{name}={plain(value)} leaves open what is chosen, so it has no parameters to "
+                    f"set. Choose one of {sorted(filter(None, objects))}."
+                )
+            params = {**params, name: objects[value]()}
+        return super().set_params(**params)  # type: ignore[misc,no-any-return]
+
     def __sklearn_clone__(self) -> Self:
         """Keep a trained model: cross-validation clones, and must not train it again."""
         copied = clone_parametrized(self)
@@ -146,6 +174,9 @@ class BaseQAVI(PlainState):
 
     _bring_your_own: ClassVar[str] = "PretrainedDecoder"
     """What takes an encoder from elsewhere, for messages."""
+
+    _models: ClassVar[dict[Any, Any]]
+    """What strings, and None, as ``generative_model`` are short for."""
 
     _start: ClassVar[str] = "prior"
     """Where posteriors over the code start, see `Gaussian`."""
@@ -182,8 +213,7 @@ class BaseQAVI(PlainState):
         layered = is_layered(model)
         if name == "auto":
             name = "hierarchical" if layered else "gaussian"
-        methods: dict[str, Any] = {**POSTERIORS, **BASELINES}
-        method = methods[name]() if isinstance(name, str) else name
+        method = _METHODS[name]() if isinstance(name, str) else name
         method.check()
         self._check_options(method)
         if method.needs is None or all(isinstance(d, method.needs) for d in model.decoders_):

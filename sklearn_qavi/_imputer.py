@@ -76,8 +76,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     Parameters
     ----------
     generative_model : None, TabularVAE or PretrainedDecoder, default=None
-        None trains a `TabularVAE`; an unfitted one is cloned and trained, so its parameters can be
-        searched as ``generative_model__latent_dim``. A fitted model is used as it is and not
+        None trains a `TabularVAE`; an unfitted one is cloned and trained. Its parameters can be set
+        and searched as ``generative_model__latent_dim``. A fitted model is used as it is and not
         trained, in clones as well. With ``TabularVAE(bootstrap=True)`` each draw of a table comes
         from one decoder: draws then also differ by what the rows leave open about the decoder, as
         Rubin's rules ask [2]_, and tables drawn beyond the number of decoders take them in turn.
@@ -85,8 +85,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         What is inferred for a row. "gaussian", which "auto" stands for, "mixture" and "flow" are
         posteriors over the latent code, fitted through the decoder alone; "feature" is a posterior
         over the missing values, fitted through encoder and decoder. A string is short for an
-        object with its defaults, whose options can be searched: ``posterior=Mixture()`` and
-        ``posterior__n_components``, see `Gaussian`, `Mixture`, `Flow` and `Feature` in
+        object with its defaults, such as ``Mixture(n_components=5)``, whose options can be set and
+        searched as ``posterior__n_components``, see `Gaussian`, `Mixture`, `Flow` and `Feature` in
         `sklearn_qavi.inference`. Methods to compare with, see `sklearn_qavi.baselines`:
         "fill_zeros", "pseudo_gibbs", "metropolis_within_gibbs", "retuned_encoder",
         "posterior_matching", or an object such as ``PosteriorMatching(masks=0.5)``.
@@ -223,6 +223,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         "min_value": [None, Interval(Real, None, None, closed="both"), "array-like"],
         "max_value": [None, Interval(Real, None, None, closed="both"), "array-like"],
     }
+
+    _models: ClassVar[dict[Any, Any]] = {None: TabularVAE}
 
     def __init__(
         self,

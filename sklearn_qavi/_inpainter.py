@@ -73,7 +73,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
     generative_model : None, {"wide_resnet", "hierarchical"}, estimator or trained model, \
             default=None
         "wide_resnet", or None, trains a `WideResNetVAE`, "hierarchical" a `HierarchicalVAE`. An
-        unfitted model is cloned and trained, so its parameters can be searched as
+        unfitted model is cloned and trained. Its parameters can be set and searched as
         ``generative_model__latent_dim``. A trained model, such as a `PretrainedImageDecoder`, is
         used as it is and not trained, in clones as well; `fit` then needs no images.
     posterior : str or InferenceMethod, default="auto"
@@ -82,7 +82,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         layers of a hierarchical model; "feature" is a posterior over the missing pixels, fitted
         through encoder and decoder. "auto" is "hierarchical" for a hierarchical model and
         "gaussian" for others. A string is short for an object with its defaults, whose options
-        can be searched, see `Gaussian`, `Mixture`, `Flow`, `Feature` and `Hierarchical` in
+        can be set and searched as ``posterior__n_components``, see `Gaussian`, `Mixture`, `Flow`, `Feature` and `Hierarchical` in
         `sklearn_qavi.inference`. The recipe of [1]_ is ``QAVIInpainter(beta=20,
         posterior=Gaussian(optimizer="paper", start="prior"))``. Methods to compare with, see
         `sklearn_qavi.baselines`: "fill_zeros", "pseudo_gibbs", "metropolis_within_gibbs",
@@ -210,6 +210,8 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         "data_format": [StrOptions({"channels_first", "channels_last"})],
         "missing_values": [MissingValues(numeric_only=True)],
     }
+
+    _models: ClassVar[dict[Any, Any]] = {None: IMAGE_MODELS["wide_resnet"], **IMAGE_MODELS}
 
     def __init__(
         self,

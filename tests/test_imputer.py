@@ -242,6 +242,21 @@ def test_options_that_would_be_ignored_are_refused(
         summary.fit(holes)
 
 
+def test_parameters_of_what_a_string_is_short_for_can_be_set() -> None:
+    imputer = QAVIImputer(posterior="mixture", random_state=0)
+    imputer.set_params(posterior__n_components=3, generative_model__latent_dim=4, beta=2.0)
+    assert imputer.posterior.n_components == 3
+    assert imputer.generative_model.latent_dim == 4
+    imputer.set_params(posterior="flow", posterior__n_layers=1)
+    assert repr(imputer.posterior) == "Flow(n_layers=1)"
+    with pytest.raises(ValueError, match="Invalid parameter 'n_components' for estimator Flow"):
+        imputer.set_params(posterior__n_components=3)
+    with pytest.raises(ValueError, match="Invalid parameter 'n_components' for estimator QAVI"):
+        imputer.set_params(n_components=3)
+    with pytest.raises(ValueError, match="posterior='auto' leaves open what is chosen"):
+        QAVIImputer().set_params(posterior__n_components=3)
+
+
 def test_strings_are_short_for_objects_with_their_defaults(
     fitted: dict[str, QAVIImputer], holes: Array
 ) -> None:
@@ -438,7 +453,7 @@ class TestPipelines:
 
         monkeypatch.setattr(_Trainer, "run_all", counted)
         model = quick_model(memory=str(tmp_path))
-        imputer = quick(generative_model=model, posterior=Mixture(), max_iter=24)
+        imputer = quick(generative_model=model, posterior="mixture", max_iter=24)
         pipe = Pipeline(
             [
                 ("impute", imputer),
