@@ -245,22 +245,22 @@ def run_cost(args: argparse.Namespace) -> None:
     """Time steps of untrained models of several sizes; memory is what torch saves for gradients."""
     for size in SIZES[:2] if args.quick else SIZES:
         for n_draws in (1, 4, 16):
-            for thrifty in (False, True):
-                record = {"part": "cost", **cost(size, n_draws, thrifty), **machine()}
+            for checkpointing in (False, True):
+                record = {"part": "cost", **cost(size, n_draws, checkpointing), **machine()}
                 append_record(args.out, record)
                 print(
-                    f"{size} x {size}, {n_draws} draws{', thrifty' * thrifty}: a step takes "
-                    f"{1e3 * record['seconds_step']:.0f} ms and {record['megabytes']:.0f} MB",
+                    f"{size} x {size}, {n_draws} draws{', checkpointing' * checkpointing}: a step "
+                    f"takes {1e3 * record['seconds_step']:.0f} ms and {record['megabytes']:.0f} MB",
                     flush=True,
                 )
 
 
-def cost(size: int, n_draws: int, thrifty: bool) -> dict[str, Any]:
+def cost(size: int, n_draws: int, checkpointing: bool) -> dict[str, Any]:
     """Return seconds and saved megabytes of a step of one image of the small FFHQ preset's kind."""
     model = HierarchicalVAE(preset="ffhq256-small", **_up_to(size))
     model.image_shape_ = (3, size, size)
     network = model._new_network(torch.Generator().manual_seed(0)).eval().requires_grad_(False)
-    family = HierarchicalPosterior(network, thrifty=thrifty)
+    family = HierarchicalPosterior(network, checkpointing=checkpointing)
     x = torch.rand(1, 3 * size**2, generator=torch.Generator().manual_seed(1))
     parameters = family.pack(network.features(x), 0.9, 0.9)
     noise = torch.randn(n_draws, 1, network.latent_dim, generator=torch.Generator().manual_seed(2))
@@ -287,7 +287,7 @@ def cost(size: int, n_draws: int, thrifty: bool) -> dict[str, Any]:
     return {
         "size": size,
         "draws": n_draws,
-        "thrifty": thrifty,
+        "checkpointing": checkpointing,
         "latent_dim": network.latent_dim,
         "row_parameters": family.n_parameters,
         "seconds_step": float(np.median(seconds[1:])),

@@ -32,8 +32,6 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 
 from sklearn_qavi import QAVIImputer, __version__
-from sklearn_qavi.generative import TabularVAE
-from sklearn_qavi.inference import POSTERIORS
 from sklearn_qavi.metrics import (
     energy_score,
     interval_coverage,
@@ -78,12 +76,7 @@ def timed(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any,
 def run_qavi(split: Split, settings: Settings) -> Outcome:
     """Fit QAVIImputer, complete the test rows and draw from their posteriors."""
     params = {**(QUICK_PARAMS if settings.quick else {}), **settings.qavi_params}
-    if any(key.startswith("posterior__") for key in params):  # options of an object, not of a name
-        params["posterior"] = POSTERIORS[params.get("posterior", "gaussian")]()
-    nested = any(key.startswith("generative_model__") for key in params)
-    imputer = QAVIImputer(
-        generative_model=TabularVAE() if nested else None, random_state=settings.seed
-    ).set_params(**params)
+    imputer = QAVIImputer(random_state=settings.seed).set_params(**params)
     _, fit_seconds = timed(imputer.fit, split.fit)
     completed, infer_seconds = timed(imputer.transform, split.test)
     draws, sample_seconds = timed(imputer.sample, split.test, n=settings.n_draws)

@@ -82,12 +82,12 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         layers of a hierarchical model; "feature" is a posterior over the missing pixels, fitted
         through encoder and decoder. "auto" is "hierarchical" for a hierarchical model and
         "gaussian" for others. A string is short for an object with its defaults, whose options
-        can be set and searched as ``posterior__n_components``, see `Gaussian`, `Mixture`, `Flow`, `Feature` and `Hierarchical` in
-        `sklearn_qavi.inference`. The recipe of [1]_ is ``QAVIInpainter(beta=20,
-        posterior=Gaussian(optimizer="paper", start="prior"))``. Methods to compare with, see
-        `sklearn_qavi.baselines`: "fill_zeros", "pseudo_gibbs", "metropolis_within_gibbs",
-        "retuned_encoder", "posterior_matching", "hierarchical_posterior_matching",
-        "hierarchical_vaeac", or an object of one.
+        can be set and searched as ``posterior__n_components``, see `Gaussian`, `Mixture`, `Flow`,
+        `Feature` and `Hierarchical` in `sklearn_qavi.inference`. The recipe of [1]_ is
+        ``QAVIInpainter(beta=20, posterior=Gaussian(optimizer="paper", start="prior"))``. Methods to
+        compare with, see `sklearn_qavi.baselines`: "fill_zeros", "pseudo_gibbs",
+        "metropolis_within_gibbs", "retuned_encoder", "posterior_matching",
+        "hierarchical_posterior_matching", "hierarchical_vaeac", or an object of one.
     beta : float or None, default=None
         Weight of the divergence of the posterior from the prior; 1 is Bayes' rule. A decoder of
         many pixels is far too sure of them, and a larger weight then completes better: [1]_ takes
@@ -258,8 +258,8 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of images, default=None
-            Complete or with missing pixels. May be left out with a trained model or a bare module,
-            where it only says what the images' size is.
+            Complete or with missing pixels. May be left out with a trained model, where it only
+            says what the images' size is.
         y : None
             Ignored, present for the scikit-learn contract.
         mask : array-like of bool, default=None

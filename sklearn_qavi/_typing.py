@@ -135,6 +135,6 @@ class Encodes(Protocol):
 class HasLayers(Protocol):
     """What a decoder has besides whose code is that of many stochastic layers."""
 
-    def descend(self, n: int, step: Callable[..., Any], *, thrifty: bool = False) -> Any:
+    def descend(self, n: int, step: Callable[..., Any], *, checkpointing: bool = False) -> Any:
         """Walk down the layers with codes that ``step(layer, prior, posterior)`` chooses."""
         ...

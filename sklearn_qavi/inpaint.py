@@ -104,9 +104,8 @@ def run(args: argparse.Namespace) -> None:
         )
     n = len(images) if args.limit is None else min(args.limit, len(images))
     missing = holes(args, len(images), n, (height, width))
-    inpainter = QAVIInpainter(
-        generative_model=model, device=args.device, random_state=args.seed, **dict(args.param)
-    ).fit()
+    inpainter = QAVIInpainter(generative_model=model, device=args.device, random_state=args.seed)
+    inpainter.set_params(**dict(args.param)).fit()
     for folder in ("draws", "holes"):
         ensure_folder(args.out / folder, "out")
     done = finished(args.out / "images.jsonl", describe(args))

@@ -47,7 +47,7 @@ class LinearChain(nn.Module):
         return [observed.any(1).view(-1, 1, 1, 1)] * 3
 
     def descend(
-        self, n: int, step: Callable[..., Any], *, thrifty: bool = False
+        self, n: int, step: Callable[..., Any], *, checkpointing: bool = False
     ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
         z, extras = self.weight.new_zeros(n, 1, 1, 1), []
         for layer, (slope, scale) in enumerate(zip(self.slopes, self.scales, strict=True)):

@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 from sklearn_qavi import QAVIInpainter, inpaint, train
 from sklearn_qavi.datasets import ImageFiles, read_image, write_image
 from sklearn_qavi.generative import HierarchicalVAE
+from sklearn_qavi.inference import Hierarchical
 from sklearn_qavi.metrics import frechet_distance, p_ids
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -153,6 +154,7 @@ class TestInpaint:
             write_image(mask[None].astype(float), masks / f"{i:02d}.png")
         out = tmp_path / "out"
         more = ("--masks", str(masks), "--draws", "2", "--limit", "6", "--seed", "3")
+        more += ("--param", "posterior=hierarchical", "--param", "posterior__fill=mean")
         scores = run_inpaint(model, photos, out, *more, "--at-a-time", "4")
         truth = ImageFiles(photos)[:6]
         drawn = np.stack([read_image(out / "draws" / f"digit{i:02d}_1.png") for i in range(6)])
@@ -162,7 +164,10 @@ class TestInpaint:
         grey = read_image(out / "holes" / "digit00.png")
         assert np.abs(grey[:, 2:6] - 0.5).max() < 0.01
         inpainter = QAVIInpainter(
-            generative_model=HierarchicalVAE.load(model), max_iter=8, random_state=3
+            generative_model=HierarchicalVAE.load(model),
+            posterior=Hierarchical(fill="mean"),
+            max_iter=8,
+            random_state=3,
         ).fit()
         expected = inpainter.sample(truth, 2, mask=missing[:6])[1]
         assert np.abs(np.clip(expected, 0, 1) - drawn).max() < 0.51 / 255

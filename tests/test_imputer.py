@@ -257,6 +257,14 @@ def test_parameters_of_what_a_string_is_short_for_can_be_set() -> None:
         QAVIImputer().set_params(posterior__n_components=3)
 
 
+def test_options_of_an_optimizer_need_an_optimizer() -> None:
+    imputer = QAVIImputer(posterior=Gaussian())
+    with pytest.raises(ValueError, match=r"n_draws cannot be set, because optimizer=None.*Newton"):
+        imputer.set_params(posterior__optimizer__n_draws=64)
+    imputer.set_params(posterior__optimizer=Adam(), posterior__optimizer__n_draws=64)
+    assert imputer.posterior.optimizer.n_draws == 64
+
+
 def test_strings_are_short_for_objects_with_their_defaults(
     fitted: dict[str, QAVIImputer], holes: Array
 ) -> None:

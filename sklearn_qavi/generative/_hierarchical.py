@@ -360,7 +360,9 @@ class _Decoder(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, width, 1, 1))
         self.out_conv = _convolution(width, n_maps, 1, generator)
 
-    def forward(self, n: int, step: Step, thrifty: bool) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+    def forward(
+        self, n: int, step: Step, checkpointing: bool
+    ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
         """Return the maps, and what ``step`` handed on at each layer."""
         maps = {b.shape[-1]: b.expand(n, -1, -1, -1) for b in self.bias_xs}
         extras = []
@@ -372,7 +374,7 @@ class _Decoder(nn.Module):
             if mixin is not None:
                 coarse = maps[mixin][:, : x.shape[1]]
                 x = x + interpolate(coarse, scale_factor=resolution // mixin, mode="nearest")
-            if thrifty and torch.is_grad_enabled():
+            if checkpointing and torch.is_grad_enabled():
                 x, *extra = checkpoint(block, number, x, step, use_reentrant=False)
             else:
                 x, *extra = block(number, x, step)
@@ -468,7 +470,7 @@ class HierarchicalNetwork(VAENetwork):
         return copied
 
     def descend(
-        self, n: int, step: Step, *, thrifty: bool = False
+        self, n: int, step: Step, *, checkpointing: bool = False
     ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
         """Walk down the layers with codes that ``step`` chooses.
 
@@ -478,7 +480,7 @@ class HierarchicalNetwork(VAENetwork):
             Images at one time.
         step : callable
             See `Step`.
-        thrifty : bool, default=False
+        checkpointing : bool, default=False
             Let gradients compute each layer's activations again instead of keeping them: slower by
             a third, in memory that grows with the largest layer instead of all layers.
 
@@ -489,7 +491,7 @@ class HierarchicalNetwork(VAENetwork):
         extras : list of tuple of Tensor
             What ``step`` handed on at each layer.
         """
-        maps, extras = self.decoder(n, step, thrifty)
+        maps, extras = self.decoder(n, step, checkpointing)
         left, _, top, _ = self.margin
         _, height, width = self.image_shape
         return maps[..., top : top + height, left : left + width].flatten(1), extras

@@ -117,9 +117,9 @@ def fit_posterior(
         try:
             return _fit(problem, batch_size, progress)
         except torch.OutOfMemoryError:
-            thriftier = family.thriftier(optimizer.draws_for(family.latent_dim))
-            if thriftier is not None:
-                family = thriftier
+            smaller = family.with_less_memory(optimizer.draws_for(family.latent_dim))
+            if smaller is not None:
+                family = smaller
                 problem = replace(problem, family=family)
                 warnings.warn(
                     "The device ran out of memory; it is tried again with less of it. Results are "

@@ -258,7 +258,9 @@ class Hierarchical(QAVI):
         ``batch_size`` bounds the images, one per row and draw, whose gradients are computed
         together.
         """
-        family = HierarchicalPosterior(decoder, thrifty=self.checkpointing, weights=self.weights)
+        family = HierarchicalPosterior(
+            decoder, checkpointing=self.checkpointing, weights=self.weights
+        )
         family.draws_at_a_time = max(1, context.batch_size // (family.slots or 1))
         target = DecoderTarget(decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim)
         missing_weight = _MISSING_WEIGHT if self.missing_weight is None else self.missing_weight

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from .._checks import plain
 from .._random import sobol_uniform
 from .._sklearn_compat import Interval, StrOptions, validate_parameters
 from .._typing import Encodes
@@ -136,6 +137,28 @@ class QAVI(InferenceMethod):
     }
 
     optimizer: OptimizerSettings | str | None
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, also those of the optimiser if there is one.
+
+        Parameters
+        ----------
+        **params : dict
+            Such as ``time_budget=10.0`` or ``optimizer__n_draws=64``.
+
+        Returns
+        -------
+        self : object
+            The posterior.
+        """
+        optimizer = params.get("optimizer", self.optimizer)
+        nested = [key for key in params if key.startswith("optimizer__")]
+        if nested and not isinstance(optimizer, OptimizerSettings):
+            raise ValueError(
+                f"{nested[0]} cannot be set, because optimizer={plain(optimizer)} has no "
+                "parameters. Pass optimizer=Newton() or optimizer=Adam() first, or with it."
+            )
+        return super().set_params(**params)  # type: ignore[no-any-return]
 
     def check(self) -> None:
         """Raise ValueError if a parameter has a value that it cannot have."""

@@ -148,8 +148,8 @@ class TestRows:
         seen = []
 
         def hungry(block: Any, family: HierarchicalPosterior, *args: Any, **kwargs: Any) -> Tensor:
-            seen.append((family.draws_at_a_time, family.thrifty))
-            if not family.thrifty or (family.draws_at_a_time or 4) > 2:
+            seen.append((family.draws_at_a_time, family.checkpointing))
+            if not family.checkpointing or (family.draws_at_a_time or 4) > 2:
                 raise torch.OutOfMemoryError("too much")
             return hierarchical_bound(block, family, *args, **kwargs)
 

@@ -147,7 +147,7 @@ class PosteriorFamily(ABC):
         """Return how the paper fits this family."""
         return Adam.paper()
 
-    def thriftier(self, n_draws: int) -> Self | None:
+    def with_less_memory(self, n_draws: int) -> Self | None:
         """Return the family with less memory for steps of so many draws, None if it has no way."""
         return None
 

@@ -41,7 +41,7 @@ class HierarchicalDecoder(Protocol):
         ...
 
     def descend(
-        self, n: int, step: Callable[..., Any], *, thrifty: bool = False
+        self, n: int, step: Callable[..., Any], *, checkpointing: bool = False
     ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
         """Walk down the layers with codes that ``step(layer, prior, posterior)`` chooses."""
         ...
@@ -65,7 +65,7 @@ class HierarchicalPosterior(PosteriorFamily):
         The decoder, with its posterior networks.
     draws_at_a_time : int, default=None
         Draws whose gradients are computed together; None takes all.
-    thrifty : bool, default=False
+    checkpointing : bool, default=False
         Compute each layer's activations again for the gradient instead of keeping them.
     weights : {"position", "layer"}, default="position"
         Whether g' and g belong to each position of a layer or, as in [1]_, to a whole layer.
@@ -107,13 +107,13 @@ class HierarchicalPosterior(PosteriorFamily):
         decoder: HierarchicalDecoder,
         draws_at_a_time: int | None = None,
         *,
-        thrifty: bool = False,
+        checkpointing: bool = False,
         weights: str = "position",
     ) -> None:
         if weights not in WEIGHTS:
             raise ValueError(f"weights must be one of {WEIGHTS}, got {plain(weights)}.")
         super().__init__(decoder.latent_dim)
-        self.decoder, self.thrifty, self.weights = decoder, thrifty, weights
+        self.decoder, self.checkpointing, self.weights = decoder, checkpointing, weights
         self.draws_at_a_time = draws_at_a_time
         # not up to the caller: with another number at one time convolutions round differently
         self.slots = _SLOTS if max(self.feature_sizes) <= _SMALL else 1
@@ -153,14 +153,14 @@ class HierarchicalPosterior(PosteriorFamily):
         sizes = torch.tensor(self.decoder.layer_sizes, dtype=torch.float64)
         return sizes.min() / sizes
 
-    def thriftier(self, n_draws: int) -> "HierarchicalPosterior | None":
+    def with_less_memory(self, n_draws: int) -> "HierarchicalPosterior | None":
         """Return the family that keeps fewer activations, then the one with fewer draws at once."""
         size = min(self.draws_at_a_time or n_draws, n_draws)
-        if self.thrifty:
+        if self.checkpointing:
             size //= 2
         if not size:
             return None
-        return HierarchicalPosterior(self.decoder, size, thrifty=True, weights=self.weights)
+        return HierarchicalPosterior(self.decoder, size, checkpointing=True, weights=self.weights)
 
     def pack(
         self,
@@ -281,7 +281,7 @@ class HierarchicalPosterior(PosteriorFamily):
                 )
                 return choose((mean, scale), prior, parts[layer])
 
-            params, extras = self.decoder.descend(len(rows), step, thrifty=self.thrifty)
+            params, extras = self.decoder.descend(len(rows), step, checkpointing=self.checkpointing)
             return params, *(torch.cat(by_layer, 1) for by_layer in zip(*extras, strict=True))
 
         if torch.is_grad_enabled() or not len(flat):

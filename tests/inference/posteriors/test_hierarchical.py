@@ -223,9 +223,11 @@ class TestGradients:
         )
         np.testing.assert_allclose((gradient * direction).sum(1), slope, rtol=1e-5)
 
-    @pytest.mark.parametrize(("draws_at_a_time", "thrifty"), [(None, True), (3, False), (1, True)])
+    @pytest.mark.parametrize(
+        ("draws_at_a_time", "checkpointing"), [(None, True), (3, False), (1, True)]
+    )
     def test_memory_options_change_nothing(
-        self, network: HierarchicalNetwork, draws_at_a_time: int | None, thrifty: bool
+        self, network: HierarchicalNetwork, draws_at_a_time: int | None, checkpointing: bool
     ) -> None:
         x = rows(2)
         observed = torch.ones_like(x, dtype=torch.bool)
@@ -234,7 +236,7 @@ class TestGradients:
         results = []
         for family in (
             HierarchicalPosterior(network),
-            HierarchicalPosterior(network, draws_at_a_time, thrifty=thrifty),
+            HierarchicalPosterior(network, draws_at_a_time, checkpointing=checkpointing),
         ):
             target = DecoderTarget(
                 network.decode, network.likelihood, x, observed, network.latent_dim
