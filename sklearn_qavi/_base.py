@@ -149,7 +149,7 @@ class BaseQAVI(PlainState):
                     f"set. Choose one of {sorted(filter(None, objects))}."
                 )
             params = {**params, name: objects[value]()}
-        return super().set_params(**params)  # type: ignore[misc,no-any-return]
+        return super().set_params(**params)
 
     def __sklearn_clone__(self) -> Self:
         """Keep a trained model: cross-validation clones, and must not train it again."""
@@ -159,7 +159,7 @@ class BaseQAVI(PlainState):
         return copied
 
     def __sklearn_tags__(self) -> Tags:
-        tags: Tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags: Tags = super().__sklearn_tags__()
         budget = getattr(self.posterior, "time_budget", None)
         tags.non_deterministic = budget is not None or (
             self.sample_posterior and not isinstance(self.random_state, Integral)

@@ -113,8 +113,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     column_types : dict or None, default=None
         What columns hold, by name or position, where the type does not say it: "real",
         "positive" (modelled on a log scale), a pair ``(low, high)`` of limits (modelled on a logit
-        scale), "integer", "count" (not negative), "nominal" for categories, "ordinal", or a list
-        of categories in order. Otherwise booleans, text and categories of pandas, polars and
+        scale), "integer", "count" (not negative), "nominal" for categories, "ordinal" for
+        numbers as ordered categories, or a list of categories in order. Otherwise booleans, text and categories of pandas, polars and
         pyarrow are categories, ordered ones ordinal; numbers are "integer" or "count" if all are
         whole (of floats, at least ten), and "real" if not. Text that is declared to hold numbers
         is completed with text. In a dataframe, floats that are declared "integer" or "count" come

@@ -222,7 +222,9 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
             return TargetColumns([], [], None, False, np.nan)
         return TargetColumns.plan(imputer, X, y, classes, name)
 
-    def _routed(self, sample_weight: Any, fit_params: dict[str, Any]) -> tuple[dict, dict]:
+    def _routed(
+        self, sample_weight: Any, fit_params: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the parameters of ``fit`` for the imputer and for the estimator."""
         given = {} if sample_weight is None else {"sample_weight": sample_weight}
         if get_config()["enable_metadata_routing"]:

@@ -141,7 +141,7 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
     """Return what the completions in OUT depend on, for the first line of the records."""
     names = ("model", "images", "masks", "mask_kind", "draws", "score_draws", "seed", "param")
     settings = {name: getattr(args, name) for name in names}
-    return json.loads(json.dumps(settings, default=str))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(settings, default=str))
 
 
 def finished(file: Path, description: dict[str, Any]) -> int:

@@ -27,7 +27,7 @@ class TrainingData(Protocol):
         """Return "x", "observed" (B, D) and "weight" (B,), and what skorch takes for a target."""
 
 
-class TableData(Dataset):
+class TableData(Dataset[Any]):
     """Standardised rows in memory, as skorch passes them around."""
 
     n_workers = 0
@@ -45,7 +45,7 @@ class TableData(Dataset):
         return {name: values[index] for name, values in row.items()}, torch.zeros(0)
 
 
-class FileData(Dataset):
+class FileData(Dataset[Any]):
     """Some images of `ImageFiles`, read when they are asked for.
 
     Parameters
@@ -111,7 +111,7 @@ class Batches(Sampler[Tensor]):
             yield order[: self.batch_size][self.share]
             order = order[self.batch_size :]
 
-    def loader(self) -> DataLoader:
+    def loader(self) -> DataLoader[Any]:
         """Return the batches themselves, one pass each time it is iterated over."""
         return DataLoader(
             self.data,  # type: ignore[arg-type]

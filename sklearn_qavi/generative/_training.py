@@ -313,7 +313,7 @@ class VAENet(EpochLoop):
         self.order_generator_.set_state(order)
         self.noise_generator_.set_state(noise)
 
-    def get_iterator(self, dataset: TrainingData, training: bool = False) -> DataLoader:
+    def get_iterator(self, dataset: TrainingData, training: bool = False) -> DataLoader[Any]:
         return Batches(
             dataset,
             self.batch_size,

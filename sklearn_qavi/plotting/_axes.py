@@ -101,9 +101,10 @@ def set_value_axis(ax: Any, kind: str, *, whole: bool = False, n_ticks: int = 5)
     from matplotlib import dates, ticker
 
     if kind == "dates":
-        locator = dates.AutoDateLocator(maxticks=n_ticks)
+        locator = dates.AutoDateLocator(maxticks=n_ticks)  # type: ignore[no-untyped-call]
         ax.xaxis.set_major_locator(locator)
-        ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
+        formatter = dates.ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+        ax.xaxis.set_major_formatter(formatter)
         return
     ax.xaxis.set_major_locator(ticker.MaxNLocator(n_ticks, integer=whole))
     low, high = ax.get_xlim()

@@ -318,7 +318,7 @@ def _arrow_cells(
     import pyarrow as pa
 
     if schema.n_levels is not None:
-        return schema.decode(numbers).tolist()  # type: ignore[no-any-return]
+        return schema.decode(numbers).tolist()
     if pa.types.is_integer(dtype):
         return _integers(numbers, dtype.bit_width, signed=pa.types.is_signed_integer(dtype))
     if pa.types.is_decimal(dtype):
@@ -370,12 +370,12 @@ def _number_objects(
     if cell_type in ("str", "bytes"):
         text = [f"{number:.{schema.decimals}f}" for number in numbers]
         return text if cell_type == "str" else [t.encode() for t in text]
-    return numbers.tolist()  # type: ignore[no-any-return]
+    return numbers.tolist()
 
 
 def _integers(numbers: NDArray[np.float64], bits: int, *, signed: bool) -> list[int]:
     lowest, highest = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    return _within(numbers, lowest, highest).tolist()  # type: ignore[no-any-return]
+    return _within(numbers, lowest, highest).tolist()
 
 
 def _decimals(numbers: NDArray[np.float64], precision: int, scale: int) -> list[Decimal]:

@@ -203,7 +203,7 @@ def find_image_shape(X: Any, image_shape: Any, data_format: str, known: Shape | 
             f"{array.shape[1]} cells, or the images as (n, H, W) or (n, C, H, W)."
         )
     if array.ndim == 3:
-        return (1, *array.shape[1:])  # type: ignore[return-value]
+        return (1, *array.shape[1:])
     _, a, b, c = array.shape
     if data_format == "channels_last":
         return (c, a, b)

@@ -474,6 +474,12 @@ def _levels(name: Any, shown: Any, kind: str) -> ColumnSchema:
     else:
         counts = _counted(name, shown)
         levels = _in_order(list(counts))
+        if kind == "ordinal" and any(isinstance(level, str) for level in levels):
+            raise ValueError(
+                f"Column {plain(name)} holds text, which has no order of its own. Pass its "
+                f"categories in order: column_types={{{plain(name)}: {plain(levels[:3])}}} would "
+                "be from lowest to highest."
+            )
     if kind == "ordinal" and len(levels) > _MAX_ORDINAL_LEVELS:
         raise ValueError(
             f"Column {plain(name)} has {len(levels)} ordered levels, more than "

@@ -76,6 +76,7 @@ def test_of_many_levels_the_frequent_ones_come_first() -> None:
         ([10**400, 1], None, "too large for a float|is not one"),
         (pd.period_range("2020", periods=2, freq="M"), None, "has the type period"),
         (["x", "y"], "real", "holds numbers, but 'x'"),
+        (["low", "high"], "ordinal", r"'c' holds text.*column_types=\{'c': \['high', 'low'\]\}"),
     ],
 )
 def test_what_cannot_be_imputed_says_why_and_what_to_do(

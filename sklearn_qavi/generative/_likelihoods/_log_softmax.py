@@ -26,7 +26,7 @@ def log_softmax_at(logits: Tensor, unused: Tensor, index: Tensor) -> Tensor:
     log_probability : Tensor of shape (..., d)
         In nats.
     """
-    picked: Tensor = _LogSoftmaxAt.apply(logits, unused, index)
+    picked: Tensor = _LogSoftmaxAt.apply(logits, unused, index)  # type: ignore[no-untyped-call]
     return picked
 
 

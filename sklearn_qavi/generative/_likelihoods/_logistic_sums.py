@@ -65,7 +65,9 @@ def log_sum_over_gaps(
     parameters = [t for c in channels for t in (c.location, c.log_scale, *c.slopes)]
     plan = _Plan(grid, [c.value is None for c in channels], levels)
     wanted = torch.is_grad_enabled() and any(t.requires_grad for t in (log_weight, *parameters))
-    total: Tensor = _GapSum.apply(plan, wanted, values, log_weight, *parameters)
+    total: Tensor = _GapSum.apply(  # type: ignore[no-untyped-call]
+        plan, wanted, values, log_weight, *parameters
+    )
     return total
 
 
