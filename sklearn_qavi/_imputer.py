@@ -114,11 +114,11 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         What columns hold, by name or position, where the type does not say it: "real",
         "positive" (modelled on a log scale), a pair ``(low, high)`` of limits (modelled on a logit
         scale), "integer", "count" (not negative), "nominal" for categories, "ordinal" for
-        numbers as ordered categories, or a list of categories in order. Otherwise booleans, text and categories of pandas, polars and
-        pyarrow are categories, ordered ones ordinal; numbers are "integer" or "count" if all are
-        whole (of floats, at least ten), and "real" if not. Text that is declared to hold numbers
-        is completed with text. In a dataframe, floats that are declared "integer" or "count" come
-        back as integers.
+        numbers as ordered categories, or a list of categories in order. Otherwise booleans, text
+        and categories of pandas, polars and pyarrow are categories, ordered ones ordinal; numbers
+        are "integer" or "count" if all are whole (of floats, at least ten), and "real" if not. Text
+        that is declared to hold numbers is completed with text. In a dataframe, floats that are
+        declared "integer" or "count" come back as integers.
     handle_unknown : {"missing", "error"}, default="missing"
         What to do with categories that `fit` did not see, such as identifiers of new rows. With
         "missing" inference ignores them, and they come back as they are.
