@@ -195,8 +195,10 @@ class BaseQAVI(PlainState):
         self.history_ = getattr(model, "history_", [])
         self.n_iter_ = getattr(model, "n_iter_", 0)
 
-    def _check_devices(self) -> None:
-        """Raise if inference, or the training of the model, asks for a device that is not there."""
+    def _check_before_training(self) -> None:
+        """Raise for what can be seen before anybody waits for a model: devices and options."""
+        if self.posterior != "auto":
+            self._checked(self.posterior)
         resolve_device(self.device)
         model = self.generative_model
         if hasattr(model, "get_params") and not isinstance(model, GenerativeModel):
@@ -213,9 +215,7 @@ class BaseQAVI(PlainState):
         layered = is_layered(model)
         if name == "auto":
             name = "hierarchical" if layered else "gaussian"
-        method = _METHODS[name]() if isinstance(name, str) else name
-        method.check()
-        self._check_options(method)
+        method = self._checked(name)
         if method.needs is None or all(isinstance(d, method.needs) for d in model.decoders_):
             return method
         kind = type(model).__name__
@@ -237,8 +237,10 @@ class BaseQAVI(PlainState):
             )
         raise ValueError(f"posterior={plain(self.posterior)} {message}")
 
-    def _check_options(self, method: InferenceMethod) -> None:
-        """Refuse options that would be ignored."""
+    def _checked(self, name: str | InferenceMethod) -> InferenceMethod:
+        """Return the inference method of this name, unless an option is wrong or ignored."""
+        method: InferenceMethod = _METHODS[name]() if isinstance(name, str) else name
+        method.check()
         given = [name for name in ("beta", "max_iter", "tol") if getattr(self, name) is not None]
         unread = [name for name in given if name not in method.reads]
         if unread:
@@ -254,6 +256,7 @@ class BaseQAVI(PlainState):
                 f"strategy={plain(self.strategy)} would be ignored: sample_posterior=True fills "
                 "missing values with draws. Choose one of the two."
             )
+        return method
 
     @property
     def _reads_max_iter(self) -> bool:

@@ -301,7 +301,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         TrainingDivergedError
             If the training loss is not finite.
         """
-        self._check_devices()
+        self._check_before_training()
         checked = self._check_input(X, in_fit=True).copy()
         self.encoder_ = TableEncoder(
             missing_values=self.missing_values,

@@ -279,7 +279,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         TrainingDivergedError
             If the training loss is not finite.
         """
-        self._check_devices()
+        self._check_before_training()
         self.encoder_ = self._new_encoder(X)
         self.image_shape_ = self.encoder_.shape
         self.n_features_in_ = self.encoder_.n_cells

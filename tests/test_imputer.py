@@ -230,6 +230,11 @@ def test_without_an_integer_as_seed_each_call_draws_anew(
     np.testing.assert_array_equal(imputer.sample(holes, n=2), imputer.sample(holes, n=2))
 
 
+class _Untrainable(TabularVAE):
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        raise AssertionError("Nobody should have waited for this.")
+
+
 def test_options_that_would_be_ignored_are_refused(
     fitted: dict[str, QAVIImputer], holes: Array
 ) -> None:
@@ -237,6 +242,8 @@ def test_options_that_would_be_ignored_are_refused(
         imputer = clone(fitted["gaussian"]).set_params(**{"max_iter": None, **option})
         with pytest.raises(ValueError, match=rf"{next(iter(option))} would be ignored.*n_burn_in"):
             imputer.set_params(posterior="pseudo_gibbs").fit(holes)
+        with pytest.raises(ValueError, match="would be ignored"):  # before a model is trained
+            imputer.set_params(generative_model=_Untrainable()).fit(holes)
     summary = clone(fitted["gaussian"]).set_params(strategy="median", sample_posterior=True)
     with pytest.raises(ValueError, match="strategy='median' would be ignored"):
         summary.fit(holes)
