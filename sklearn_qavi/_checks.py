@@ -1,11 +1,11 @@
-"""What checks of input share: how values are shown, what holds infinity, what is no table."""
+"""What checks of input share: how values are shown, what holds infinity, which column is meant."""
 
 from numbers import Number
 from typing import Any
 
 import numpy as np
 
-__all__ = ["infinite_columns", "plain", "refuse_infinity", "refuse_number"]
+__all__ = ["infinite_columns", "plain", "position_of", "refuse_infinity", "refuse_number"]
 
 
 def plain(value: Any) -> str:
@@ -87,3 +87,21 @@ def refuse_number(X: Any, written: str) -> None:
             f"The first argument is X, what is to be completed, got the number {plain(X)}. Write "
             f"{written.format(plain(X))}."
         )
+
+
+def position_of(chosen: Any, names: list[Any], parameter: str) -> int:
+    """Return the column that a name or a position means.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column; the message names the parameter that asked for it.
+    """
+    if chosen in names:
+        return names.index(chosen)
+    if isinstance(chosen, int | np.integer) and -len(names) <= chosen < len(names):
+        return int(chosen) % len(names)
+    raise ValueError(
+        f"{parameter} names {plain(chosen)}, which is no column of X: {plain(names[:10])}"
+        f"{', ...' if len(names) > 10 else ''}."
+    )

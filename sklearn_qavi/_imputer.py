@@ -764,7 +764,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         return model.fit(values[rows], sample_weight=weight[rows])
 
     def _unfitted_model(self) -> Any:
-        model = TabularVAE() if self.generative_model is None else clone(self.generative_model)
+        given = self.generative_model
+        model = self._models[None]() if given is None else clone(given)
         parameters = model.get_params(deep=False)
         if any(self.encoder_.n_levels_):
             if "n_levels" not in parameters:
@@ -774,7 +775,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
                     "learn: it has no parameter n_levels. Encode them as numbers first."
                 )
             model.set_params(n_levels=self.encoder_.n_levels_)
-        if self.generative_model is None:
+        if given is None:
             model.set_params(device=self.device, verbose=self.verbose)
         self._seed_model(model)
         return model

@@ -672,7 +672,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
     def _unfitted_model(self) -> Any:
         model = self.generative_model
         if model is None or isinstance(model, str):
-            model = IMAGE_MODELS[model or "wide_resnet"]()
+            model = self._models[model]()
             model.set_params(device=self.device, verbose=self.verbose)
         else:
             model = clone(model)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ._checks import plain
+from ._checks import plain, position_of
 
 __all__ = ["shift_imputed"]
 
@@ -74,29 +74,25 @@ def shift_imputed(
             f"X has shape {np.shape(X)}, but the completed table has {table.shape[-2:]}. Pass the "
             "columns that were completed, in the same order."
         )
+    lower = _bounds(min_value, names, "min_value", -np.inf)
+    upper = _bounds(max_value, names, "max_value", np.inf)
     for key, shift in delta.items():
         if not isinstance(shift, Real) or not np.isfinite(shift):
             raise ValueError(f"delta[{plain(key)}] must be a finite number, got {plain(shift)}.")
-        j = _place(key, names)
-        bounds = tuple(
-            default
-            if isinstance(bound, Mapping) and key not in bound
-            else bound[key]
-            if isinstance(bound, Mapping)
-            else bound
-            for bound, default in ((min_value, -np.inf), (max_value, np.inf))
-        )
+        j = position_of(key, names, "delta")
         missing = _missing(X, j, missing_values)
-        table = _shifted(table, j, names[j], missing, float(shift), bounds)
+        table = _shifted(table, j, names[j], missing, float(shift), (lower[j], upper[j]))
     return table.copy() if not delta and hasattr(table, "copy") else table
 
 
-def _place(key: Hashable, names: list[Hashable]) -> int:
-    if key in names:
-        return names.index(key)
-    if isinstance(key, int | np.integer) and -len(names) <= key < len(names):
-        return int(key) % len(names)
-    raise ValueError(f"delta names {plain(key)}, which is no column: {plain(names[:10])}.")
+def _bounds(given: Any, names: list[Hashable], parameter: str, none: float) -> list[float]:
+    """Return the bound of each column."""
+    if not isinstance(given, Mapping):
+        return [float(given)] * len(names)
+    bounds = [none] * len(names)
+    for key, bound in given.items():
+        bounds[position_of(key, names, parameter)] = float(bound)
+    return bounds
 
 
 def _missing(X: Any, place: int, marker: Any) -> NDArray[np.bool_]:
@@ -126,22 +122,23 @@ def _shifted(
 ) -> Any:
     """Return a copy of a table with the missing values of one column shifted."""
 
-    def moved(values: Any, dtype: Any, *, whole: bool) -> Any:
+    def moved(values: Any, dtype: Any) -> Any:
         out = np.clip(np.asarray(values, dtype=np.float64) + shift, *bounds)
-        return np.rint(out).astype(dtype) if whole else out.astype(dtype)
+        if dtype.kind not in "iu":
+            return out.astype(dtype)
+        of_type = np.iinfo(dtype)
+        return np.rint(np.clip(out, of_type.min, of_type.max)).astype(dtype)
 
     if isinstance(table, np.ndarray):
         _check_numbers(table.dtype.kind in "iufO", name, table.dtype)
         out = table.copy()
-        whole = table.dtype.kind in "iu"
-        out[..., missing, place] = moved(out[..., missing, place], table.dtype, whole=whole)
+        out[..., missing, place] = moved(out[..., missing, place], table.dtype)
         return out
     if hasattr(table, "iloc"):
         column = table.iloc[:, place].copy()
-        kind = getattr(column.dtype, "kind", "O")
-        _check_numbers(kind in "iuf", name, column.dtype)
-        whole = kind in "iu"
-        column[missing] = moved(column[missing], np.int64 if whole else np.float64, whole=whole)
+        _check_numbers(getattr(column.dtype, "kind", "O") in "iuf", name, column.dtype)
+        dtype = getattr(column.dtype, "numpy_dtype", column.dtype)  # of nullable types
+        column[missing] = moved(column[missing], dtype)
         out = table.copy()
         out.isetitem(place, column)
         return out
@@ -149,9 +146,10 @@ def _shifted(
 
     column = table.get_columns()[place]
     _check_numbers(column.dtype.is_numeric(), name, column.dtype)
-    whole = column.dtype.is_integer()
-    values = moved(column.filter(missing), np.int64 if whole else np.float64, whole=whole)
-    changed = column.clone().scatter(np.flatnonzero(missing), pl.Series(values).cast(column.dtype))
+    values = column.filter(missing)
+    dtype = values.to_numpy().dtype if column.dtype != pl.Decimal else np.dtype(float)
+    shifted = pl.Series(moved(values, dtype)).cast(column.dtype)
+    changed = column.clone().scatter(np.flatnonzero(missing), shifted)
     return table.with_columns(changed)
 
 

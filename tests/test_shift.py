@@ -27,6 +27,28 @@ def test_bounds_hold_for_what_is_shifted_alone() -> None:
     assert shifted.tolist() == [[1.0, 5.0], [4.0, 6.0], [3.0, 0.0]]
 
 
+def test_bounds_are_found_by_name_and_by_position() -> None:
+    frame = pd.DataFrame(X, columns=["a", "b"])
+    for delta, low in (({0: -9.0}, {"a": 1.5}), ({"a": -9.0}, {0: 1.5}), ({0: -9.0}, {-2: 1.5})):
+        assert shift_imputed(COMPLETED, frame, delta, min_value=low)[1, 0] == 1.5
+    with pytest.raises(ValueError, match="max_value names 'z', which is no column"):
+        shift_imputed(COMPLETED, frame, {0: 1.0}, max_value={"z": 1.0})
+
+
+@pytest.mark.parametrize("kind", ["array", "pandas", "nullable", "polars"])
+def test_whole_numbers_stay_in_the_range_of_their_type(kind: str) -> None:
+    holes = pd.DataFrame({"n": [None, 5]})
+    table: Any = pd.DataFrame({"n": np.array([120, 5], dtype=np.int8)})
+    if kind == "array":
+        table = table.to_numpy()
+    elif kind == "nullable":
+        table = table.astype("Int8")
+    elif kind == "polars":
+        table = pytest.importorskip("polars").from_pandas(table)
+    shifted = shift_imputed(table, holes, {"n": 100.0})
+    assert np.asarray(shifted).ravel().tolist() == [127, 5]
+
+
 @pytest.mark.parametrize("kind", ["pandas", "polars", "nullable"])
 def test_dataframes_keep_types_and_whole_numbers(kind: str) -> None:
     holes: Any = pd.DataFrame({"n": [1, None, 2**53 + 1], "t": ["a", "b", None], "x": [None, 1, 2]})

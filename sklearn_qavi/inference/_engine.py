@@ -362,7 +362,7 @@ class _Loop:
             raise InferenceDivergedError(
                 f"The bound of {int(bad.sum())} row(s) is not finite, first at positions {rows}. "
                 "The decoder's output overflows there: check those rows for extreme values, or "
-                "lower the learning rate of the schedule."
+                "lower the learning rate of the optimizer."
             )
 
     def _record(self) -> None:

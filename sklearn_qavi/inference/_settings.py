@@ -1,5 +1,6 @@
 """How to optimise the posterior of each row: steps, draws and step sizes, as plain data."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -17,7 +18,7 @@ _COUNT = Interval(Integral, 1, None, closed="left")
 _NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 
 
-class OptimizerSettings(BaseEstimator):  # type: ignore[misc]
+class OptimizerSettings(BaseEstimator, ABC):  # type: ignore[misc]
     """What `Adam` and `Newton` share: options that can be searched, and a copy with some changed.
 
     Values are checked when they are used, as scikit-learn's estimators do.
@@ -33,9 +34,9 @@ class OptimizerSettings(BaseEstimator):  # type: ignore[misc]
         "n_start_codes": [_COUNT],
     }
 
+    @abstractmethod
     def draws_for(self, latent_dim: int) -> int:
         """Return the number of draws per step, which may depend on the latent dimension."""
-        raise NotImplementedError
 
     def with_options(self, **options: Any) -> Self:
         """Return a copy with those options changed that are not None."""

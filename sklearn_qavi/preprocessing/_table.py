@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_array
 
-from .._checks import plain
+from .._checks import plain, position_of
 from .._interrupts import all_or_nothing
 from ..exceptions import NumericTextWarning
 from ._containers import as_array, build_container
@@ -324,7 +324,7 @@ class TableEncoder:
         """Return what the user said of each column, None where nothing."""
         said: list[Any] = [None] * len(names)
         for key, kind in (self.column_types or {}).items():
-            j = _position(key, names, "column_types")
+            j = position_of(key, names, "column_types")
             if not isinstance(kind, tuple | list) and kind not in _TYPES:
                 raise ValueError(
                     f"column_types[{plain(key)}] must be one of {list(_TYPES)}, a pair of limits, "
@@ -381,7 +381,7 @@ class TableEncoder:
     ) -> NDArray[np.float64]:
         limits = np.full(len(names), np.nan)
         for key, limit in chosen.items():
-            j = _position(key, names, parameter)
+            j = position_of(key, names, parameter)
             kind = self.schema_[j].kind
             if kind not in (*NUMBERS, "empty"):
                 raise ValueError(
@@ -490,18 +490,6 @@ def _float_type(table: Frame) -> np.dtype[Any]:
     if all(isinstance(dtype, np.dtype) and dtype.kind == "f" for dtype in types):
         return np.result_type(*types)
     return np.dtype(np.float64)
-
-
-def _position(chosen: Any, names: list[Hashable], parameter: str) -> int:
-    """Return the column that a name or a position means."""
-    if chosen in names:
-        return names.index(chosen)
-    if isinstance(chosen, int | np.integer) and -len(names) <= chosen < len(names):
-        return int(chosen) % len(names)
-    raise ValueError(
-        f"{parameter} names {plain(chosen)}, which is no column of X: {plain(names[:10])}"
-        f"{', ...' if len(names) > 10 else ''}."
-    )
 
 
 def _are_names(labels: Any, names: list[Hashable]) -> bool:
