@@ -1,6 +1,7 @@
 """Work that would take hours, for `test_interrupts` to interrupt: ``python _interrupted.py PART``.
 
-It says "busy" once it is in the middle of some work, and what came of the interrupt.
+It says "busy N" once it is in the middle of some work, N being the number of interrupts that have
+ended some, and what came of the interrupt.
 """
 
 import faulthandler
@@ -43,6 +44,16 @@ SHORT = {"max_epochs": 1, "patience": 1, "steps_per_epoch": 2}
 LONG = {"max_epochs": ENDLESS, "patience": ENDLESS, "steps_per_epoch": 5}
 
 calls = {"left": 0, "all": 0}
+os.environ["ENDED"] = "0"  # workers started later know it as well
+
+
+def say(line: str) -> None:
+    """Write a line in one piece, which no interrupt and no other process can divide."""
+    os.write(1, f"{line}\n".encode())
+
+
+def say_busy() -> None:
+    say(f"busy {os.environ['ENDED']}")
 
 
 def announce(owner: Any, name: str) -> None:
@@ -53,7 +64,7 @@ def announce(owner: Any, name: str) -> None:
         calls["left"] -= 1
         calls["all"] += 1
         if calls["left"] == 0:
-            print("busy", flush=True)
+            say_busy()
         return method(*args, **kwargs)
 
     setattr(owner, name, counted)
@@ -66,7 +77,8 @@ def interrupted(name: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print("interrupted", name, flush=True)
+        os.environ["ENDED"] = str(int(os.environ["ENDED"]) + 1)
+        say(f"interrupted {name}")
     else:
         raise AssertionError(f"{name} came to its end.")
 
@@ -221,7 +233,7 @@ class SlowElsewhere(torch.nn.Linear):
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         if os.getpid() != self.home:
-            print("busy", flush=True)
+            say_busy()
             time.sleep(3600)
         return super().forward(z)
 
@@ -235,7 +247,7 @@ class SlowRegression(LinearRegression):
 
     def fit(self, X: Any, y: Any) -> "SlowRegression":
         if self.slow:
-            print("busy", flush=True)
+            say_busy()
             time.sleep(3600)
         return super().fit(X, y)
 
@@ -265,4 +277,4 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     faulthandler.register(signal.SIGUSR1)  # whoever waits in vain can ask where it stands
     {part.__name__: part for part in (training, inference, ending, processes)}[sys.argv[1]]()
-    print("whole", flush=True)
+    say("whole")
