@@ -39,23 +39,25 @@ class FactorAnalyser:
 
     def infer(self, scores: Array) -> tuple[Array, Array]:
         """Return mean (N, L) and covariance (N, L, L) of the codes given scores, NaN if missing."""
-        observed = ~np.isnan(scores)
-        patterns, place = np.unique(observed, axis=0, return_inverse=True)
-        precision = np.eye(self.loadings.shape[1]) + self._outer(patterns / self.noise)
-        covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)[place.ravel()]
-        centred = np.where(observed, scores - self.mean, 0.0) / self.noise
-        mean: Array = np.einsum("nij,nj->ni", covariance, centred @ self.loadings)
+        mean, covariance, _ = self.explain(_Patterns.of(scores))
         return mean, covariance
 
     def log_prob(self, scores: Array) -> Array:
         """Return the log density of the observed scores of each row in nats, (N,)."""
-        observed = ~np.isnan(scores)
-        mean, covariance = self.infer(scores)
-        centred = np.where(observed, scores - self.mean, 0.0)
-        explained = ((centred / self.noise) @ self.loadings * mean).sum(axis=1)
-        log_noise = (observed * np.log(2 * np.pi * self.noise)).sum(axis=1)
-        squared = (centred**2 / self.noise).sum(axis=1) - explained
-        return -0.5 * (log_noise + squared - np.linalg.slogdet(covariance)[1])
+        return self.explain(_Patterns.of(scores))[2]
+
+    def explain(self, data: "_Patterns") -> tuple[Array, Array, Array]:
+        """Return mean (N, L) and covariance (N, L, L) of the codes, and log densities (N,)."""
+        precision = np.eye(self.loadings.shape[1]) + self._outer(data.patterns / self.noise)
+        covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)
+        centred = np.where(data.observed, data.filled - self.mean, 0.0)
+        projected = (centred / self.noise) @ self.loadings
+        of_row = covariance[data.place]
+        mean: Array = (of_row @ projected[:, :, None])[:, :, 0]
+        log_noise = data.patterns @ np.log(2 * np.pi * self.noise)
+        by_pattern = log_noise + np.linalg.slogdet(precision)[1]
+        squared = (centred**2 / self.noise).sum(axis=1) - (projected * mean).sum(axis=1)
+        return mean, of_row, -0.5 * (by_pattern[data.place] + squared)
 
     def residuals(self, scores: Array) -> Array:
         """Return each score less what the row's others predict, in units of its spread, (N, F)."""
@@ -71,6 +73,23 @@ class FactorAnalyser:
         n_latent = self.loadings.shape[1]
         products = (self.loadings[:, :, None] * self.loadings[:, None, :]).reshape(-1, n_latent**2)
         return (weight @ products).reshape(-1, n_latent, n_latent)
+
+
+@dataclass(frozen=True)
+class _Patterns:
+    """Scores (N, F), and which patterns of missing ones there are, (K, F), at which rows."""
+
+    observed: NDArray[np.bool_]
+    filled: Array
+    patterns: Array
+    place: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, scores: Array) -> "_Patterns":
+        observed = ~np.isnan(scores)
+        patterns, place = np.unique(observed, axis=0, return_inverse=True)
+        filled = np.where(observed, scores, 0.0)
+        return cls(observed, filled, patterns.astype(np.float64), place.ravel())
 
 
 def fit_factor_analyser(scores: Array, weight: Array, latent_dim: int) -> FactorAnalyser:
@@ -102,21 +121,22 @@ def fit_factor_analyser(scores: Array, weight: Array, latent_dim: int) -> Factor
     .. [2] Liu, Rubin, Wu (1998), "Parameter expansion to accelerate EM: the PX-EM algorithm".
     """
     n_latent = min(latent_dim, scores.shape[1])
-    observed = ~np.isnan(scores)
-    share = weight[:, None] * observed
-    filled = np.where(observed, scores, 0.0)
+    data = _Patterns.of(scores)
+    filled = data.filled
+    share = weight[:, None] * data.observed
     count = np.maximum(share.sum(axis=0), 1e-12)
     mean = (share * filled).sum(axis=0) / count
     variance = (share * (filled - mean) ** 2).sum(axis=0) / count
     floor = _MIN_NOISE * np.maximum(variance, 1e-6)
-    model = _principal_start(np.where(observed, scores - mean, 0.0), mean, variance, n_latent)
+    model = _principal_start(np.where(data.observed, filled - mean, 0.0), mean, variance, n_latent)
     last = -np.inf
     for _ in range(_MAX_ITER):
-        model = _maximise(model, scores, filled, share, floor)
-        bound = float(weight @ model.log_prob(scores) / weight.sum())
+        code, covariance, log_prob = model.explain(data)
+        bound = float(weight @ log_prob / weight.sum())
         if bound - last < _TOL:
             break
         last = bound
+        model = _maximise(code, covariance, filled, share, floor)
     return _rotated(model, latent_dim)
 
 
@@ -130,10 +150,9 @@ def _principal_start(centred: Array, mean: Array, variance: Array, n_latent: int
 
 
 def _maximise(
-    model: FactorAnalyser, scores: Array, filled: Array, share: Array, floor: Array
+    code: Array, covariance: Array, filled: Array, share: Array, floor: Array
 ) -> FactorAnalyser:
-    """Return the model after one round of expectation and maximisation."""
-    code, covariance = model.infer(scores)
+    """Return the model that fits the moments of the codes best."""
     n_latent = code.shape[1]
     extended = np.column_stack([code, np.ones(len(code))])
     second = extended[:, :, None] * extended[:, None, :]

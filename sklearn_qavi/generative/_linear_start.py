@@ -18,7 +18,7 @@ from ._layers import MLP
 from ._likelihoods import MAX_SCORE
 from ._network import MIN_SCALE, TabularNetwork
 
-__all__ = ["start_linear"]
+__all__ = ["copy_linear_start", "start_linear"]
 
 Array = NDArray[np.float64]
 
@@ -68,6 +68,20 @@ def start_linear(
         network.information.copy_(torch.from_numpy(model.loadings / spread))
 
 
+def copy_linear_start(source: TabularNetwork, target: TabularNetwork) -> None:
+    """Give a network the linear start of another one with the same families."""
+    for mlp, other in ((target.encoder, source.encoder), (target.decoder, source.decoder)):
+        skip: Any = other.skip
+        _set_linear(mlp, skip.weight, skip.bias)
+    target.inputs.load_state_dict(source.inputs.state_dict())
+    with torch.no_grad():
+        target.information.copy_(source.information)
+    for mine, theirs in zip(
+        target.likelihood.parameters(), source.likelihood.parameters(), strict=True
+    ):
+        mine.data.copy_(theirs)
+
+
 def _linear_encoder(inputs: Tensor, weight: Array, mean: Array) -> tuple[Array, Array]:
     """Return the linear map from encoder inputs to the codes' means, with scales of one."""
     extended = np.column_stack([inputs.double().numpy(), np.ones(len(inputs))])
@@ -78,11 +92,11 @@ def _linear_encoder(inputs: Tensor, weight: Array, mean: Array) -> tuple[Array, 
     return slopes, np.concatenate([solution[-1], raw_scale])
 
 
-def _set_linear(mlp: MLP, weight: Array, bias: Array) -> None:
+def _set_linear(mlp: MLP, weight: Array | Tensor, bias: Array | Tensor) -> None:
     last: Any = mlp.layers[-1]
     skip: Any = mlp.skip
     with torch.no_grad():
         last.weight.zero_()
         last.bias.zero_()
-        skip.weight.copy_(torch.from_numpy(weight))
-        skip.bias.copy_(torch.from_numpy(bias))
+        skip.weight.copy_(torch.as_tensor(weight))
+        skip.bias.copy_(torch.as_tensor(bias))

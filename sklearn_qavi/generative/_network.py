@@ -168,4 +168,6 @@ class TabularNetwork(GaussianEncoderNetwork):
         variance = scale.square() * root.square().sum(-1)
         log_root = root.diagonal(dim1=-2, dim2=-1).log()
         kl = (0.5 * (mean.square() + variance - 1.0) - scale.log() - log_root).sum(-1)
-        return mean + scale * (root @ code_noise.unsqueeze(-1)).squeeze(-1), kl
+        if root.shape[-3] == 1:  # one for all rows
+            return mean + scale * (code_noise @ root.squeeze(-3).mT), kl
+        return mean + scale * (root * code_noise.unsqueeze(-2)).sum(-1), kl

@@ -1,5 +1,6 @@
 """TabularVAE: a variational autoencoder for numeric tables, trained with imputation in mind."""
 
+import copy
 import warnings
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from .._caching import taken_from_cache
 from .._checks import plain, refuse_infinity
-from .._device import resolve_device
+from .._device import one_torch_thread, resolve_device
 from .._interrupts import all_or_nothing
 from .._progress import TrainingBar
 from .._random import derive_seed, seed_from, torch_generator
@@ -23,7 +24,7 @@ from ._checkpoint import SavedModel
 from ._data import TableData, as_tensors
 from ._layers import ACTIVATIONS
 from ._likelihoods import LIKELIHOODS, ColumnLikelihoods
-from ._linear_start import start_linear
+from ._linear_start import copy_linear_start, start_linear
 from ._network import TabularNetwork
 from ._training import (
     HiddenCells,
@@ -49,8 +50,8 @@ class TabularVAE(SavedModel):
 
     Columns are standardised by the training rows. Training adds noise to the encoder's input and
     scores hidden cells of validation rows by fast QAVI after each epoch: the epoch with the best
-    score is kept, with weights averaged over steps. Rows may have missing cells; the bound then
-    sums over the observed ones.
+    score is kept, with weights averaged over steps. On a CPU one thread does it, whatever torch's
+    setting. Rows may have missing cells; the bound then sums over the observed ones.
 
     Parameters
     ----------
@@ -561,6 +562,7 @@ class _Trainer:
         self.model, self.values, self.weight, self.seed = model, values, weight, seed
         self.device = resolve_device(model.device)
         self.rows = self._rows(0)
+        self.linear: dict[tuple[str, ...], TabularNetwork] = {}
 
     def run_all(self) -> list[TrainedNetwork]:
         """Train one decoder with each candidate, then more with the best one."""
@@ -568,7 +570,11 @@ class _Trainer:
         open_start = self.model.linear_start == "auto"
         n_trainings = len(candidates) + open_start + n_decoders - 1  # if only one of them is kept
         silent = not self.model.verbose
-        with TrainingBar(n_trainings, self.model.max_epochs, silent=silent) as progress:
+        with (
+            # products this small take longer on two threads, and far longer on a busy machine
+            one_torch_thread(self.device.type == "cpu"),
+            TrainingBar(n_trainings, self.model.max_epochs, silent=silent) as progress,
+        ):
             runs = [self.run(i, candidate, progress) for i, candidate in enumerate(candidates)]
             best = min(range(len(runs)), key=lambda i: runs[i].score)
             if open_start:
@@ -597,13 +603,7 @@ class _Trainer:
         likelihood.fit_columns(self.values)  # a rare column may have no value in the rows
         network = model._network(likelihood, torch_generator(seed))
         if candidate.linear:
-            start_linear(
-                network,
-                rows.data.x,
-                rows.data.observed,
-                rows.data.weight,
-                np.random.default_rng(seed),
-            )
+            self.start(network, seed)
         trained = train_network(
             network,
             rows.data,
@@ -625,6 +625,17 @@ class _Trainer:
         )
         progress.settle()
         return trained
+
+    def start(self, network: TabularNetwork, seed: int) -> None:
+        """Set a network to the linear model of its rows, which may have been found before."""
+        families = tuple(network.likelihood.families)
+        known = None if self.model.bootstrap else self.linear.get(families)
+        if known is not None:
+            copy_linear_start(known, network)
+            return
+        data = self.rows.data
+        start_linear(network, data.x, data.observed, data.weight, np.random.default_rng(seed))
+        self.linear[families] = copy.deepcopy(network)
 
     def _rows(self, index: int) -> "_Rows":
         """Split the rows, or draw the bootstrap sample of this index."""

@@ -73,9 +73,10 @@ def test_each_round_raises_the_density() -> None:
     densities = []
     for _ in range(15):
         densities.append(model.log_prob(scores).sum())
-        model = _maximise(
-            model, scores, np.where(observed, scores, 0.0), observed.astype(float), np.full(5, 1e-4)
-        )
+        code, covariance = model.infer(scores)
+        filled = np.where(observed, scores, 0.0)
+        share, floor = observed.astype(float), np.full(5, 1e-4)
+        model = _maximise(code, covariance, filled, share, floor)
     # the prior of the loadings is all that the density itself may give up
     assert np.diff(densities).min() > -1e-2
     assert densities[-1] > densities[0] + 100

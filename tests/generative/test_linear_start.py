@@ -13,7 +13,7 @@ from sklearn_qavi.generative import TabularVAE
 from sklearn_qavi.generative._factor_analyser import FactorAnalyser, fit_factor_analyser
 from sklearn_qavi.generative._likelihoods import ColumnLikelihoods
 from sklearn_qavi.generative._likelihoods._marginals import marginal_offsets
-from sklearn_qavi.generative._linear_start import start_linear
+from sklearn_qavi.generative._linear_start import copy_linear_start, start_linear
 from sklearn_qavi.generative._network import TabularNetwork
 
 
@@ -26,9 +26,9 @@ def _table(n: int, rate: float) -> np.ndarray:
     return x[~np.isnan(x).all(axis=1)]
 
 
-def _started(values: np.ndarray, family: str) -> TabularNetwork:
+def _started(values: np.ndarray, family: str, seed: int = 0) -> TabularNetwork:
     likelihood = ColumnLikelihoods([family] * values.shape[1]).fit_columns(values)
-    network = TabularNetwork(likelihood, 5, (8,), "tanh", torch_generator(0))
+    network = TabularNetwork(likelihood, 5, (8,), "tanh", torch_generator(seed))
     x = torch.from_numpy(np.nan_to_num(values)).float()
     observed = torch.from_numpy(~np.isnan(values))
     start_linear(network, x, observed, torch.ones(len(x)), np.random.default_rng(0))
@@ -50,6 +50,20 @@ def test_the_encoder_starts_at_the_exact_posterior_of_incomplete_rows() -> None:
     np.testing.assert_allclose((root @ root.mT).numpy(), exact_covariance, atol=5e-3)
     off_diagonal = exact_covariance[:, ~np.eye(5, dtype=bool)]
     assert np.abs(off_diagonal).max() > 0.1  # of incomplete rows: a diagonal would be wrong
+
+
+@pytest.mark.parametrize("family", ["student_t", "histogram"])
+def test_a_start_can_be_handed_on_and_leaves_random_weights_alone(family: str) -> None:
+    values = _table(200, 0.3)
+    source, expected = (_started(values, family, seed) for seed in (0, 1))
+    likelihood = ColumnLikelihoods([family] * values.shape[1]).fit_columns(values)
+    copied = TabularNetwork(likelihood, 5, (8,), "tanh", torch_generator(1))
+    copy_linear_start(source, copied)
+    assert not source.encoder.layers[0].weight.equal(copied.encoder.layers[0].weight)
+    found, wanted = copied.state_dict(), expected.state_dict()
+    assert found.keys() == wanted.keys()
+    for name, values_ in found.items():
+        assert values_.equal(wanted[name]), name
 
 
 def test_the_bound_at_the_start_is_the_density_of_the_factor_analyser() -> None:

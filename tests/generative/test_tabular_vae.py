@@ -21,7 +21,7 @@ from sklearn_qavi.exceptions import ModelFormatError
 from sklearn_qavi.generative import GenerativeModel, TabularVAE
 from sklearn_qavi.generative._likelihoods import ColumnLikelihoods
 from sklearn_qavi.generative._network import TabularNetwork
-from sklearn_qavi.generative._training import HiddenCells, crps_of_hidden_cells
+from sklearn_qavi.generative._training import HiddenCells, crps_of_hidden_cells, train_network
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -331,3 +331,23 @@ def test_standardised_columns_have_deviation_one_or_are_constant(
     for j in range(2):
         if np.ptp(X[:, j]) > 64 * np.spacing(np.abs(X[:, j]).max()):
             np.testing.assert_allclose(values[:, j].std(), 1.0, rtol=0.02)
+
+
+def test_a_fit_keeps_to_one_thread_and_leaves_the_setting(
+    X: NDArray[np.float64], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return train_network(*args, **kwargs)
+
+    monkeypatch.setattr("sklearn_qavi.generative._tabular_vae.train_network", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        quick(max_epochs=1, device="cpu").fit(X)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {1}

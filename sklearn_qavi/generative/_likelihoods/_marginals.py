@@ -1,8 +1,9 @@
 """Logits that are linear in the code, with the right share of each category over all codes."""
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.special import log_softmax, ndtri
+from scipy.special import ndtri
 
 from ..._random import sobol_uniform
 
@@ -13,6 +14,7 @@ Array = NDArray[np.float64]
 _N_CODES = 512
 _N_ROUNDS = 100
 _TOL = 1e-3
+_TINY = np.finfo(np.float64).tiny
 
 
 def marginal_offsets(slope: Array, share: Array) -> Array:
@@ -37,9 +39,10 @@ def marginal_offsets(slope: Array, share: Array) -> Array:
     logits = np.where(used, np.einsum("nl,dkl->ndk", codes, slope), -np.inf)
     # exact for bins of a normal variable, whose squared slopes are their squared scores
     offset = log_share - 0.5 * np.square(slope).sum(-1)
+    unshifted = torch.from_numpy(logits)
     for _ in range(_N_ROUNDS):
-        log_mean = np.logaddexp.reduce(log_softmax(logits + offset, axis=-1)) - np.log(_N_CODES)
-        change = np.where(used, log_share - np.where(used, log_mean, 0.0), 0.0)
+        mean = torch.softmax(unshifted + torch.from_numpy(offset), dim=-1).mean(0).numpy()
+        change = np.where(used, log_share - np.log(np.maximum(mean, _TINY)), 0.0)
         offset = offset + change
         if np.abs(change).max() < _TOL:
             break
