@@ -86,10 +86,10 @@ class EncoderInputs(nn.Module):
 
     def _expected(self, features: Tensor, seen: Tensor) -> Tensor:
         """Return the features' expectations (..., F) given those that are seen."""
-        products = (self.loadings.unsqueeze(2) * self.loadings.unsqueeze(1)).flatten(1)
-        weight = seen / self.noise
-        precision = apply_tiled(weight, products.T).unflatten(-1, (self.rank, self.rank))
+        products = (self.loadings.unsqueeze(-1) * self.loadings.unsqueeze(-2)).flatten(-2)
+        weight = seen / self.noise.unsqueeze(-2)
+        precision = apply_tiled(weight, products.mT).unflatten(-1, (self.rank, self.rank))
         precision = precision + torch.eye(self.rank, device=features.device)
-        centred = weight * (features - self.mean)
-        code = torch.linalg.solve(precision, apply_tiled(centred, self.loadings.T).unsqueeze(-1))
+        centred = weight * (features - self.mean.unsqueeze(-2))
+        code = torch.linalg.solve(precision, apply_tiled(centred, self.loadings.mT).unsqueeze(-1))
         return apply_tiled(code.squeeze(-1), self.loadings, self.mean)

@@ -84,9 +84,9 @@ def apply_tiled(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     ----------
     x : Tensor of shape (..., n_in)
         Inputs.
-    weight : Tensor of shape (n_out, n_in)
-        Slopes.
-    bias : Tensor of shape (n_out,), default=None
+    weight : Tensor of shape (n_out, n_in) or (M, n_out, n_in)
+        Slopes; those of M networks that are trained together go with inputs (M, B, n_in).
+    bias : Tensor of shape (n_out,) or (M, n_out), default=None
         Constants; None for zeros.
 
     Returns
@@ -94,6 +94,8 @@ def apply_tiled(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     out : Tensor of shape (..., n_out)
         ``x weight' + bias``.
     """
+    if weight.dim() == 3:  # in training, where a row's last bit does not matter
+        return _apply_stacked(x, weight, bias)
     n_out, n_in = weight.shape
     more_out, more_in = max(_TILE - n_out, 0), max(_TILE - n_in, 0)
     if more_out == more_in == 0:
@@ -101,3 +103,10 @@ def apply_tiled(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     wide = pad(weight, (0, more_in, 0, more_out))
     constants = None if bias is None else pad(bias, (0, more_out))
     return apply_linear(pad(x, (0, more_in)), wide, constants)[..., :n_out]
+
+
+def _apply_stacked(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return ``x weight' + bias`` of each of M networks, (M, B, n_out)."""
+    if bias is None:
+        return x @ weight.mT
+    return torch.baddbmm(bias.unsqueeze(1), x, weight.mT)

@@ -145,12 +145,12 @@ class TabularNetwork(GaussianEncoderNetwork):
         inputs = self.inputs(x, visible)
         shift = None if noise is None else self.inputs.noise_of(noise)
         mean, raw_scale = self.encoder(inputs, shift).chunk(2, dim=-1)
-        products = (self.information.unsqueeze(2) * self.information.unsqueeze(1)).flatten(1)
+        products = (self.information.unsqueeze(-1) * self.information.unsqueeze(-2)).flatten(-2)
         # of complete rows, which all have the same V, one is enough
-        mask = visible.flatten(0, -2)[:1] if visible.all() else visible
+        mask = visible[..., :1, :] if visible.all() else visible
         seen = mask[..., self.score_column].to(x.dtype)
         eye = torch.eye(self.latent_dim, dtype=x.dtype, device=x.device)
-        precision = eye + apply_tiled(seen, products.T).unflatten(-1, eye.shape)
+        precision = eye + apply_tiled(seen, products.mT).unflatten(-1, eye.shape)
         # positive definite unless weights are not finite, which the loss then tells
         factor = torch.linalg.cholesky_ex(precision).L
         inverse = torch.linalg.solve_triangular(factor, eye, upper=False)
