@@ -99,8 +99,12 @@ class TrainingBar(_Bar):
 
     def epoch(self) -> None:
         """Count an epoch."""
-        self._expect(self.bar.n + 1)
-        self.bar.update()
+        self.advance(1)
+
+    def advance(self, n: int) -> None:
+        """Count epochs, or what else the bar counts."""
+        self._expect(self.bar.n + n)
+        self.bar.update(n)
 
     def settle(self) -> None:
         """Count a training that is over."""

@@ -3,29 +3,30 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Self
 
 import numpy as np
 import torch
 from skorch.callbacks import Callback, EpochTimer
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from .._random import derive_seed, torch_generator
 from ..exceptions import TrainingDivergedError
 from ._data import TableData
-from ._likelihoods import ColumnLikelihoods, Prepared
+from ._likelihoods import ColumnLikelihoods
+from ._likelihoods._columns import Prepared
 from ._network import TabularNetwork
 from ._stacked import copy_member, select_members, stack_networks
 from ._training import EpochLoop, OwnLoss
 
-__all__ = ["EnsembleNet", "KeepBestOfEach", "Recipe", "TrainedMember", "train_together"]
+__all__ = ["EnsembleNet", "KeepBestOfEach", "Recipe", "TrainedMember", "race"]
 
 _AVERAGED_SHARE = 10  # of all steps so far, about the last tenth is averaged
 _BETAS = (0.9, 0.99)  # a short memory of squares: one odd batch cannot start a divergence
+_SMOOTHED_EVERY = 10
 _FIRST_LOOKS = 50  # steps between two looks, which then grow
-_GROWTH = 1.25
+_GROWTH = 1.4
+_BETTER = 0.997  # ratio to the best score so far that counts as better
 
 
 @dataclass(frozen=True)
@@ -46,21 +47,28 @@ class Recipe:
         Steps over which the step size rises.
     constant_until : int
         Step from which the step size falls, in proportion to ``1 / sqrt(step)``.
+    smooth_until : int
+        Step from which the smoothing falls where it anneals.
     """
 
     learning_rate: float = 1e-2
-    batch_size: int = 256
+    batch_size: int = 128
     max_steps: int = 3000
     input_noise: float = 0.2
     mask_rate: float = 0.0
     beta: float = 1.0
     warmup: int = 100
     constant_until: int = 400
+    smooth_until: int = 100
 
     def step_size(self, step: int) -> float:
         """Return the step size of Adam at this step, counted from 0."""
         fall = min(1.0, (self.constant_until / max(step, 1)) ** 0.5)
         return self.learning_rate * min(1.0, (step + 1) / self.warmup) * fall
+
+    def remaining(self, step: int) -> float:
+        """Return the share of the smoothing that is left at this step where it anneals."""
+        return 1.0 / (1.0 + max(step - self.smooth_until, 0) / (2 * self.smooth_until))
 
     def looks(self) -> list[int]:
         """Return the steps after which validation cells are scored, increasing."""
@@ -71,29 +79,49 @@ class Recipe:
         return looks
 
 
-@dataclass
+@dataclass(eq=False)
 class TrainedMember:
-    """What training leaves of one network.
+    """A network that is trained beside others.
 
     Parameters
     ----------
     network : TabularNetwork
-        With the weights of its best look.
+        Initial weights, later those of its best look.
+    rows : Tensor of shape (R,)
+        Which rows it learns from.
+    smoothing : float, default=0.0
+        Spread of the targets of histograms, in bins.
+    anneals : bool, default=False
+        Whether that spread falls to nothing in training.
+    has_start : bool, default=False
+        Whether the initial weights are worth a look.
+
+    Attributes
+    ----------
     score : float
-        Their score on validation cells.
+        The lowest score on validation cells.
     best_step : int
-        Steps that they took.
+        Steps after which that was.
     settled : bool
         Whether later steps no longer improved it.
     history : list of dict
-        By look the loss, the score, steps and seconds.
+        By look the loss, the score and the steps.
     """
 
     network: TabularNetwork
-    score: float = np.inf
-    best_step: int = 0
-    settled: bool = False
-    history: list[dict[str, float]] = field(default_factory=list)
+    rows: Tensor
+    smoothing: float = 0.0
+    anneals: bool = False
+    has_start: bool = False
+    score: float = field(default=np.inf, init=False)
+    best_step: int = field(default=0, init=False)
+    settled: bool = field(default=False, init=False)
+    history: list[dict[str, float]] = field(default_factory=list, init=False)
+
+    @property
+    def families(self) -> list[str]:
+        """The family of each column."""
+        return self.network.likelihood.families
 
 
 class EnsembleNet(EpochLoop):
@@ -105,10 +133,8 @@ class EnsembleNet(EpochLoop):
         Stacked, see `stack_networks`.
     recipe : Recipe
         Step sizes, rows per step, noise.
-    rows : Tensor of shape (M, R)
-        Which rows each network learns from.
-    looks : list of int
-        Steps at which epochs end.
+    members : list of TrainedMember
+        What is known of each network.
     seed : int
         Seed of batches and noise.
     """
@@ -118,13 +144,13 @@ class EnsembleNet(EpochLoop):
         module: TabularNetwork,
         *,
         recipe: Recipe,
-        rows: Tensor,
-        looks: list[int],
+        members: list[TrainedMember],
         seed: int,
         callbacks: list[tuple[str, Callback]],
         device: torch.device,
     ) -> None:
-        self.recipe, self.rows, self.looks, self.seed = recipe, rows, looks, seed
+        self.recipe, self.members, self.seed = recipe, members, seed
+        self.looks = recipe.looks()
         super().__init__(
             module,
             criterion=OwnLoss,
@@ -132,7 +158,7 @@ class EnsembleNet(EpochLoop):
             optimizer__betas=_BETAS,
             optimizer__fused=device.type in ("cpu", "cuda"),
             lr=recipe.learning_rate,
-            max_epochs=len(looks),
+            max_epochs=len(self.looks),
             train_split=None,
             callbacks=callbacks,
             device=device,
@@ -146,14 +172,20 @@ class EnsembleNet(EpochLoop):
     def initialize_module(self) -> Self:
         self.generator_ = torch_generator(self.seed)
         self.n_steps_ = 0
-        self.order_ = torch.empty(len(self.rows), 0, dtype=torch.long)
+        self.rows_ = torch.stack([member.rows for member in self.members])
+        self.smoothing_ = torch.tensor([member.smoothing for member in self.members])
+        self.anneals_ = torch.tensor([member.anneals for member in self.members])
+        self.order_ = self.rows_[:, :0]
         super().initialize_module()
         self.average_ = copy.deepcopy(self.module_).eval().requires_grad_(False)
         return self
 
     def get_iterator(self, dataset: TableData, training: bool = False) -> "_Table":
         """Return the rows where the networks are, with what their likelihood reads of them."""
-        return _Table.of(dataset, self.module_.likelihood, torch.device(self.device))
+        if not hasattr(self, "table_"):
+            device = torch.device(self.device)
+            self.table_ = _Table.of(dataset, self.module_.likelihood, device)
+        return self.table_
 
     def run_single_epoch(self, iterator: "_Table", *args: object, **kwargs: object) -> None:
         """Train until the next look."""
@@ -166,6 +198,8 @@ class EnsembleNet(EpochLoop):
     def step(self, table: "_Table") -> Tensor:
         """Take one step of all networks, and return their losses (M,)."""
         recipe, generator = self.recipe, self.generator_
+        if self.n_steps_ % _SMOOTHED_EVERY == 0:
+            self._smooth()
         index = self._next_rows()
         x, observed, weight, prepared = table.at(index)
         visible = observed
@@ -193,7 +227,9 @@ class EnsembleNet(EpochLoop):
     def select(self, members: list[int]) -> None:
         """Go on with some of the networks, by their indices."""
         index = torch.tensor(members)
-        self.rows, self.order_ = self.rows[index], self.order_[index]
+        for name in ("rows_", "order_", "smoothing_", "anneals_"):
+            setattr(self, name, getattr(self, name)[index])
+        self._smooth()
         of_device = index.to(next(self.module_.parameters()).device)
         select_members(self.module_, of_device)
         select_members(self.average_, of_device)
@@ -201,15 +237,20 @@ class EnsembleNet(EpochLoop):
             for name in ("exp_avg", "exp_avg_sq"):
                 state[name] = state[name][of_device]
 
+    def _smooth(self) -> None:
+        """Spread the targets of histograms as they are to be at this step."""
+        share = torch.where(self.anneals_, self.recipe.remaining(self.n_steps_), 1.0)
+        self.module_.likelihood.smooth(self.smoothing_ * share)
+
     def _next_rows(self) -> Tensor:
         """Return the next rows of each network, (M, B), each passing through its own in turn."""
-        n_members, n_rows = self.rows.shape
+        n_members, n_rows = self.rows_.shape
         n = min(self.recipe.batch_size, n_rows)
         if self.order_.shape[1] < n:
             shuffled = torch.stack(
                 [torch.randperm(n_rows, generator=self.generator_) for _ in range(n_members)]
             )
-            self.order_ = self.rows.gather(1, shuffled)
+            self.order_ = self.rows_.gather(1, shuffled)
         index, self.order_ = self.order_[:, :n], self.order_[:, n:]
         return index
 
@@ -240,32 +281,20 @@ class _Table:
 
 
 class KeepBestOfEach(Callback):
-    """Keep each network as it was at its best look; end those that settle or fall behind.
+    """Keep each network as it was at its best look.
 
     Parameters
     ----------
     members : list of TrainedMember
         One for each network, filled in.
     score : callable
-        ``score(network, index)`` is a number that is lower for better weights.
-    starts_at : list of bool
-        Which networks are worth a look before the first step.
-    compare : bool
-        Whether networks that are far behind the best are given up.
-    on_steps : callable
-        Told the number of steps after each look.
+        ``score(network, member)`` is a number that is lower for better weights.
     """
 
     def __init__(
-        self,
-        members: list[TrainedMember],
-        score: Callable[[TabularNetwork, int], float],
-        starts_at: Sequence[bool],
-        compare: bool,
-        on_steps: Callable[[int], None],
+        self, members: list[TrainedMember], score: Callable[[TabularNetwork, TrainedMember], float]
     ) -> None:
-        self.members, self.score, self.starts_at = members, score, starts_at
-        self.compare, self.on_steps = compare, on_steps
+        self.members, self.score = members, score
 
     @property
     def settled_(self) -> bool:
@@ -273,113 +302,135 @@ class KeepBestOfEach(Callback):
         return not self.going_
 
     def on_train_begin(self, net: EnsembleNet, **kwargs: object) -> None:
-        self.going_ = list(range(len(self.members)))
+        self.going_ = list(self.members)
         self.scratch_ = [copy.deepcopy(member.network) for member in self.members]
-        for place, index in enumerate(self.going_):
-            if self.starts_at[index]:
-                self._look(net, place, index, 0)
+        for place, member in enumerate(self.going_):
+            if member.has_start:
+                self._look(net, place, member, 0)
 
     def on_epoch_end(self, net: EnsembleNet, **kwargs: object) -> None:
         step, losses = net.n_steps_, net.history[-1, "train_loss"]
-        for place, index in enumerate(self.going_):
-            if not np.isfinite(losses[place]):
+        for place, (member, loss) in enumerate(zip(self.going_, losses, strict=True)):
+            if not np.isfinite(loss):
                 raise TrainingDivergedError(
-                    f"The training loss became {losses[place]} within {step} steps. Lower "
-                    f"learning_rate (now {net.recipe.learning_rate:g}), or check the columns for "
-                    "values so extreme that they overflow."
+                    f"The training loss became {loss} within {step} steps. Lower learning_rate "
+                    f"(now {net.recipe.learning_rate:g}), or check the columns for values so "
+                    "extreme that they overflow."
                 )
-            score = self._look(net, place, index, step)
-            record = {"train_loss": losses[place], "valid_crps": score, "steps": float(step)}
-            self.members[index].history.append(record)
-        net.history.record("valid_crps", [m.history[-1]["valid_crps"] for m in self.members])
-        self.on_steps(step)
-        stay = [place for place, index in enumerate(self.going_) if self._goes_on(index, step)]
+            score = self._look(net, place, member, step)
+            record = {"train_loss": loss, "valid_crps": score, "steps": float(step)}
+            member.history.append(record)
+
+    def leave(self, net: EnsembleNet, gone: Sequence[TrainedMember]) -> None:
+        """Go on without some of the networks."""
+        stay = [place for place, member in enumerate(self.going_) if member not in gone]
         if len(stay) < len(self.going_):
             self.going_ = [self.going_[place] for place in stay]
+            self.scratch_ = [self.scratch_[place] for place in stay]
             if stay:
                 net.select(stay)
 
-    def _look(self, net: EnsembleNet, place: int, index: int, step: int) -> float:
+    def _look(self, net: EnsembleNet, place: int, member: TrainedMember, step: int) -> float:
         """Score the averaged weights of a network, and keep them if they are the best so far."""
-        member, scratch = self.members[index], self.scratch_[index]
+        scratch = self.scratch_[place]
         copy_member(net.average_, place, scratch)
-        score = self.score(scratch, index)
-        if score < member.score:
+        score = self.score(scratch, member)
+        if score < _BETTER * member.score:
             member.score, member.best_step = score, step
             member.network.load_state_dict(scratch.state_dict())
         return score
 
-    def _goes_on(self, index: int, step: int) -> bool:
-        member = self.members[index]
-        if step - member.best_step >= patience(member.best_step):
-            member.settled = True
-            return False
-        best = min(other.score for other in self.members)
-        return not self.compare or member.score <= tolerance(step) * best
 
-
-def patience(best_step: int) -> int:
-    """Return the steps without a better score after which a network has settled."""
-    return 150 + best_step // 2
-
-
-def tolerance(step: int) -> float:
-    """Return the ratio of a network's score to the best one at which it is given up.
-
-    Networks from random weights overtake those from a linear start late, if they do.
-    """
-    if step < 300:
-        return np.inf
-    return 1.15 if step < 600 else 1.05
-
-
-def train_together(
-    networks: Sequence[TabularNetwork],
+def race(
+    groups: Sequence[Sequence[TrainedMember]],
     data: TableData,
-    rows: Tensor,
-    score: Callable[[TabularNetwork, int], float],
+    score: Callable[[TabularNetwork, TrainedMember], float],
     recipe: Recipe,
     *,
     seed: int,
-    starts_at: Sequence[bool],
     compare: bool,
     on_steps: Callable[[int], None],
     device: torch.device,
-) -> list[TrainedMember]:
-    """Train networks of one shape in one pass, and keep each as it was at its best look.
+) -> None:
+    """Train networks side by side until each has settled or fallen behind.
 
     Parameters
     ----------
-    networks : sequence of TabularNetwork
-        With initial weights; they are changed in place.
+    groups : sequence of sequences of TrainedMember
+        Networks with initial weights, those of a group with the same families of columns: a group
+        is trained in one pass. What training finds is written into the members.
     data : TableData
         All rows.
-    rows : Tensor of shape (M, R)
-        Which of them each network learns from.
-    score, starts_at, compare, on_steps : callable, sequence of bool, bool, callable
+    score : callable
         See `KeepBestOfEach`.
     recipe : Recipe
         Step sizes, rows per step, noise.
     seed : int
         Seed of batches and noise.
+    compare : bool
+        Whether networks that are far behind the best are given up.
+    on_steps : callable
+        Told after each look how many steps of one network were taken.
     device : torch.device
         Where to train.
-
-    Returns
-    -------
-    members : list of TrainedMember
-        In the order of the networks.
     """
-    members = [TrainedMember(network.to(device)) for network in networks]
-    best = KeepBestOfEach(members, score, starts_at, compare, on_steps)
-    net = EnsembleNet(
-        stack_networks([member.network for member in members]),
-        recipe=recipe,
-        rows=rows,
-        looks=recipe.looks(),
-        seed=seed,
-        callbacks=[("best", best)],
-        device=device,
-    )
-    net.fit(data, None)
-    return members
+    everyone = [member for group in groups for member in group]
+    nets = []
+    for i, group in enumerate(groups):
+        best = KeepBestOfEach(list(group), score)
+        net = EnsembleNet(
+            stack_networks([member.network.to(device) for member in group]),
+            recipe=recipe,
+            members=list(group),
+            seed=derive_seed(seed, i),
+            callbacks=[("best", best)],
+            device=device,
+        )
+        net.initialize()
+        net.notify("on_train_begin", X=data, y=None)
+        nets.append((net, best))
+    for step in recipe.looks():
+        before = sum(len(best.going_) for _, best in nets)
+        for net, best in nets:
+            if best.going_:
+                net.fit_loop(data, epochs=1)
+        gone = [m for m in everyone if _is_over(m, everyone, step, compare)]
+        for net, best in nets:
+            best.leave(net, gone)
+        on_steps(before)
+        if all(best.settled_ for _, best in nets):
+            break
+
+
+def _is_over(
+    member: TrainedMember, everyone: Sequence[TrainedMember], step: int, compare: bool
+) -> bool:
+    """Return whether a network has settled or fallen behind after so many steps."""
+    if step - member.best_step >= patience(len(member.rows), member.best_step):
+        member.settled = True
+    lowest = min(other.score for other in everyone)
+    kin = [other for other in everyone if other.families == member.families]
+    behind = min(other.score for other in kin) > family_tolerance(step) * lowest
+    behind |= member.score > tolerance(step) * lowest
+    return member.settled or (compare and behind)
+
+
+def patience(n_rows: int, best_step: int) -> int:
+    """Return the steps without a better score after which a network has settled.
+
+    From a linear start, networks of many rows may seem to have settled before they improve again.
+    """
+    return min(max(n_rows // 4, 100), 400) + best_step // 2
+
+
+def family_tolerance(step: int) -> float:
+    """Return the ratio to the best score at which all networks of a family are given up."""
+    return np.inf if step < 100 else 1.15 if step < 400 else 1.05
+
+
+def tolerance(step: int) -> float:
+    """Return the ratio to the best score at which a network is given up.
+
+    Networks from random weights overtake those from a linear start late, if they do.
+    """
+    return np.inf if step < 250 else 1.1 if step < 500 else 1.05

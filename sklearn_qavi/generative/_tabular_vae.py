@@ -1,8 +1,6 @@
 """TabularVAE: a variational autoencoder for numeric tables, trained with imputation in mind."""
 
-import copy
 import warnings
-from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -15,24 +13,16 @@ from torch import Tensor
 
 from .._caching import taken_from_cache
 from .._checks import plain, refuse_infinity
-from .._device import one_torch_thread, resolve_device
+from .._device import resolve_device
 from .._interrupts import all_or_nothing
-from .._progress import TrainingBar
-from .._random import derive_seed, seed_from, torch_generator
+from .._random import seed_from
 from .._sklearn_compat import HasMethods, Interval, StrOptions, check_sample_weight, fit_context
 from ._checkpoint import SavedModel
-from ._data import TableData, as_tensors
+from ._ensemble import TrainedMember
 from ._layers import ACTIVATIONS
 from ._likelihoods import LIKELIHOODS, ColumnLikelihoods
-from ._linear_start import copy_linear_start, start_linear
 from ._network import TabularNetwork
-from ._training import (
-    HiddenCells,
-    ScoreOfHiddenCells,
-    TrainedNetwork,
-    VAENet,
-    train_network,
-)
+from ._table_training import Candidate, TableTrainer
 
 __all__ = ["TabularVAE"]
 
@@ -40,9 +30,8 @@ _MIN_ROWS = 5
 _MIN_ROWS_TO_SPLIT = 20
 _MAX_VALIDATION_ROWS = 512
 _CONTINUOUS = ["student_t", "histogram"]
+_ENOUGH_FOR_RANDOM = 500  # rows from which networks may learn all that is linear as well
 _OF_NUMBERS = sorted(set(LIKELIHOODS) - {"categorical"})
-_SMOOTHINGS = [0.0, 1.0]
-_CLOSE = 1.03  # ratio of validation scores under which pooling pays more than choosing
 
 
 class TabularVAE(SavedModel):
@@ -91,24 +80,15 @@ class TabularVAE(SavedModel):
         on [0, mask_rate].
     beta : float, default=1.0
         Weight of the KL in training.
-    learning_rate : float, default=3e-3
-        Step size of Adam.
+    learning_rate : float, default=1e-2
+        Largest step size of Adam; it rises over 100 steps, and falls after 400.
     batch_size : int, default=128
-        Rows a training step.
-    max_epochs : int, default=120
-        Largest number of epochs; an epoch is `steps_per_epoch` steps.
-    steps_per_epoch : int or None, default=None
-        Steps between two looks at the validation cells; None takes one for every eight training
-        rows, between 10 and 100.
-    patience : int, default=15
-        Epochs without a better validation score after which training stops.
+        Rows per optimisation step.
+    max_steps : int, default=1500
+        Largest number of optimisation steps of a decoder; most settle far earlier.
     validation_fraction : float, default=0.15
         Share of the rows whose cells are hidden for validation. With fewer than 20 rows training
         rows are used for both.
-    weight_decay : float, default=0.0
-        Decoupled weight decay of the optimiser.
-    average_decay : float, default=0.99
-        Share of the averaged weights that stays at each step.
     linear_start : bool or "auto", default="auto"
         Start training from a factor analyser, fitted to the observed cells by expectation and
         maximisation: linear relations, which incomplete rows hide from an encoder, need then not
@@ -199,20 +179,14 @@ class TabularVAE(SavedModel):
         "beta": [Interval(Real, 0, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "steps_per_epoch": [None, Interval(Integral, 1, None, closed="left")],
-        "patience": [Interval(Integral, 1, None, closed="left")],
+        "max_steps": [Interval(Integral, 1, None, closed="left")],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "average_decay": [Interval(Real, 0, 1, closed="left")],
         "linear_start": ["boolean", StrOptions({"auto"})],
         "memory": [None, str, HasMethods(["cache"])],
         "device": [str],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
-
-    _net_class: ClassVar[type[VAENet]] = VAENet  # how it learns
 
     def __init__(
         self,
@@ -228,14 +202,10 @@ class TabularVAE(SavedModel):
         input_noise: float = 0.2,
         mask_rate: float = 0.0,
         beta: float = 1.0,
-        learning_rate: float = 3e-3,
+        learning_rate: float = 1e-2,
         batch_size: int = 128,
-        max_epochs: int = 120,
-        steps_per_epoch: int | None = None,
-        patience: int = 15,
+        max_steps: int = 1500,
         validation_fraction: float = 0.15,
-        weight_decay: float = 0.0,
-        average_decay: float = 0.99,
         linear_start: bool | str = "auto",
         memory: Any = None,
         device: str = "auto",
@@ -255,12 +225,8 @@ class TabularVAE(SavedModel):
         self.beta = beta
         self.learning_rate = learning_rate
         self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.steps_per_epoch = steps_per_epoch
-        self.patience = patience
+        self.max_steps = max_steps
         self.validation_fraction = validation_fraction
-        self.weight_decay = weight_decay
-        self.average_decay = average_decay
         self.linear_start = linear_start
         self.memory = memory
         self.device = device
@@ -308,13 +274,15 @@ class TabularVAE(SavedModel):
         weight = weight / weight.mean()
         self.n_levels_ = self._checked_levels(X)
         self._learn_standardisation(X, weight)
-        runs = _Trainer(self, self.standardise(X), weight, seed_from(self.random_state)).run_all()
+        values = self.standardise(X)
+        trainer = TableTrainer(self, values, weight, seed_from(self.random_state))
+        runs = trainer.run_all(self._candidates(values))
         self.decoders_ = [run.network.cpu() for run in runs]
         self.families_ = [member.likelihood.families for member in self.decoders_]
         self.likelihood_options_ = [member.likelihood.options for member in self.decoders_]
         self.atoms_ = self._find_atoms(X)
         self.history_ = [run.history for run in runs]
-        self.n_iter_ = max(len(history) for history in self.history_)
+        self.n_iter_ = max(_n_steps(history) for history in self.history_)
         self._warn_if_unsettled(runs)
         return self
 
@@ -372,7 +340,7 @@ class TabularVAE(SavedModel):
         self.likelihood_options_ = config["likelihood_options"]
         self.atoms_ = config["atoms"]
         self.history_ = config["history"]
-        self.n_iter_ = max(len(history) for history in self.history_)
+        self.n_iter_ = max(_n_steps(history) for history in self.history_)
         self.mean_ = constants["mean"].numpy()
         self.scale_ = constants["scale"].numpy()
         self.n_features_in_ = len(self.mean_)
@@ -448,7 +416,7 @@ class TabularVAE(SavedModel):
                 )
         return list(self.n_levels)
 
-    def _candidates(self, values: NDArray[np.float64]) -> list["_Candidate"]:
+    def _candidates(self, values: NDArray[np.float64]) -> list[Candidate]:
         """Return the observation models to choose between, at least one."""
         n_features = values.shape[1]
         n_values = [len(np.unique(column[~np.isnan(column)])) for column in values.T]
@@ -479,9 +447,13 @@ class TabularVAE(SavedModel):
                 f == "histogram" and n > 1 for f, n in zip(families, n_values, strict=True)
             )
             given = self.histogram_smoothing
-            smoothings = ([given] if given is not None else _SMOOTHINGS) if smooth else [0.0]
-            linear = self.linear_start is not False
-            candidates += [_Candidate(families, smoothing, linear) for smoothing in smoothings]
+            smoothings = [(0.0, False)]
+            if smooth:
+                smoothings = [(1.0, False), (1.0, True)] if given is None else [(given, False)]
+            starts = [self.linear_start is not False]
+            if self.linear_start == "auto" and len(values) >= _ENOUGH_FOR_RANDOM:
+                starts.append(False)
+            candidates += [Candidate(families, *s, start) for s in smoothings for start in starts]
         return candidates
 
     def _split(self, n_rows: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -509,16 +481,20 @@ class TabularVAE(SavedModel):
             generator,
         )
 
-    def _warn_if_unsettled(self, runs: list[TrainedNetwork]) -> None:
+    def _warn_if_unsettled(self, runs: list[TrainedMember]) -> None:
         n_unsettled = sum(not run.settled for run in runs)
         if n_unsettled:
             warnings.warn(
                 f"{n_unsettled} of {len(runs)} decoder(s) still improved on hidden validation "
-                f"cells when training stopped after max_epochs={self.max_epochs}. Increase "
-                "max_epochs, or steps_per_epoch for a large table.",
+                f"cells when training stopped after max_steps={self.max_steps} steps. Increase "
+                "max_steps.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
+
+
+def _n_steps(history: list[dict[str, float]]) -> int:
+    return int(history[-1]["steps"]) if history else 0
 
 
 def _family_of_few_values(n_values: int, auto: bool) -> str | None:
@@ -526,124 +502,3 @@ def _family_of_few_values(n_values: int, auto: bool) -> str | None:
     if n_values == 1:
         return "histogram"  # one atom: draws of a constant are that constant
     return "bernoulli" if auto and n_values == 2 else None
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """One choice of observation models and start."""
-
-    families: list[str]
-    smoothing: float
-    linear: bool
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """What one decoder, or all of them, learns from and is validated on."""
-
-    data: TableData
-    cells: HiddenCells
-
-
-class _Trainer:
-    """Trains the decoders of one model.
-
-    All are trained on the same rows and validated on the same cells, or with ``bootstrap`` each
-    on its own.
-    """
-
-    def __init__(
-        self,
-        model: TabularVAE,
-        values: NDArray[np.float64],
-        weight: NDArray[np.float64],
-        seed: int,
-    ) -> None:
-        self.model, self.values, self.weight, self.seed = model, values, weight, seed
-        self.device = resolve_device(model.device)
-        self.rows = self._rows(0)
-        self.linear: dict[tuple[str, ...], TabularNetwork] = {}
-
-    def run_all(self) -> list[TrainedNetwork]:
-        """Train one decoder with each candidate, then more with the best one."""
-        candidates, n_decoders = self.model._candidates(self.values), self.model.n_decoders
-        open_start = self.model.linear_start == "auto"
-        n_trainings = len(candidates) + open_start + n_decoders - 1  # if only one of them is kept
-        silent = not self.model.verbose
-        with (
-            # products this small take longer on two threads, and far longer on a busy machine
-            one_torch_thread(self.device.type == "cpu"),
-            TrainingBar(n_trainings, self.model.max_epochs, silent=silent) as progress,
-        ):
-            runs = [self.run(i, candidate, progress) for i, candidate in enumerate(candidates)]
-            best = min(range(len(runs)), key=lambda i: runs[i].score)
-            if open_start:
-                candidates.append(replace(candidates[best], linear=False))
-                runs.append(self.run(len(runs), candidates[-1], progress))
-                # a start that knows linear relations is left for a clear gain only
-                if _CLOSE * runs[-1].score < runs[best].score:
-                    best = len(runs) - 1
-            kept = [runs[best]]
-            if not self.model.bootstrap:  # of several on the same bootstrap sample one is enough
-                close = [r for r in runs if r.score < _CLOSE * kept[0].score and r is not kept[0]]
-                kept += sorted(close, key=lambda run: run.score)[: n_decoders - 1]
-            progress.plan(len(runs) + n_decoders - len(kept))
-            for i in range(n_decoders - len(kept)):
-                if self.model.bootstrap:
-                    self.rows = self._rows(1 + i)
-                kept.append(self.run(len(runs) + i, candidates[best], progress))
-        return kept
-
-    def run(self, index: int, candidate: _Candidate, progress: TrainingBar) -> TrainedNetwork:
-        """Train one decoder."""
-        model, rows = self.model, self.rows
-        seed = derive_seed(self.seed, 2, index)
-        options = {"histogram": {"smoothing": candidate.smoothing}}
-        likelihood = ColumnLikelihoods(candidate.families, options, model.n_levels_)
-        likelihood.fit_columns(self.values)  # a rare column may have no value in the rows
-        network = model._network(likelihood, torch_generator(seed))
-        if candidate.linear:
-            self.start(network, seed)
-        trained = train_network(
-            network,
-            rows.data,
-            ScoreOfHiddenCells(rows.cells),
-            average_decay=model.average_decay,
-            patience=model.patience,
-            weight_decay=model.weight_decay,
-            on_epoch=progress.epoch,
-            input_noise=model.input_noise,
-            mask_rate=model.mask_rate,
-            beta=model.beta,
-            steps_per_epoch=model.steps_per_epoch or int(np.clip(len(rows.data) // 8, 10, 100)),
-            seed=seed,
-            lr=model.learning_rate,
-            batch_size=model.batch_size,
-            max_epochs=model.max_epochs,
-            device=self.device,
-            net_class=model._net_class,
-        )
-        progress.settle()
-        return trained
-
-    def start(self, network: TabularNetwork, seed: int) -> None:
-        """Set a network to the linear model of its rows, which may have been found before."""
-        families = tuple(network.likelihood.families)
-        known = None if self.model.bootstrap else self.linear.get(families)
-        if known is not None:
-            copy_linear_start(known, network)
-            return
-        data = self.rows.data
-        start_linear(network, data.x, data.observed, data.weight, np.random.default_rng(seed))
-        self.linear[families] = copy.deepcopy(network)
-
-    def _rows(self, index: int) -> "_Rows":
-        """Split the rows, or draw the bootstrap sample of this index."""
-        train, validation = self.model._split(len(self.values), derive_seed(self.seed, 0, index))
-        weight = torch.from_numpy(self.weight).to(torch.float32)
-        x, observed = as_tensors(self.values)
-        generator = torch_generator(derive_seed(self.seed, 1, index))
-        cells = HiddenCells.at_random(
-            x[validation], observed[validation], generator, weight[validation]
-        )
-        return _Rows(TableData(x[train], observed[train], weight[train]), cells.to(self.device))

@@ -16,7 +16,9 @@ from torch.utils.data import DataLoader
 from .._interrupts import heeding_interrupts
 from .._random import derive_seed, torch_generator
 from ..exceptions import TrainingDivergedError
-from ..inference import Adam, DecoderTarget, GaussianPosterior, fit_posterior
+from ..inference import Adam, DecoderTarget, GaussianPosterior, Posterior, fit_posterior
+from ..inference._engine import Starter
+from ..inference._settings import OptimizerSettings
 from ..sampling import shared_draws
 from ._data import Batches, TrainingData
 from ._distributed import Processes
@@ -33,7 +35,9 @@ __all__ = [
     "ScoreOfHiddenCells",
     "TrainedNetwork",
     "VAENet",
+    "crps_of_draws",
     "crps_of_hidden_cells",
+    "draws_of_hidden_cells",
     "train_network",
 ]
 
@@ -88,11 +92,25 @@ class HiddenCells:
 def crps_of_hidden_cells(network: VAENetwork, cells: HiddenCells, beta: float = 1.0) -> Tensor:
     """Return the CRPS of quick QAVI draws on hidden cells, summed and counted by column, (2, D).
 
-    In standardised units. The estimator is the fair one: mean distance to the truth minus half
-    of the mean distance between different draws. Levels of categorical columns are at distance 1
-    from each other, which makes it half of the Brier score. ``beta`` is the weight of the KL in
-    the bound that the posteriors maximise.
+    In standardised units, see `crps_of_draws`. ``beta`` is the weight of the KL in the bound that
+    the posteriors maximise.
     """
+    draws = draws_of_hidden_cells(network, cells, QUICK, beta=beta)[0]
+    score = crps_of_draws(draws, cells.x, network.likelihood.categorical_columns)
+    hidden = cells.hidden * cells.weight.to(score.dtype).unsqueeze(1)
+    return torch.stack([(score * hidden).sum(0), hidden.sum(0)])
+
+
+def draws_of_hidden_cells(
+    network: VAENetwork,
+    cells: HiddenCells,
+    optimizer: OptimizerSettings,
+    *,
+    beta: float = 1.0,
+    n_draws: int = _VALIDATION_DRAWS,
+    starter: Starter | None = None,
+) -> tuple[Tensor, Posterior]:
+    """Return draws (S, N, D) of rows with hidden cells, and the Gaussian posteriors behind them."""
     with torch.no_grad():
         target = DecoderTarget(
             network.decode, network.likelihood, cells.x, cells.visible, network.latent_dim
@@ -100,16 +118,25 @@ def crps_of_hidden_cells(network: VAENetwork, cells: HiddenCells, beta: float = 
         posterior = fit_posterior(
             target,
             GaussianPosterior(network.latent_dim),
-            optimizer=QUICK,
+            optimizer=optimizer,
             beta=beta,
             batch_size=256,
+            starter=starter,
         ).posterior
-        draws = shared_draws(network, posterior, _VALIDATION_DRAWS, cells.x.shape[1])
-        score = _fair_crps(draws, cells.x)
-        for j in network.likelihood.categorical_columns:
-            score[:, j] = _fair_crps_of_levels(draws[..., j], cells.x[:, j])
-    hidden = cells.hidden * cells.weight.to(score.dtype).unsqueeze(1)
-    return torch.stack([(score * hidden).sum(0), hidden.sum(0)])
+        return shared_draws(network, posterior, n_draws, cells.x.shape[1]), posterior
+
+
+def crps_of_draws(draws: Tensor, truth: Tensor, categorical: Sequence[int]) -> Tensor:
+    """Return the CRPS of draws (S, N, D) at the truth (N, D), cell by cell, (N, D).
+
+    The estimator is the fair one: mean distance to the truth minus half of the mean distance
+    between different draws. Categories are at distance 1 from each other, which makes it half of
+    the Brier score.
+    """
+    score = _fair_crps(draws, truth)
+    for j in categorical:
+        score[:, j] = _fair_crps_of_levels(draws[..., j], truth[:, j])
+    return score
 
 
 def _fair_crps(draws: Tensor, truth: Tensor) -> Tensor:

@@ -148,6 +148,12 @@ class ColumnLikelihoods(nn.Module):
             ]
         )
 
+    def smooth(self, smoothing: Tensor) -> None:
+        """Change the smoothing of histograms, one number (M,) for each network of a stack."""
+        for group in self.groups:
+            if isinstance(group, HistogramLikelihood):
+                group.smooth(smoothing)
+
     def mean(self, params: Tensor) -> Tensor:
         """Return the mean of every column given the code, (..., D)."""
         parts = self._split(params)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .._factor_analyser import FactorAnalyser
 from ._base import ColumnLikelihood
-from ._log_softmax import log_softmax_at
+from ._log_softmax import log_softmax_at, mean_log_softmax
 from ._marginals import marginal_offsets
 
 __all__ = ["HistogramLikelihood"]
@@ -90,7 +90,7 @@ class HistogramLikelihood(ColumnLikelihood):
             used = torch.arange(self.n_bins)
             self.is_atom[j] = (used >= n - len(atoms)) & (used < n)
             self.is_used[j] = used < n
-        self.kernel = self._smoothing_kernel()
+        self.smooth(self.smoothing)
 
     def atoms(self, column: int) -> Tensor:
         return self.lower[column, self.is_atom[column]]
@@ -120,9 +120,19 @@ class HistogramLikelihood(ColumnLikelihood):
         if self.smoothing == 0.0:
             return self.log_prob(params, prepared)
         index, log_width = prepared
-        log_p = torch.log_softmax(self._logits(params), dim=-1)
-        target = self.kernel[torch.arange(self.n_columns, device=index.device), index]
-        return (target * log_p.clamp_min(-1e4)).sum(-1) - log_width
+        logits = params.unflatten(-1, (self.n_columns, self.n_bins))
+        column = torch.arange(self.n_columns, device=index.device)
+        if self.kernel.dim() == 3:
+            target = self.kernel[column, index]
+        else:
+            member = torch.arange(len(self.kernel), device=index.device).view(-1, 1, 1)
+            target = self.kernel[member, column, index]
+        return mean_log_softmax(logits, ~self.is_used, target) - log_width
+
+    def smooth(self, smoothing: float | Tensor) -> None:
+        """Change what training spreads a target over, or one number (M,) for each of M networks."""
+        self.smoothing = float(torch.as_tensor(smoothing).max())
+        self.kernel = self._smoothing_kernel(torch.as_tensor(smoothing).to(self.lower))
 
     def mean(self, params: Tensor) -> Tensor:
         return (torch.softmax(self._logits(params), dim=-1) * self.centre).sum(-1)
@@ -172,13 +182,17 @@ class HistogramLikelihood(ColumnLikelihood):
         logits = params.unflatten(-1, (self.n_columns, self.n_bins))
         return logits.masked_fill(~self.is_used, -torch.inf)
 
-    def _smoothing_kernel(self) -> Tensor:
-        bins = torch.arange(self.n_bins)
-        distance = (bins.unsqueeze(0) - bins.unsqueeze(1)) / max(self.smoothing, 1e-6)
+    def _smoothing_kernel(self, smoothing: Tensor) -> Tensor:
+        """Return the shares of a target's bins, (d, K, K), or (M, d, K, K) of smoothing (M,)."""
+        bins = torch.arange(self.n_bins, device=smoothing.device)
+        distance = (bins.unsqueeze(0) - bins.unsqueeze(1)) / smoothing.clamp_min(1e-6).view(
+            *smoothing.shape, 1, 1, 1
+        )
         is_bin = self.is_used & ~self.is_atom
         between = is_bin.unsqueeze(-1) & is_bin.unsqueeze(-2)
         kernel = torch.exp(-0.5 * distance.square()) * between
-        kernel = torch.where(is_bin.unsqueeze(-1), kernel, torch.eye(self.n_bins))
+        alone = torch.eye(self.n_bins, device=smoothing.device)
+        kernel = torch.where(is_bin.unsqueeze(-1), kernel, alone)
         return kernel / kernel.sum(-1, keepdim=True)
 
 

@@ -1,4 +1,4 @@
-"""One entry of a log softmax, with its gradient written down."""
+"""A log softmax at one entry, or averaged over entries, with its gradient written down."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["log_softmax_at"]
+__all__ = ["log_softmax_at", "mean_log_softmax"]
 
 
 def log_softmax_at(logits: Tensor, unused: Tensor, index: Tensor) -> Tensor:
@@ -28,6 +28,44 @@ def log_softmax_at(logits: Tensor, unused: Tensor, index: Tensor) -> Tensor:
     """
     picked: Tensor = _LogSoftmaxAt.apply(logits, unused, index)  # type: ignore[no-untyped-call]
     return picked
+
+
+def mean_log_softmax(logits: Tensor, unused: Tensor, share: Tensor) -> Tensor:
+    """Return the log softmax of logits, averaged with shares of the entries.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (..., d, K)
+        One line a column.
+    unused : bool Tensor of shape (d, K)
+        Entries that do not exist; their shares must be 0.
+    share : Tensor of shape (..., d, K)
+        Shares that sum to one over the entries.
+
+    Returns
+    -------
+    log_probability : Tensor of shape (..., d)
+        In nats.
+    """
+    averaged: Tensor = _MeanLogSoftmax.apply(logits, unused, share)  # type: ignore[no-untyped-call]
+    return averaged
+
+
+class _MeanLogSoftmax(torch.autograd.Function):
+    """Mean of the log softmax of logits (..., d, K) over entries, in few passes over memory."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, unused: Tensor, share: Tensor) -> Tensor:
+        total = torch.logsumexp(logits.masked_fill(unused, -torch.inf), dim=-1)
+        ctx.save_for_backward(logits, unused, total, share)
+        return (logits * share).sum(-1) - total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        logits, unused, total, share = ctx.saved_tensors
+        probability = (logits - total.unsqueeze(-1)).exp_().masked_fill_(unused, 0.0)
+        return (share - probability).mul_(gradient.unsqueeze(-1)), None, None
 
 
 class _LogSoftmaxAt(torch.autograd.Function):

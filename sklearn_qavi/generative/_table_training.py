@@ -1,0 +1,251 @@
+"""How the decoders of a table come about: candidates, their race, and the pool that is kept."""
+
+import copy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .._device import one_torch_thread, resolve_device
+from .._progress import TrainingBar
+from .._random import derive_seed, torch_generator
+from ..inference import GaussianPosterior, Newton, Posterior
+from ..inference.posteriors import Start
+from ._data import TableData, as_tensors
+from ._ensemble import Recipe, TrainedMember, race
+from ._likelihoods import ColumnLikelihoods
+from ._linear_start import copy_linear_start, start_linear
+from ._network import TabularNetwork
+from ._training import HiddenCells, crps_of_draws, draws_of_hidden_cells
+
+if TYPE_CHECKING:
+    from ._tabular_vae import TabularVAE
+
+__all__ = ["Candidate", "TableTrainer"]
+
+_CLOSE = 1.03  # ratio of validation scores under which a random start is no clear gain
+_NEAR = 1.1  # ratio under which a decoder may join the pool
+_ENOUGH_CELLS = 128  # rows that validation has at least, if need be with several masks each
+# a few Newton steps rank decoders as converged posteriors do, fewer from those of the look before
+_FIRST_LOOK = Newton(max_iter=4, n_start_codes=128)
+_LATER_LOOK = Newton(max_iter=2, n_start_codes=1)
+_LAST_LOOK = Newton(max_iter=8, n_start_codes=256)
+_DRAWS_OF_LOOK = 32
+_DRAWS_OF_POOL = 64
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One choice of observation models and start.
+
+    Parameters
+    ----------
+    families : list of str
+        The family of each column.
+    smoothing : float
+        Spread of the targets of histograms, in bins.
+    anneals : bool
+        Whether it falls to nothing in training.
+    linear : bool
+        Whether training starts from a factor analyser.
+    """
+
+    families: list[str]
+    smoothing: float
+    anneals: bool
+    linear: bool
+
+
+class TableTrainer:
+    """Trains the decoders of one model.
+
+    All are trained on the same rows and validated on the same cells, or with ``bootstrap`` each
+    on its own.
+
+    Parameters
+    ----------
+    model : TabularVAE
+        Parameters, and what it learned of the columns.
+    values : ndarray of shape (N, D)
+        Standardised rows, NaN where missing.
+    weight : ndarray of shape (N,)
+        How much each row counts.
+    seed : int
+        Of all that is drawn.
+    """
+
+    def __init__(
+        self,
+        model: "TabularVAE",
+        values: NDArray[np.float64],
+        weight: NDArray[np.float64],
+        seed: int,
+    ) -> None:
+        self.model, self.values, self.seed = model, values, seed
+        self.device = resolve_device(model.device)
+        self.data = TableData(*as_tensors(values), torch.from_numpy(weight).to(torch.float32))
+        self.linear: dict[tuple[int, tuple[str, ...]], TabularNetwork] = {}
+        self.cells: dict[TrainedMember, HiddenCells] = {}
+        self.posteriors: dict[TrainedMember, Posterior] = {}
+        self.n_made = 0
+        self.recipe = Recipe(
+            learning_rate=model.learning_rate,
+            batch_size=model.batch_size,
+            max_steps=model.max_steps,
+            input_noise=model.input_noise,
+            mask_rate=model.mask_rate,
+            beta=model.beta,
+        )
+
+    def run_all(self, candidates: list[Candidate]) -> list[TrainedMember]:
+        """Train all candidates side by side, and choose those whose pooled draws score best.
+
+        With ``bootstrap`` one is chosen, and trained again on samples of its own.
+        """
+        n_decoders, bootstrap = self.model.n_decoders, self.model.bootstrap
+        silent = not self.model.verbose
+        n_copies = 1 if bootstrap else -(-n_decoders // len(candidates))
+        runs = [(c, self.member(c, 0)) for c in candidates for _ in range(n_copies)]
+        with (
+            # products this small take longer on two threads, and far longer on a busy machine
+            one_torch_thread(self.device.type == "cpu"),
+            TrainingBar(len(runs), self.recipe.max_steps, silent=silent) as progress,
+        ):
+            self.progress = progress
+            self.train([member for _, member in runs])
+            best = self._best(runs)
+            if not bootstrap:
+                return self._pool(best[1], [member for _, member in runs])
+            progress.plan(len(runs) + n_decoders - 1)
+            more = [self.member(best[0], 1 + i) for i in range(n_decoders - 1)]
+            if more:
+                self.train(more)
+        return [best[1], *more]
+
+    def _pool(self, best: TrainedMember, members: list[TrainedMember]) -> list[TrainedMember]:
+        """Return the best member, and one by one those with which pooled draws score best."""
+        wanted = min(self.model.n_decoders, len(members))
+        close = sorted(members, key=lambda member: member.score)
+        close = [best] + [m for m in close if m is not best]
+        close = [m for i, m in enumerate(close) if i < wanted or m.score < _NEAR * best.score]
+        cells = self.cells[best]
+        draws = {
+            m: draws_of_hidden_cells(m.network, cells, _LAST_LOOK, n_draws=_DRAWS_OF_POOL)[0]
+            for m in close
+        }
+        pool = [best]
+        while len(pool) < wanted:
+            others = [m for m in close if m not in pool]
+            scores = [
+                self._crps(torch.cat([draws[m] for m in [*pool, other]]), best) for other in others
+            ]
+            pool.append(others[int(np.argmin(scores))])
+        return pool
+
+    def _best(self, runs: list[tuple[Candidate, TrainedMember]]) -> tuple[Candidate, TrainedMember]:
+        """Return the run with the best score; one that starts at random needs a clear gain."""
+        by_start = {
+            linear: min(
+                (run for run in runs if run[0].linear is linear),
+                key=lambda run: run[1].score,
+                default=None,
+            )
+            for linear in (True, False)
+        }
+        known, random = by_start[True], by_start[False]
+        if known is None or random is None:
+            return known or random  # type: ignore[return-value]
+        # a start that knows linear relations is left for a clear gain only
+        return random if _CLOSE * random[1].score < known[1].score else known
+
+    def train(self, members: list[TrainedMember]) -> None:
+        """Train members side by side."""
+        groups: dict[tuple[str, ...], list[TrainedMember]] = {}
+        for member in members:
+            groups.setdefault(tuple(member.families), []).append(member)
+        race(
+            list(groups.values()),
+            self.data,
+            self._score,
+            self.recipe,
+            seed=derive_seed(self.seed, 3, self.n_made),
+            compare=not self.model.bootstrap,
+            on_steps=self.progress.advance,
+            device=self.device,
+        )
+        for member in members:
+            member.network.eval().requires_grad_(False)
+
+    def member(self, candidate: Candidate, sample: int) -> TrainedMember:
+        """Return a new network for a candidate, that learns from a split or bootstrap sample."""
+        seed = derive_seed(self.seed, 2, self.n_made)
+        self.n_made += 1
+        options = {"histogram": {"smoothing": candidate.smoothing}}
+        likelihood = ColumnLikelihoods(candidate.families, options, self.model.n_levels_)
+        likelihood.fit_columns(self.values)  # a rare column may have no value in the rows
+        network = self.model._network(likelihood, torch_generator(seed))
+        train, validation = self.model._split(len(self.values), derive_seed(self.seed, 0, sample))
+        if candidate.linear:
+            self._start(network, train, sample)
+        member = TrainedMember(
+            network,
+            torch.from_numpy(train),
+            candidate.smoothing,
+            candidate.anneals,
+            has_start=candidate.linear,
+        )
+        n_masks = max(1, round(_ENOUGH_CELLS / len(validation)))
+        scored = np.tile(validation, n_masks)
+        x, observed, weight = (
+            part[scored] for part in (self.data.x, self.data.observed, self.data.weight)
+        )
+        generator = torch_generator(derive_seed(self.seed, 1, sample))
+        cells = HiddenCells.at_random(x, observed, generator, weight)
+        self.cells[member] = cells.to(self.device)
+        return member
+
+    def _start(self, network: TabularNetwork, rows: NDArray[np.intp], sample: int) -> None:
+        """Set a network to the linear model of its rows, which may have been found before."""
+        key = sample, tuple(network.likelihood.families)
+        if key in self.linear:
+            copy_linear_start(self.linear[key], network)
+            return
+        data = self.data
+        generator = np.random.default_rng(derive_seed(self.seed, 4, sample))
+        start_linear(network, data.x[rows], data.observed[rows], data.weight[rows], generator)
+        self.linear[key] = copy.deepcopy(network)
+
+    def _score(self, network: TabularNetwork, member: TrainedMember) -> float:
+        """Return the CRPS of hidden validation cells, from posteriors like those of last time."""
+        last = self.posteriors.get(member)
+        draws, self.posteriors[member] = draws_of_hidden_cells(
+            network,
+            self.cells[member],
+            _FIRST_LOOK if last is None else _LATER_LOOK,
+            n_draws=_DRAWS_OF_LOOK,
+            starter=None if last is None else _FromLast(last),
+        )
+        return self._crps(draws, member)
+
+    def _crps(self, draws: Tensor, member: TrainedMember) -> float:
+        """Return the mean CRPS of draws (S, N, D) over hidden cells."""
+        cells, categorical = self.cells[member], member.network.likelihood.categorical_columns
+        weight = cells.hidden * cells.weight.to(draws.dtype).unsqueeze(1)
+        score = crps_of_draws(draws, cells.x, categorical)
+        return float((score * weight).sum() / weight.sum())
+
+
+@dataclass(frozen=True)
+class _FromLast:
+    """Starts inference of rows from posteriors that were fitted to a younger decoder."""
+
+    posterior: Posterior
+
+    def __call__(self, rows: Tensor, start: Start) -> Start:
+        """Return the start of the rows with these indices."""
+        family = cast(GaussianPosterior, self.posterior.family)
+        mean, scale = family.mean_and_scale(self.posterior.parameters[rows])
+        return replace(start, mean=mean, scale=scale)
