@@ -11,7 +11,7 @@ from .posteriors import Draws, FeaturePosterior, HierarchicalPosterior, Posterio
 
 __all__ = ["Objective", "elbo", "feature_bound", "hierarchical_bound"]
 
-Objective = Callable[[Any, Any, Tensor, Tensor, float], Tensor]
+Objective = Callable[..., Tensor]
 """(block, family, parameters, noise, beta) -> the bound of each row in nats."""
 
 
