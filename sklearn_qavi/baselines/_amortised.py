@@ -146,7 +146,8 @@ class _Amortised(InferenceMethod):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        return trained.network
+        network: nn.Module = trained.network
+        return network
 
     def infer(
         self, decoder: Decoder, state: object, x: Tensor, observed: Tensor, context: Context

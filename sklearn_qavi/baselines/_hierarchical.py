@@ -220,7 +220,8 @@ class _AmortisedHierarchical(InferenceMethod):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        return trained.network.eval().requires_grad_(False)
+        network: nn.Module = trained.network.eval().requires_grad_(False)
+        return network
 
     def infer(
         self, decoder: Decoder, state: object, x: Tensor, observed: Tensor, context: Context

@@ -253,7 +253,8 @@ def _standardised(values: NDArray[np.float64]) -> NDArray[np.float64]:
         warnings.simplefilter("ignore", RuntimeWarning)  # columns without a value
         centred = values - np.nanmean(values, axis=0)
         spread = np.nanstd(values, axis=0)
-    return np.nan_to_num(centred / np.where(spread > 0, spread, 1.0), posinf=0.0, neginf=0.0)
+    standardised = centred / np.where(spread > 0, spread, 1.0)
+    return np.asarray(np.nan_to_num(standardised, posinf=0.0, neginf=0.0))
 
 
 def _as_floats(X: Table) -> "Array | pd.DataFrame":

@@ -509,7 +509,8 @@ def _as_scale(scale: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
 
 
 def _crps_of_cells(truth: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return scoringrules.crps_ensemble(truth, values.T, estimator="pwm", backend="numpy")
+    crps = scoringrules.crps_ensemble(truth, values.T, estimator="pwm", backend="numpy")
+    return np.asarray(crps)
 
 
 def _limits(

@@ -128,7 +128,8 @@ class _Inception(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         rgb = as_rgb(images)
         levels = rgb if rgb.dtype == torch.uint8 else (255 * rgb).round().to(torch.uint8)
-        return self.network(levels)[0]
+        features: torch.Tensor = self.network(levels)[0]
+        return features
 
 
 def batches(n: int, size: int) -> list[slice]:
@@ -206,7 +207,8 @@ def _on_arrays(module: torch.nn.Module) -> Callable[[NDArray[np.generic]], torch
         tensor = torch.tensor(batch, device=device)
         if dtype is not None and tensor.is_floating_point():
             tensor = tensor.to(dtype)
-        return module(tensor[:, None] if tensor.ndim == 3 else tensor)
+        features: torch.Tensor = module(tensor[:, None] if tensor.ndim == 3 else tensor)
+        return features
 
     return call
 

@@ -101,7 +101,8 @@ def _named_network(name: str) -> torch.nn.Module:
             "lpips needs torchmetrics and torchvision, which are not installed; "
             "pip install 'sklearn-qavi[images]' brings them."
         ) from error
-    return LearnedPerceptualImagePatchSimilarity(net_type=name, reduction="sum")
+    network: torch.nn.Module = LearnedPerceptualImagePatchSimilarity(net_type=name, reduction="sum")
+    return network
 
 
 def _as_input(images: NDArray[np.generic]) -> torch.Tensor:

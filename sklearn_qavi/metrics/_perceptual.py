@@ -311,7 +311,7 @@ def _covariance_root(features: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return R with R^T R = covariance, of as few rows as possible."""
     centred = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
     if len(centred) <= centred.shape[1]:
-        return centred
+        return np.asarray(centred)
     return np.asarray(np.linalg.qr(centred, mode="r"))
 
 

@@ -62,7 +62,7 @@ _LABEL_SHARE = 0.4  # of the axes' height or width that labels beside them may t
 
 def new_axes(owner: str, size: tuple[float, float]) -> Axes:
     """Return axes in a figure of their own, sized in inches."""
-    _, ax = _pyplot(owner).subplots(figsize=size, layout="constrained")
+    ax: Axes = _pyplot(owner).subplots(figsize=size, layout="constrained")[1]
     return ax
 
 

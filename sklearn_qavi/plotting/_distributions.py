@@ -342,4 +342,4 @@ def _plot_levels(ax: Axes, completed: CompletedColumn) -> None:
 
 def _shares(codes: NDArray[np.float64], n_levels: int) -> NDArray[np.float64]:
     counts = np.bincount(codes.astype(int), minlength=n_levels)
-    return counts / max(counts.sum(), 1)
+    return np.asarray(counts / max(counts.sum(), 1))

@@ -265,7 +265,7 @@ def _choose_cells(
         )
     n = min(n_cells, len(hidden))
     chosen = check_random_state(random_state).choice(len(hidden), n, replace=False)
-    return hidden[np.sort(chosen)]
+    return np.asarray(hidden[np.sort(chosen)])
 
 
 def _check_cells(

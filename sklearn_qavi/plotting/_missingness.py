@@ -83,7 +83,7 @@ class MissingnessDisplay:
     @property
     def share_missing(self) -> NDArray[np.float64]:
         """Share of missing cells in each column, (n_features,)."""
-        return self.counts @ self.patterns / self.counts.sum()
+        return np.asarray(self.counts @ self.patterns / self.counts.sum())
 
     @classmethod
     def from_table(

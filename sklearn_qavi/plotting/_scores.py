@@ -296,9 +296,9 @@ def _mean_score(metric: str, scores: dict[str, Array], details: ScoreDetails) ->
     values = scores[metric]
     if metric == "minimum_nrmse":
         mean: Array = np.nanmean(values, axis=-1)
-        return mean
-    total: Array = np.nansum(values, axis=-1)
-    return total / details["n_cells"].sum()
+    else:
+        mean = np.nansum(values, axis=-1) / details["n_cells"].sum()
+    return mean
 
 
 def _cost_curve(

@@ -429,7 +429,7 @@ def _values(name: str, kind: str, series: pd.Series, levels: list[Hashable]) -> 
             return _in_days(times.to_numpy().astype("datetime64[us]"))
         if kind == "durations":
             return _in_days(pd.to_timedelta(series).to_numpy().astype("timedelta64[us]"))
-        numbers = pd.to_numeric(series).to_numpy(dtype=np.float64, na_value=np.nan)
+        numbers: Array = pd.to_numeric(series).to_numpy(dtype=np.float64, na_value=np.nan)
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(
             f"Column {plain(name)} holds {kind}, but not all of it: {error}"
