@@ -7,11 +7,11 @@ nor results of statsmodels need a wrapper. Nothing else of this package is impor
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.base import clone, is_classifier
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.linear_model import (
     ARDRegression,
     BayesianRidge,
@@ -20,6 +20,8 @@ from sklearn.linear_model import (
     PoissonRegressor,
 )
 from sklearn.pipeline import Pipeline
+
+from ._typing import Table
 
 __all__ = ["Coefficients", "Subject", "fit_model", "predict_moments", "read_coefficients"]
 
@@ -44,14 +46,16 @@ class Coefficients:
     noise: float | None = None
 
 
-def fit_model(model: Any, table: Any, y: Any) -> Any:
+def fit_model(
+    model: BaseEstimator | Callable[..., object], table: Table, y: ArrayLike | None
+) -> BaseEstimator:
     """Return a clone of an estimator fitted to a table, or what a callable makes of the table."""
     if hasattr(model, "get_params"):
         return clone(model).fit(table, y)
     return model(table) if y is None else model(table, y)
 
 
-def read_coefficients(fitted: Any, table: Any, y: Any) -> Coefficients:
+def read_coefficients(fitted: BaseEstimator, table: Table, y: ArrayLike | None) -> Coefficients:
     """Return the coefficients of a model with their variances; the intercept comes first.
 
     Of a pipeline, they are those of its last step, for the columns which that step was given.
@@ -70,7 +74,7 @@ def read_coefficients(fitted: Any, table: Any, y: Any) -> Coefficients:
     model = _last_step(fitted)
     if not _has_information(model):
         raise TypeError(f"The standard errors of {type(model).__name__} are unknown{_hint(model)}.")
-    if np.ndim(y) != 1:
+    if y is None or np.ndim(y) != 1:
         raise ValueError("Coefficients are pooled for one target; got y of another dimension.")
     names = [*(["intercept"] if model.fit_intercept else []), *_names(fitted, table)]
     columns = _with_intercept(model, _last_input(fitted, table))
@@ -95,7 +99,7 @@ def read_coefficients(fitted: Any, table: Any, y: Any) -> Coefficients:
 
 
 def predict_moments(
-    fitted: Any, table: Any, subject: Subject, coefficients: Coefficients | None = None
+    fitted: BaseEstimator, table: Table, subject: Subject, coefficients: Coefficients | None = None
 ) -> tuple[Array, Array]:
     """Return predictions of rows, (N,), or probabilities of classes, (N, C), and variances.
 
@@ -122,11 +126,13 @@ def predict_moments(
     return mean, variance + (coefficients.noise if subject == "outcome" else 0.0)
 
 
-def _is_statsmodels(fitted: Any) -> bool:
+def _is_statsmodels(fitted: BaseEstimator) -> bool:
     return hasattr(fitted, "params") and hasattr(fitted, "bse")
 
 
-def _statsmodels_moments(fitted: Any, table: Any, subject: Subject) -> tuple[Array, Array]:
+def _statsmodels_moments(
+    fitted: BaseEstimator, table: Table, subject: Subject
+) -> tuple[Array, Array]:
     if not hasattr(fitted, "get_prediction"):
         mean = np.asarray(fitted.predict(table))
         return mean, np.full_like(mean, np.nan)
@@ -136,16 +142,16 @@ def _statsmodels_moments(fitted: Any, table: Any, subject: Subject) -> tuple[Arr
     return mean, np.full_like(mean, np.nan) if error is None else np.square(np.asarray(error))
 
 
-def _last_step(fitted: Any) -> Any:
+def _last_step(fitted: BaseEstimator) -> BaseEstimator:
     return fitted[-1] if isinstance(fitted, Pipeline) else fitted
 
 
-def _last_input(fitted: Any, table: Any) -> Any:
+def _last_input(fitted: BaseEstimator, table: Table) -> Table:
     """Return the table as it reaches the last step."""
     return fitted[:-1].transform(table) if isinstance(fitted, Pipeline) else table
 
 
-def _names(fitted: Any, table: Any) -> list[str]:
+def _names(fitted: BaseEstimator, table: Table) -> list[str]:
     model = _last_step(fitted)
     names = getattr(model, "feature_names_in_", None)
     if names is None and isinstance(fitted, Pipeline):
@@ -165,7 +171,7 @@ _VARIANCES: dict[type, Callable[[Array], Array]] = {
 }
 
 
-def _has_information(model: Any) -> bool:
+def _has_information(model: BaseEstimator) -> bool:
     """Return whether a fitted model is a maximum of a likelihood that is known here."""
     if type(model) is LinearRegression:
         return not model.positive
@@ -175,20 +181,20 @@ def _has_information(model: Any) -> bool:
     return type(model) is PoissonRegressor and model.alpha == 0
 
 
-def _hint(model: Any) -> str:
+def _hint(model: BaseEstimator) -> str:
     if type(model) is LogisticRegression:
         return " with a penalty, class weights or several classes (C=np.inf takes the penalty away)"
     return " with a penalty (alpha=0 takes it away)" if type(model) is PoissonRegressor else ""
 
 
-def _with_intercept(model: Any, columns: Any) -> Array:
+def _with_intercept(model: BaseEstimator, columns: Table) -> Array:
     columns = columns.toarray() if hasattr(columns, "toarray") else columns
     X = np.asarray(columns, dtype=np.float64)
     return np.column_stack([np.ones(len(X)), X]) if model.fit_intercept else X
 
 
 def _information_weights(
-    model: Any, fitted: Any, table: Any, y: Any, df: int
+    model: BaseEstimator, fitted: BaseEstimator, table: Table, y: ArrayLike | None, df: int
 ) -> tuple[Array, float | None]:
     """Return the weight of each row in the information, and the variance of the noise if any."""
     if type(model) is LinearRegression:

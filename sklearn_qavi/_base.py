@@ -1,12 +1,14 @@
 """What the estimators share: parameters of inference, what they stand for, saving and loading."""
 
 import json
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
@@ -34,7 +36,7 @@ __all__ = [
     "hide_some",
 ]
 
-_METHODS: dict[Any, Any] = {**POSTERIORS, **BASELINES}
+_METHODS: dict[str | None, type[InferenceMethod]] = dict([*POSTERIORS.items(), *BASELINES.items()])
 _HIDDEN_SHARE = 0.3  # of the observed cells, in `score`
 _PARTS = {"model": 0, "inference": 1, "draws": 2, "score": 3, "method": 4}  # purposes of seeds
 
@@ -46,7 +48,7 @@ class BaseQAVI(PlainState):
     `_inference` for what they want to know of them, and decode the answer.
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         "posterior": [StrOptions({"auto", *_METHODS}), InferenceMethod],
         "beta": [None, Interval(Real, 0, None, closed="left")],
         "max_iter": [None, Interval(Integral, 1, None, closed="left")],
@@ -73,13 +75,13 @@ class BaseQAVI(PlainState):
     n_jobs: int | None
     random_state: int | np.random.RandomState | None
     verbose: int
-    generative_model: Any
+    generative_model: BaseEstimator
 
-    generative_model_: Any
+    generative_model_: BaseEstimator
     history_: list[list[dict[str, float]]]
     n_iter_: int
     _seed: int
-    _method_states: list[Any]
+    _method_states: list[object]
 
     def save(self, folder: str | Path) -> None:
         """Write the fitted imputer as safetensors weights and readable JSON, without pickle.
@@ -124,7 +126,7 @@ class BaseQAVI(PlainState):
         """
         return read_imputer(cls, folder)
 
-    def set_params(self, **params: Any) -> Self:
+    def set_params(self, **params: object) -> Self:
         """Set parameters, also those of the posterior and of the generative model.
 
         Parameters
@@ -166,7 +168,7 @@ class BaseQAVI(PlainState):
         )
         return tags
 
-    def _plain_state(self) -> dict[str, Any]:
+    def _plain_state(self) -> dict[str, object]:
         return {"config": json.dumps(describe_imputer(self)), "model": self.generative_model_}
 
     def _restore_state(self, state: dict[str, Any]) -> None:
@@ -175,7 +177,7 @@ class BaseQAVI(PlainState):
     _bring_your_own: ClassVar[str] = "PretrainedDecoder"
     """What takes an encoder from elsewhere, for messages."""
 
-    _models: ClassVar[dict[Any, Any]]
+    _models: ClassVar[Mapping[str | None, type[BaseEstimator]]]
     """What strings, and None, as ``generative_model`` are short for."""
 
     _start: ClassVar[str] = "prior"
@@ -189,7 +191,7 @@ class BaseQAVI(PlainState):
 
     # The model and how it is asked
 
-    def _take_model(self, model: Any) -> None:
+    def _take_model(self, model: BaseEstimator) -> None:
         """Keep a trained model and its history."""
         self.generative_model_ = model
         self.history_ = getattr(model, "history_", [])
@@ -204,7 +206,7 @@ class BaseQAVI(PlainState):
         if hasattr(model, "get_params") and not isinstance(model, GenerativeModel):
             resolve_device(model.get_params(deep=False).get("device", "cpu"))
 
-    def _seed_model(self, model: Any) -> None:
+    def _seed_model(self, model: BaseEstimator) -> None:
         """Seed a model to be trained, unless it has a seed of its own."""
         if model.get_params(deep=False).get("random_state", 0) is None:
             model.set_params(random_state=derive_seed(self._seed, _PARTS["model"]) % 2**31)
@@ -284,7 +286,7 @@ class BaseQAVI(PlainState):
             start=self._start,
         )
 
-    def _learn_method(self, rows: Rows | None) -> list[Any]:
+    def _learn_method(self, rows: Rows | None) -> list[object]:
         """Train what the inference method needs besides each decoder; often nothing."""
         method, model = self._method(), self.generative_model_
         if type(method).learn is InferenceMethod.learn:
@@ -332,14 +334,14 @@ class BaseQAVI(PlainState):
         return self._draws(1, None if fixed else seed_from(self.random_state))
 
 
-def checked_count(name: str, value: Any) -> int:
+def checked_count(name: str, value: object) -> int:
     """Return a whole number of at least 0."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{name} must be a whole number of at least 0, got {plain(value)}.")
     return int(value)
 
 
-def checked_sizes(n_draws: Any) -> int | list[int]:
+def checked_sizes(n_draws: int | Sequence[int]) -> int | list[int]:
     """Return one number of draws or several, each at least 1."""
     values = np.asarray(n_draws)
     if values.ndim > 1 or values.size == 0 or values.dtype.kind not in "iu" or (values < 1).any():
@@ -351,7 +353,7 @@ def checked_sizes(n_draws: Any) -> int | list[int]:
     return sizes
 
 
-def checked_level(level: Any) -> Any:
+def checked_level(level: float) -> float:
     """Return a number between 0 and 1."""
     if not isinstance(level, int | float | np.number) or not 0.0 < level < 1.0:
         raise ValueError(f"level must be a number between 0 and 1, got {plain(level)}.")

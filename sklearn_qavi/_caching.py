@@ -9,23 +9,25 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from numbers import Integral
 from pathlib import Path
-from typing import Any
 
 import joblib
 import numpy as np
 import torch
 from filelock import FileLock
-from numpy.typing import NDArray
-from sklearn.base import clone
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_memory
 from torch import nn
 
 from ._files import ensure_folder
+from ._typing import Memory
 
 __all__ = ["fit_cached", "taken_from_cache"]
 
 
-def taken_from_cache(model: Any, X: NDArray[Any], weight: NDArray[np.float64] | None) -> bool:
+def taken_from_cache(
+    model: BaseEstimator, X: NDArray[np.generic], weight: ArrayLike | None
+) -> bool:
     """Let a model take what its ``memory`` holds of this training, which is made if need be.
 
     Parameters
@@ -53,8 +55,11 @@ def taken_from_cache(model: Any, X: NDArray[Any], weight: NDArray[np.float64] | 
 
 
 def fit_cached(
-    model: Any, X: NDArray[Any], memory: Any, weight: NDArray[np.float64] | None = None
-) -> Any:
+    model: BaseEstimator,
+    X: NDArray[np.generic],
+    memory: Memory,
+    weight: ArrayLike | None = None,
+) -> BaseEstimator:
     """Return the model trained on a table, from the cache if it was trained on it before.
 
     Parameters
@@ -87,8 +92,8 @@ def fit_cached(
     location = memory if isinstance(memory, str) else getattr(memory, "location", None)
     if location is not None:
         ensure_folder(location, "memory")
-    memory = check_memory(memory)
-    if memory.location is None:
+    cache = check_memory(memory)
+    if cache.location is None:
         return _train(model, X, weight, verbose=None)
     verbose = model.get_params().get("verbose")
     question = clone(model)
@@ -96,13 +101,13 @@ def fit_cached(
         question.set_params(verbose=0)  # how loud a training was does not make it another one
     # what another version trained is not used
     versions = f"sklearn-qavi {version('sklearn-qavi')}, torch {torch.__version__}"
-    train = memory.cache(_train_sealed, ignore=["verbose"])
+    train = cache.cache(_train_sealed, ignore=["verbose"])
     asked = (question, X, weight, versions)
-    with _lock(memory.location, asked):
+    with _lock(cache.location, asked):
         fitted = _unsealed(train(*asked, verbose=verbose))
         if not _is_fitted_to(fitted, question, X):
             warnings.warn(
-                f"The cache in {memory.location} holds something else than the trained "
+                f"The cache in {cache.location} holds something else than the trained "
                 f"{type(model).__name__} of this table; it is trained again.",
                 UserWarning,
                 stacklevel=5,
@@ -115,21 +120,21 @@ def fit_cached(
 
 
 def _train(
-    model: Any,
-    X: NDArray[Any],
-    weight: NDArray[np.float64] | None,
+    model: BaseEstimator,
+    X: NDArray[np.generic],
+    weight: ArrayLike | None,
     *,
     verbose: int | None,
-) -> Any:
+) -> BaseEstimator:
     if verbose is not None:
         model = clone(model).set_params(verbose=verbose)
     return model.fit(X) if weight is None else model.fit(X, sample_weight=weight)
 
 
 def _train_sealed(
-    model: Any,
-    X: NDArray[Any],
-    weight: NDArray[np.float64] | None,
+    model: BaseEstimator,
+    X: NDArray[np.generic],
+    weight: ArrayLike | None,
     versions: str,
     *,
     verbose: int | None,
@@ -139,7 +144,7 @@ def _train_sealed(
     return hashlib.sha256(pickled).hexdigest(), pickled
 
 
-def _unsealed(entry: Any) -> Any:
+def _unsealed(entry: object) -> BaseEstimator:
     """Return the model of an entry of the cache; None if the entry is not as it was written."""
     match entry:
         case (str() as seal, bytes() as pickled) if seal == hashlib.sha256(pickled).hexdigest():
@@ -148,7 +153,7 @@ def _unsealed(entry: Any) -> Any:
 
 
 @contextmanager
-def _lock(location: Any, question: Any) -> Iterator[None]:
+def _lock(location: str | Path, question: object) -> Iterator[None]:
     """Let one process at a time ask the cache this question: the others find it answered."""
     folder = Path(location) / "sklearn_qavi_locks"
     folder.mkdir(parents=True, exist_ok=True)
@@ -156,7 +161,7 @@ def _lock(location: Any, question: Any) -> Iterator[None]:
         yield
 
 
-def _is_fitted_to(fitted: Any, question: Any, X: NDArray[Any]) -> bool:
+def _is_fitted_to(fitted: BaseEstimator, question: object, X: NDArray[np.generic]) -> bool:
     """Return whether this is the question's model, trained on as many columns, and finite."""
     if type(fitted) is not type(question):
         return False

@@ -1,19 +1,27 @@
 """What checks of input share: how values are shown, what holds infinity, which column is meant."""
 
+from collections.abc import Hashable, Sequence
 from numbers import Number
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
+
+from ._typing import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
 
 __all__ = ["infinite_columns", "plain", "position_of", "refuse_infinity", "refuse_number"]
 
 
-def plain(value: Any) -> str:
+def plain(value: object) -> str:
     """Return a value as a message shows it: numbers of numpy as plain ones, also in a list."""
     return repr(_unboxed(value))
 
 
-def _unboxed(value: Any) -> Any:
+def _unboxed(value: Any) -> object:
     """Return a value with numbers of numpy as plain ones, also in a list."""
     if isinstance(value, np.datetime64 | np.timedelta64):
         return str(value)  # item() of nanoseconds is a bare integer
@@ -28,7 +36,7 @@ def _unboxed(value: Any) -> Any:
     return value
 
 
-def infinite_columns(X: Any) -> list[Any]:
+def infinite_columns(X: Table) -> list[Hashable]:
     """Return the names, or positions, of the columns of numbers that hold infinity.
 
     Parameters
@@ -43,18 +51,19 @@ def infinite_columns(X: Any) -> list[Any]:
     """
     if not hasattr(X, "columns"):
         return [j for j, column in enumerate(np.asarray(X).T) if _holds_infinity(column)]
-    by_position = X.iloc if hasattr(X, "iloc") else X
-    columns = [by_position[:, j].to_numpy() for j in range(X.shape[1])]
-    return [name for name, c in zip(X.columns, columns, strict=True) if _holds_infinity(c)]
+    frame = cast("pd.DataFrame | pl.DataFrame", X)
+    by_position = frame.iloc if hasattr(frame, "iloc") else frame
+    columns = [by_position[:, j].to_numpy() for j in range(frame.shape[1])]
+    return [name for name, c in zip(frame.columns, columns, strict=True) if _holds_infinity(c)]
 
 
-def _holds_infinity(column: Any) -> bool:
+def _holds_infinity(column: NDArray[np.generic]) -> bool:
     if column.dtype == object:
         return any(isinstance(v, float | np.floating) and np.isinf(v) for v in column)
     return column.dtype.kind == "f" and bool(np.isinf(column).any())
 
 
-def refuse_infinity(X: Any, names: Any = None, *, what: str = "X") -> None:
+def refuse_infinity(X: Table, names: Sequence[Hashable] | None = None, *, what: str = "X") -> None:
     """Raise if a column of numbers holds infinity.
 
     Parameters
@@ -73,14 +82,14 @@ def refuse_infinity(X: Any, names: Any = None, *, what: str = "X") -> None:
     """
     found = infinite_columns(X)
     if found:
-        shown = found if names is None else [names[j] for j in found]
+        shown = found if names is None else [names[cast(int, j)] for j in found]
         raise ValueError(
             f"{what} holds infinity in column(s) {plain(shown)}. Clip such values, or mark them "
             "as missing."
         )
 
 
-def refuse_number(X: Any, written: str) -> None:
+def refuse_number(X: Table, written: str) -> None:
     """Raise if a number stands where a table is expected; ``written`` says how to pass it."""
     if isinstance(X, Number) or (isinstance(X, np.ndarray) and X.ndim == 0):
         raise TypeError(
@@ -89,7 +98,7 @@ def refuse_number(X: Any, written: str) -> None:
         )
 
 
-def position_of(chosen: Any, names: list[Any], parameter: str) -> int:
+def position_of(chosen: Hashable, names: Sequence[Hashable], parameter: str) -> int:
     """Return the column that a name or a position means.
 
     Raises

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ._device import one_torch_thread, resolve_device
 from ._interrupts import Crew
+from ._typing import Progress
 from .sampling import DecoderPool, PooledPosterior
 
 __all__ = ["Chunk", "ChunkResult", "ChunkTask", "Summary", "run_chunks"]
@@ -58,7 +59,7 @@ class Chunk:
         )
 
 
-Summary = Callable[[PooledPosterior, Chunk], Any]
+Summary = Callable[[PooledPosterior, Chunk], object]
 """What becomes of the posteriors of some rows, on the CPU; can be pickled."""
 
 
@@ -117,7 +118,7 @@ class ChunkTask:
     seconds_per_row: float | None = None
     alone: bool = True
 
-    def run(self, chunk: Chunk, progress: Any = None) -> ChunkResult:
+    def run(self, chunk: Chunk, progress: Progress | None = None) -> ChunkResult:
         """Infer the rows of one chunk and summarise their posteriors."""
         device = resolve_device(self.device)
         deadline = None
@@ -178,7 +179,9 @@ def run_chunks(
             crew.dismiss()  # after an interrupt or an error some are still at work
 
 
-def _run(task: ChunkTask, crew: Crew | None, *arguments: Any) -> ChunkResult:
+def _run(
+    task: ChunkTask, crew: Crew | None, chunk: Chunk, progress: Progress | None
+) -> ChunkResult:
     """Run a task; a function, because the Dask backend of joblib puts what it calls into a set."""
     with nullcontext() if crew is None else crew.at_work():
-        return task.run(*arguments)
+        return task.run(chunk, progress)

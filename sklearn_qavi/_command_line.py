@@ -4,7 +4,6 @@ import argparse
 import json
 import signal
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from ._checks import plain
 from .exceptions import ModelFormatError
@@ -62,7 +61,7 @@ def run_program(
         parser.exit(INTERRUPTED, f"{parser.prog}: {message}\n")
 
 
-def _parameter(text: str) -> tuple[str, Any]:
+def _parameter(text: str) -> tuple[str, object]:
     """Read KEY=VALUE; the value is JSON, or else the text itself."""
     name, found, value = text.partition("=")
     if not found or not name:

@@ -4,21 +4,25 @@ import copy
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.base import clone
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import get_tags
 
 from ._checks import plain
 from ._random import derive_seed, seed_from
 from ._sklearn_compat import is_scalar_nan
+from ._typing import Array, Container
 from .preprocessing import is_dataframe
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Completions", "TargetColumns", "seeded_clone"]
 
-Completed = tuple[Any, Any]
+Completed = tuple[BaseEstimator | None, Container]
 """An imputer fitted for this one table, or None, and the completed table."""
 
 
@@ -40,20 +44,27 @@ class TargetColumns:
         What marks a missing number for the imputer.
     """
 
-    names: list[Any]
+    names: list[Hashable]
     names_out: list[str]
-    classes: NDArray[Any] | None
+    classes: NDArray[np.generic] | None
     as_levels: bool
-    missing_values: Any
+    missing_values: object
 
     @classmethod
-    def plan(cls, imputer: Any, X: Any, y: Any, classes: NDArray[Any] | None, name: Any) -> Self:
+    def plan(
+        cls,
+        imputer: BaseEstimator,
+        X: Container,
+        y: ArrayLike,
+        classes: NDArray[np.generic] | None,
+        name: Hashable,
+    ) -> Self:
         """Choose columns that the imputer can learn from, with names that X does not have."""
         as_levels = classes is not None and get_tags(imputer).input_tags.categorical
         count = 1 if classes is None or as_levels else len(classes) - 1
         names = _free_names(X, count, name)
         # columns without names of their own come back as x0, x1, ...
-        names_out = names if isinstance(names[0], str) else [f"x{j}" for j in names]
+        names_out = [j if isinstance(j, str) else f"x{j}" for j in names]
         marker = getattr(imputer, "missing_values", np.nan)
         columns = cls(names, names_out, classes, as_levels, marker)
         if not as_levels and not is_scalar_nan(marker) and (columns.numbers(y) == marker).any():
@@ -63,65 +74,71 @@ class TargetColumns:
             )
         return columns
 
-    def numbers(self, y: Any) -> NDArray[np.float64]:
+    def numbers(self, y: ArrayLike) -> NDArray[np.float64]:
         """Return the target as numbers, (rows, columns)."""
         if self.classes is None:
             return np.asarray(y, dtype=np.float64)[:, None]
         return (np.asarray(y)[:, None] == self.classes[None, 1:]).astype(np.float64)
 
-    def append(self, X: Any, y: Any) -> Any:
+    def append(self, X: Container, y: ArrayLike | None) -> Container:
         """Return X with the target in columns of its own; missing if y is None."""
         if not self.names:
             return X
         if not is_dataframe(X):
-            if not self.as_levels and X.dtype.kind in "iuf":
-                dtype = X.dtype if X.dtype.kind == "f" else np.float64
-                return np.column_stack([X, self._values(len(X), y).astype(dtype)])
-            X = _as_dataframe(X)
+            array = cast(Array, X)
+            if not self.as_levels and array.dtype.kind in "iuf":
+                dtype = array.dtype if array.dtype.kind == "f" else np.float64
+                return np.column_stack([array, self._values(len(array), y).astype(dtype)])
+            X = _as_dataframe(array)
         if hasattr(X, "iloc"):
-            return self._append_to_pandas(X.copy(), y)
+            return self._append_to_pandas(cast("pd.DataFrame", X).copy(), y)
         import polars as pl
 
+        frame, names = cast(pl.DataFrame, X), [str(name) for name in self.names]
         if self.as_levels:
             levels = pl.Enum([self._level(k) for k in range(len(self._levels))])
-            return X.with_columns(pl.Series(self.names[0], self._texts(len(X), y), dtype=levels))
-        columns = self._values(len(X), y).T
-        return X.with_columns(
-            [pl.Series(n, column) for n, column in zip(self.names, columns, strict=True)]
+            texts = self._texts(len(frame), y)
+            return frame.with_columns(pl.Series(names[0], texts, dtype=levels))
+        columns = self._values(len(frame), y).T
+        return frame.with_columns(
+            [pl.Series(n, column) for n, column in zip(names, columns, strict=True)]
         )
 
-    def remove(self, table: Any, names_out: list[str] | None, like: Any) -> Any:
+    def remove(self, table: Container, names_out: list[str] | None, like: Container) -> Container:
         """Return a completed table without the columns of the target, of the type of ``like``."""
         if self.names and is_dataframe(table):
-            table = table[[column for column in table.columns if not self._is_ours(column)]]
+            frame = cast("pd.DataFrame", table)
+            table = frame[[column for column in frame.columns if not self._is_ours(column)]]
         elif self.names:
             # an imputer that tells no names is taken to keep the columns in order
             names = names_out or [*[""] * (table.shape[1] - len(self.names)), *self.names_out]
-            table = table[:, [not self._is_ours(name) for name in names]]
+            table = cast(Array, table)[:, [not self._is_ours(name) for name in names]]
         if is_dataframe(table) and not is_dataframe(like):
-            dtype = like.dtype if like.dtype.kind == "f" else None
-            return table.to_numpy(dtype=np.float64 if like.dtype.kind in "iu" else dtype)
+            wanted = cast(Array, like).dtype
+            dtype = wanted if wanted.kind == "f" else None
+            completed = cast("pd.DataFrame", table)
+            return completed.to_numpy(dtype=np.float64 if wanted.kind in "iu" else dtype)
         return table
 
     @property
-    def _levels(self) -> NDArray[Any]:
+    def _levels(self) -> NDArray[np.generic]:
         return np.empty(0) if self.classes is None else self.classes
 
     @staticmethod
     def _level(k: int) -> str:
         return f"class {k}"  # text that is no number is a level for every imputer of levels
 
-    def _texts(self, n_rows: int, y: Any) -> list[str | None]:
+    def _texts(self, n_rows: int, y: ArrayLike | None) -> list[str | None]:
         if y is None:
             return [None] * n_rows
         return [self._level(k) for k in np.searchsorted(self._levels, np.asarray(y))]
 
-    def _values(self, n_rows: int, y: Any) -> NDArray[np.float64]:
+    def _values(self, n_rows: int, y: ArrayLike | None) -> NDArray[np.float64]:
         if y is None:
             return np.full((n_rows, len(self.names)), self.missing_values, dtype=np.float64)
         return self.numbers(y)
 
-    def _append_to_pandas(self, X: Any, y: Any) -> Any:
+    def _append_to_pandas(self, X: "pd.DataFrame", y: ArrayLike | None) -> "pd.DataFrame":
         import pandas as pd
 
         if self.as_levels:
@@ -159,7 +176,7 @@ class Completions:
         How the target was appended in `fit_tasks`.
     """
 
-    def __init__(self, imputer: Any, n: int, seed: int) -> None:
+    def __init__(self, imputer: BaseEstimator, n: int, seed: int) -> None:
         self.imputer, self.n, self.seed = imputer, n, seed
         self._once = hasattr(imputer, "iter_samples") or hasattr(imputer, "sample")
         if not self._once and not _draws_on_transform(imputer):
@@ -171,7 +188,7 @@ class Completions:
             )
 
     def fit_tasks(
-        self, X: Any, y: Any, target: TargetColumns, fit_params: dict[str, Any]
+        self, X: Container, y: ArrayLike, target: TargetColumns, fit_params: dict[str, object]
     ) -> Iterator[Callable[[], Completed]]:
         """Yield n functions that return a completed table, of a table that is learned from."""
         self.target_ = target
@@ -185,7 +202,7 @@ class Completions:
                 imputer = self._prepared(m, joint, X)
                 yield partial(_fit_one, imputer, joint, target, X, fit_params)
 
-    def tasks(self, X: Any) -> Iterator[Callable[[], Completed]]:
+    def tasks(self, X: Container) -> Iterator[Callable[[], Completed]]:
         """Yield n functions that return a completed table, of rows whose target is unknown."""
         joint = self.target_.append(X, None)
         if self._once:
@@ -194,13 +211,13 @@ class Completions:
             for imputer in self.imputer_:
                 yield partial(_complete_one, imputer, joint, self.target_, X)
 
-    def _draw_tasks(self, joint: Any, X: Any) -> Iterator[Callable[[], Completed]]:
+    def _draw_tasks(self, joint: Container, X: Container) -> Iterator[Callable[[], Completed]]:
         names = _names_out(self.imputer_)
         draw = getattr(self.imputer_, "iter_samples", None) or self.imputer_.sample
         for table in draw(joint, self.n):
             yield partial(_given, self.target_.remove(table, names, X))
 
-    def _prepared(self, m: int, joint: Any, X: Any) -> Any:
+    def _prepared(self, m: int, joint: Container, X: Container) -> BaseEstimator:
         imputer = seeded_clone(self.imputer, derive_seed(self.seed, m), vary=not self._once)
         if hasattr(imputer, "set_output"):
             kind = "default"
@@ -210,7 +227,7 @@ class Completions:
         return imputer
 
 
-def seeded_clone(estimator: Any, seed: int, *, vary: bool = False) -> Any:
+def seeded_clone(estimator: BaseEstimator, seed: int, *, vary: bool = False) -> BaseEstimator:
     """Return a clone whose ``random_state`` is an integer made from the seed.
 
     One that was set stays as it is, unless ``vary`` asks for another one made from it and the
@@ -235,23 +252,29 @@ def seeded_clone(estimator: Any, seed: int, *, vary: bool = False) -> Any:
 
 
 def _fit_one(
-    imputer: Any, joint: Any, target: TargetColumns, X: Any, fit_params: dict[str, Any]
+    imputer: BaseEstimator,
+    joint: Container,
+    target: TargetColumns,
+    X: Container,
+    fit_params: dict[str, object],
 ) -> Completed:
     table = imputer.fit_transform(joint, **fit_params)
     return imputer, target.remove(table, _names_out(imputer), X)
 
 
-def _complete_one(imputer: Any, joint: Any, target: TargetColumns, X: Any) -> Completed:
+def _complete_one(
+    imputer: BaseEstimator, joint: Container, target: TargetColumns, X: Container
+) -> Completed:
     # drawing moves the generator of a fitted IterativeImputer on: a copy gives the same every time
     table = copy.deepcopy(imputer).transform(joint)
     return None, target.remove(table, _names_out(imputer), X)
 
 
-def _given(table: Any) -> Completed:
+def _given(table: Container) -> Completed:
     return None, table
 
 
-def _draws_on_transform(imputer: Any) -> bool:
+def _draws_on_transform(imputer: BaseEstimator) -> bool:
     params = imputer.get_params()
     return hasattr(imputer, "transform") and any(
         value is True
@@ -260,13 +283,13 @@ def _draws_on_transform(imputer: Any) -> bool:
     )
 
 
-def _names_out(imputer: Any) -> list[str] | None:
+def _names_out(imputer: BaseEstimator) -> list[str] | None:
     if not hasattr(imputer, "get_feature_names_out"):
         return None
     return [str(name) for name in imputer.get_feature_names_out()]
 
 
-def _as_dataframe(X: NDArray[Any]) -> Any:
+def _as_dataframe(X: NDArray[np.generic]) -> "pd.DataFrame":
     import pandas as pd
 
     return pd.DataFrame(dict(enumerate(X.T)))
@@ -277,12 +300,13 @@ def _is_called(column: Hashable, name: str) -> bool:
     return column == name or str(column).endswith(f"__{name}")
 
 
-def _free_names(X: Any, count: int, name: Any) -> list[Any]:
+def _free_names(X: Container, count: int, name: Hashable) -> list[Hashable]:
     """Return names that no column of X has; positions where the columns have no names."""
-    columns = list(X.columns) if is_dataframe(X) else []
+    columns = list(cast("pd.DataFrame", X).columns) if is_dataframe(X) else []
     if not any(isinstance(column, str) for column in columns):
         return [X.shape[1] + k for k in range(count)]
-    base, names = name if isinstance(name, str) and name else "target", []
+    base = name if isinstance(name, str) and name else "target"
+    names: list[Hashable] = []
     for k in range(count):
         new = base if count == 1 else f"{base}_{k + 1}"
         while any(_is_called(column, new) for column in columns):

@@ -32,7 +32,7 @@ _CAUSE = "It was damaged, edited by hand, or cut short while it was written"
 _SAVE_AGAIN = "save it again. Parameters are changed by set_params after loading."
 
 
-def write_whole(file: Path, write: Callable[[Path], Any]) -> None:
+def write_whole(file: Path, write: Callable[[Path], object]) -> None:
     """Write a file beside its place and move it there whole: a kill leaves the one before."""
     part = file.with_name(f"{file.name}.part")
     try:
@@ -43,7 +43,7 @@ def write_whole(file: Path, write: Callable[[Path], Any]) -> None:
         raise
 
 
-def write_json(file: Path, content: dict[str, Any]) -> None:
+def write_json(file: Path, content: dict[str, object]) -> None:
     """Write readable JSON that holds its format version and its own checksum."""
     text = _sealed({"format_version": FORMAT_VERSION, **content})
     write_whole(file, lambda part: part.write_bytes(text))
@@ -93,21 +93,21 @@ def read_json(file: Path, what: str, remedy: str = _SAVE_AGAIN) -> dict[str, Any
     return content
 
 
-def _sealed(content: dict[str, Any]) -> bytes:
+def _sealed(content: dict[str, object]) -> bytes:
     seal = hashlib.sha256(_rendered(content)).hexdigest()
     return _rendered({**content, _SEAL: seal})
 
 
-def _rendered(content: dict[str, Any]) -> bytes:
+def _rendered(content: dict[str, object]) -> bytes:
     return (as_text(content) + "\n").encode()
 
 
-def as_text(content: Any) -> str:
+def as_text(content: object) -> str:
     """Return JSON; numbers of numpy, which searches set as parameters, are plain ones in it."""
     return json.dumps(content, indent=2, allow_nan=False, default=_plain_number)
 
 
-def _plain_number(value: Any) -> Any:
+def _plain_number(value: object) -> object:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"a {type(value).__name__} cannot be saved without pickle")
@@ -139,7 +139,7 @@ def check_digest(file: Path, expected: str) -> None:
         )
 
 
-def write_sealed(file: Path, write: Callable[[Path], Any]) -> None:
+def write_sealed(file: Path, write: Callable[[Path], object]) -> None:
     """Write a file whole, with its SHA-256 behind what ``write`` puts into it."""
 
     def with_seal(part: Path) -> None:

@@ -1,14 +1,14 @@
 """QAVIImputer: tables in and out. What it shares with other estimators is in `_base`."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from numbers import Real
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Literal, Self, cast, overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from sklearn.base import clone
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import Tags
 from sklearn.utils.validation import (
     FLOAT_DTYPES,
@@ -43,6 +43,7 @@ from ._sklearn_compat import (
     get_output_config,
 )
 from ._summaries import CategoryProbabilities, CurvedColumn, Limits, Point
+from ._typing import Container, ScoreDetails, ScoresOfRows, Table
 from .exceptions import ExtremeValueWarning, InferenceDivergedError
 from .generative import GenerativeModel, TabularVAE
 from .inference import InferenceMethod
@@ -209,7 +210,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     (20, 150, 4)
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         **BaseImputer._parameter_constraints,
         **BaseQAVI._parameter_constraints,
         "generative_model": [
@@ -224,12 +225,12 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         "max_value": [None, Interval(Real, None, None, closed="both"), "array-like"],
     }
 
-    _models: ClassVar[dict[Any, Any]] = {None: TabularVAE}
+    _models: ClassVar[Mapping[str | None, type[BaseEstimator]]] = {None: TabularVAE}
 
     def __init__(
         self,
         *,
-        generative_model: Any = None,
+        generative_model: BaseEstimator | None = None,
         posterior: str | InferenceMethod = "auto",
         beta: float | None = None,
         max_iter: int | None = None,
@@ -237,11 +238,11 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         importance_resampling: bool = False,
         strategy: str = "mean",
         sample_posterior: bool = False,
-        missing_values: Any = np.nan,
-        column_types: dict[Any, Any] | None = None,
+        missing_values: object = np.nan,
+        column_types: dict[Hashable, object] | None = None,
         handle_unknown: str = "missing",
-        min_value: Any = -np.inf,
-        max_value: Any = np.inf,
+        min_value: float | ArrayLike | Mapping[Hashable, float] | None = -np.inf,
+        max_value: float | ArrayLike | Mapping[Hashable, float] | None = np.inf,
         add_indicator: bool = False,
         keep_empty_features: bool = False,
         batch_size: int = 64,
@@ -275,7 +276,9 @@ class QAVIImputer(BaseQAVI, BaseImputer):
 
     @fit_context(prefer_skip_nested_validation=False)
     @all_or_nothing
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def fit(
+        self, X: Table, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train the generative model, or take the trained one.
 
         Parameters
@@ -318,7 +321,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         self._fit_X = checked
         return self
 
-    def transform(self, X: Any, *, row_offset: int = 0) -> Any:
+    def transform(self, X: Table, *, row_offset: int = 0) -> Container:
         """Fill each missing cell with one value.
 
         Parameters
@@ -354,7 +357,9 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         (values,) = self._inference().values(rows, summary, row_offset=row_offset)
         return self._decode(rows, values, whole=self.sample_posterior or self.strategy != "mean")
 
-    def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+    def fit_transform(
+        self, X: Table, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Container:
         """Fit on X and complete it.
 
         Parameters
@@ -374,7 +379,9 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         return self.fit(X, y, sample_weight=sample_weight).transform(X)
 
     @fit_context(prefer_skip_nested_validation=True)
-    def sample(self, X: Any = None, n: int = 1, *, row_offset: int = 0) -> Any:
+    def sample(
+        self, X: Table | None = None, n: int = 1, *, row_offset: int = 0
+    ) -> Container | list[Container]:
         """Complete a table n times with independent draws: multiple imputation.
 
         Parameters
@@ -408,14 +415,16 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         draws = self._inference().values(rows, self._draws(n), n, row_offset=row_offset)
         completed = [self._decode(rows, draw) for draw in draws]
         dataframes = get_output_config("transform", self)["dense"] != "default"
-        if dataframes or rows.source.container == "pyarrow":
+        if dataframes or cast(Frame, rows.source).container == "pyarrow":
             return completed
         if n:
             return np.stack(completed)
         shape = (0, len(rows), len(self.get_feature_names_out()))
-        return np.empty(shape, dtype=rows.source.dtype)
+        return np.empty(shape, dtype=cast(Frame, rows.source).dtype)
 
-    def iter_samples(self, X: Any = None, n: int = 1, *, row_offset: int = 0) -> Iterator[Any]:
+    def iter_samples(
+        self, X: Table | None = None, n: int = 1, *, row_offset: int = 0
+    ) -> Iterator[Container]:
         """Yield the tables of `sample` one by one, so that they are never held together.
 
         Parameters
@@ -451,7 +460,9 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         )
         return (self._decode(rows, draw) for draw in draws)
 
-    def predict_interval(self, X: Any = None, level: float = 0.95) -> tuple[Any, Any]:
+    def predict_interval(
+        self, X: Table | None = None, level: float = 0.95
+    ) -> tuple[Container, Container]:
         """Return equal-tailed intervals of the posterior predictive of each missing cell.
 
         Parameters
@@ -482,7 +493,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         lower, upper = (self._decode(rows, limit) for limit in limits)
         return lower, upper
 
-    def category_probabilities(self, X: Any = None) -> dict[Any, Any]:
+    def category_probabilities(self, X: Table | None = None) -> dict[Hashable, Container]:
         """Return the probability of each level in each cell of the columns that hold levels.
 
         Parameters
@@ -514,10 +525,12 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             part[~table.holes[:, j]] = 0.0  # also of a category that fit did not see
             part[observed] = np.eye(len(schema.levels))[table.values[observed, j].astype(int)]
             columns = pd.Index(list(schema.levels), tupleize_cols=False)
-            out[schema.name] = pd.DataFrame(part, columns=columns, index=rows.source.index)
+            out[schema.name] = pd.DataFrame(
+                part, columns=columns, index=cast(Frame, rows.source).index
+            )
         return out
 
-    def infer(self, X: Any = None, *, trace: bool = False) -> PooledPosterior:
+    def infer(self, X: Table | None = None, *, trace: bool = False) -> PooledPosterior:
         """Return the fitted posteriors of all rows and how the inference went.
 
         Parameters
@@ -543,7 +556,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         self._check_trace(trace)
         return self._inference().posteriors(self._encode_or_fitted(X), trace=trace)
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: Table, y: ArrayLike | None = None) -> float:
         """Return the mean log predictive density of observed cells hidden at random.
 
         Three tenths of the observed cells are hidden (seeded by ``random_state``), inferred from
@@ -574,14 +587,34 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         check_can_hide(hidden)
         return self._inference().mean_log_density(rows, hidden)
 
+    @overload
     def score_missing(
         self,
-        X: Any,
-        missing: Any,
+        X: Table,
+        missing: ArrayLike,
+        *,
+        n_draws: int | Sequence[int] = ...,
+        return_details: Literal[False] = ...,
+    ) -> ScoresOfRows: ...
+
+    @overload
+    def score_missing(
+        self,
+        X: Table,
+        missing: ArrayLike,
+        *,
+        n_draws: int | Sequence[int] = ...,
+        return_details: Literal[True],
+    ) -> tuple[ScoresOfRows, ScoreDetails]: ...
+
+    def score_missing(
+        self,
+        X: Table,
+        missing: ArrayLike,
         *,
         n_draws: int | Sequence[int] = 10_000,
         return_details: bool = False,
-    ) -> Any:
+    ) -> ScoresOfRows | tuple[ScoresOfRows, ScoreDetails]:
         """Hide cells whose values are known, infer them, and score the posteriors row by row.
 
         Parameters
@@ -633,7 +666,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         scores, details = self._inference().scores(rows, hidden, sizes)
         return (scores, details) if return_details else scores
 
-    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[np.object_]:
         """Return the names of the columns of the completed table.
 
         Parameters
@@ -657,7 +690,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         tags.input_tags.categorical = tags.input_tags.string = True
         return tags
 
-    def _check_input(self, X: Any, *, in_fit: bool) -> Frame:
+    def _check_input(self, X: Table, *, in_fit: bool) -> Frame:
         """Return the table by columns, after the checks that scikit-learn makes."""
         X = known_container(X)
         check_unique_names(X)
@@ -675,11 +708,11 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         validate_data(self, X, reset=in_fit, skip_check_array=True)
         return frame
 
-    def _encode(self, X: Any) -> Rows:
+    def _encode(self, X: Table) -> Rows:
         """Return a table as inference takes it."""
         return self._rows(self._check_input(X, in_fit=False))
 
-    def _encode_or_fitted(self, X: Any) -> Rows:
+    def _encode_or_fitted(self, X: Table) -> Rows:
         """Return a table as inference takes it, None being that of `fit`."""
         if X is not None:
             return self._encode(X)
@@ -699,12 +732,12 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         values = np.where(table.observed, values, 0.0)
         return Rows(table, torch.from_numpy(values).to(torch.float32), checked)
 
-    def _decode(self, rows: Rows, values: NDArray[np.float64], *, whole: bool = True) -> Any:
+    def _decode(self, rows: Rows, values: NDArray[np.float64], *, whole: bool = True) -> Container:
         """Put values (N, D) of the model into the missing cells, and append the indicator.
 
         ``whole`` rounds columns of whole numbers.
         """
-        frame, holes, encoder = rows.source, rows.table.holes, self.encoder_
+        frame, holes, encoder = cast(Frame, rows.source), rows.table.holes, self.encoder_
         with np.errstate(over="ignore"):  # what overflows is named below
             imputed = encoder.from_model(self.generative_model_.unstandardise(values), whole=whole)
         bad = encoder.overflows(frame, imputed, holes)
@@ -723,7 +756,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             names=list(self.get_feature_names_out()),
         )
 
-    def _trained_model(self, table: EncodedTable, sample_weight: Any) -> Any:
+    def _trained_model(self, table: EncodedTable, sample_weight: ArrayLike | None) -> BaseEstimator:
         model = self.generative_model
         n_columns = table.values.shape[1]
         if n_columns == 0:
@@ -763,7 +796,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             return model.fit(values[rows])
         return model.fit(values[rows], sample_weight=weight[rows])
 
-    def _unfitted_model(self) -> Any:
+    def _unfitted_model(self) -> BaseEstimator:
         given = self.generative_model
         model = self._models[None]() if given is None else clone(given)
         parameters = model.get_params(deep=False)
@@ -807,7 +840,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             if not schema.is_linear
         ]
 
-    def _names_of(self, cells: NDArray[np.bool_]) -> list[Any]:
+    def _names_of(self, cells: NDArray[np.bool_]) -> list[Hashable]:
         """Return the names of the modelled columns that have one of these cells (N, D)."""
         return [self.encoder_.modelled[j].name for j in np.flatnonzero(cells.any(axis=0))]
 

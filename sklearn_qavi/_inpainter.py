@@ -1,11 +1,11 @@
 """QAVIInpainter: images in and out. What it shares with other estimators is in `_base`."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar, Literal, Self, cast, overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
@@ -37,7 +37,7 @@ from ._sklearn_compat import (
     wrap_in_container,
 )
 from ._summaries import Limits, Point
-from ._typing import Encodes
+from ._typing import Container, Encodes, ScoreDetails, ScoresOfRows, Table
 from .exceptions import InferenceDivergedError
 from .generative import IMAGE_MODELS, GenerativeModel
 from .inference import InferenceMethod
@@ -197,7 +197,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
 
     _bring_your_own: ClassVar[str] = "PretrainedImageDecoder"
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         **BaseQAVI._parameter_constraints,
         "generative_model": [
             None,
@@ -211,12 +211,16 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         "missing_values": [MissingValues(numeric_only=True)],
     }
 
-    _models: ClassVar[dict[Any, Any]] = {None: IMAGE_MODELS["wide_resnet"], **IMAGE_MODELS}
+    _models: ClassVar[Mapping[str | None, type[BaseEstimator]]] = {
+        None: IMAGE_MODELS["wide_resnet"],
+        "hierarchical": IMAGE_MODELS["hierarchical"],
+        "wide_resnet": IMAGE_MODELS["wide_resnet"],
+    }
 
     def __init__(
         self,
         *,
-        generative_model: Any = None,
+        generative_model: str | BaseEstimator | None = None,
         posterior: str | InferenceMethod = "auto",
         beta: float | None = None,
         max_iter: int | None = None,
@@ -252,7 +256,9 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
 
     @fit_context(prefer_skip_nested_validation=False)
     @all_or_nothing
-    def fit(self, X: Any = None, y: Any = None, *, mask: Any = None) -> Self:
+    def fit(
+        self, X: Table | None = None, y: ArrayLike | None = None, *, mask: ArrayLike | None = None
+    ) -> Self:
         """Train the generative model, or take the trained one.
 
         Parameters
@@ -291,7 +297,9 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         self._method_states = self._learn_method(None if batch is None else self._rows(batch))
         return self
 
-    def transform(self, X: Any, *, mask: Any = None, row_offset: int = 0) -> Any:
+    def transform(
+        self, X: Table, *, mask: ArrayLike | None = None, row_offset: int = 0
+    ) -> Container:
         """Fill each missing pixel with one value.
 
         Parameters
@@ -328,7 +336,9 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         (values,) = self._inference().values(rows, summary, row_offset=row_offset)
         return self._completed(rows, values)
 
-    def fit_transform(self, X: Any, y: Any = None, *, mask: Any = None) -> Any:
+    def fit_transform(
+        self, X: Table, y: ArrayLike | None = None, *, mask: ArrayLike | None = None
+    ) -> Container:
         """Fit on X and complete it.
 
         Parameters
@@ -348,7 +358,9 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         return self.fit(X, y, mask=mask).transform(X, mask=mask)
 
     @fit_context(prefer_skip_nested_validation=True)
-    def sample(self, X: Any, n: int = 1, *, mask: Any = None, row_offset: int = 0) -> Any:
+    def sample(
+        self, X: Table, n: int = 1, *, mask: ArrayLike | None = None, row_offset: int = 0
+    ) -> Container | list[Container]:
         """Complete images n times with independent draws.
 
         Parameters
@@ -384,12 +396,12 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         completed = [self._decode(rows, draw) for draw in draws]
         if self._container != "default":
             return completed
-        array = rows.source.array
+        array = cast(ImageBatch, rows.source).array
         return np.stack(completed) if n else np.empty((0, *array.shape), dtype=array.dtype)
 
     def iter_samples(
-        self, X: Any, n: int = 1, *, mask: Any = None, row_offset: int = 0
-    ) -> Iterator[Any]:
+        self, X: Table, n: int = 1, *, mask: ArrayLike | None = None, row_offset: int = 0
+    ) -> Iterator[Container]:
         """Yield the completions of `sample` one by one, so that they are never held together.
 
         Parameters
@@ -422,7 +434,9 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         )
         return (self._decode(rows, draw) for draw in draws)
 
-    def predict_interval(self, X: Any, level: float = 0.95, *, mask: Any = None) -> tuple[Any, Any]:
+    def predict_interval(
+        self, X: Table, level: float = 0.95, *, mask: ArrayLike | None = None
+    ) -> tuple[Container, Container]:
         """Return equal-tailed intervals of the posterior predictive of each missing cell.
 
         Parameters
@@ -453,7 +467,9 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         lower, upper = (self._decode(rows, limit) for limit in limits)
         return lower, upper
 
-    def infer(self, X: Any, *, mask: Any = None, trace: bool = False) -> PooledPosterior:
+    def infer(
+        self, X: Table, *, mask: ArrayLike | None = None, trace: bool = False
+    ) -> PooledPosterior:
         """Return the fitted posteriors of all images and how the inference went.
 
         Parameters
@@ -476,7 +492,9 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         self._check_trace(trace)
         return self._inference().posteriors(self._rows(self._encoded(X, mask)), trace=trace)
 
-    def score(self, X: Any, y: Any = None, *, mask: Any = None) -> float:
+    def score(
+        self, X: Table, y: ArrayLike | None = None, *, mask: ArrayLike | None = None
+    ) -> float:
         """Return the mean log predictive density of observed pixels hidden at random.
 
         Three tenths of the observed pixels, with all channels, are hidden (seeded by
@@ -508,15 +526,37 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         check_can_hide(hidden)
         return self._inference().mean_log_density(rows, hidden)
 
+    @overload
     def score_missing(
         self,
-        X: Any,
-        missing: Any,
+        X: Table,
+        missing: ArrayLike,
         *,
-        mask: Any = None,
+        mask: ArrayLike | None = None,
+        n_draws: int | Sequence[int] = ...,
+        return_details: Literal[False] = ...,
+    ) -> ScoresOfRows: ...
+
+    @overload
+    def score_missing(
+        self,
+        X: Table,
+        missing: ArrayLike,
+        *,
+        mask: ArrayLike | None = None,
+        n_draws: int | Sequence[int] = ...,
+        return_details: Literal[True],
+    ) -> tuple[ScoresOfRows, ScoreDetails]: ...
+
+    def score_missing(
+        self,
+        X: Table,
+        missing: ArrayLike,
+        *,
+        mask: ArrayLike | None = None,
         n_draws: int | Sequence[int] = 10_000,
         return_details: bool = False,
-    ) -> Any:
+    ) -> ScoresOfRows | tuple[ScoresOfRows, ScoreDetails]:
         """Hide pixels whose values are known, infer them, and score the posteriors image by image.
 
         Parameters
@@ -562,7 +602,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         return (scores, details) if return_details else scores
 
     @available_if(_is_flat)
-    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[np.object_]:
         """Return the names of the cells, for flat rows with ``image_shape``.
 
         Parameters
@@ -597,7 +637,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         model = self.generative_model
         return getattr(model, "image_shape_", None) if isinstance(model, GenerativeModel) else None
 
-    def _new_encoder(self, X: Any) -> ImageEncoder:
+    def _new_encoder(self, X: Table) -> ImageEncoder:
         shape = find_image_shape(X, self.image_shape, self.data_format, self._known_shape)
         return ImageEncoder(shape, self.data_format, self.missing_values)
 
@@ -608,13 +648,15 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         """What `set_output` asks for; arrays if images are not flat rows."""
         return get_output_config("transform", self)["dense"] if _is_flat(self) else "default"
 
-    def _encoded(self, X: Any, mask: Any = None, *, reset: bool = False) -> ImageBatch:
+    def _encoded(
+        self, X: Table, mask: ArrayLike | None = None, *, reset: bool = False
+    ) -> ImageBatch:
         array = as_array(X)
         if array.ndim == 2:
             check_feature_names(self, X, reset=reset)
         return self.encoder_.encode(array, mask)
 
-    def _encode(self, X: Any, mask: Any) -> Rows:
+    def _encode(self, X: Table, mask: ArrayLike | None) -> Rows:
         """Return images as inference takes them, if they can be returned as asked for."""
         batch = self._encoded(X, mask)
         if self._container != "default" and batch.array.ndim != 2:
@@ -625,7 +667,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             )
         return self._rows(batch, X)
 
-    def _rows(self, batch: ImageBatch, original: Any = None) -> Rows:
+    def _rows(self, batch: ImageBatch, original: Table | None = None) -> Rows:
         """Return images in the model's units."""
         values = self.generative_model_.standardise(batch.table.values)
         values = np.where(batch.table.observed, values, 0.0)
@@ -641,7 +683,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             )
         return method
 
-    def _trained_model(self, batch: ImageBatch | None) -> Any:
+    def _trained_model(self, batch: ImageBatch | None) -> BaseEstimator:
         model = self.generative_model
         if isinstance(model, nn.Module):
             raise ValueError(
@@ -669,7 +711,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         images = batch.images[seen].astype(np.float32)
         return self._unfitted_model().fit(images)
 
-    def _unfitted_model(self) -> Any:
+    def _unfitted_model(self) -> BaseEstimator:
         model = self.generative_model
         if model is None or isinstance(model, str):
             model = self._models[model]()
@@ -685,7 +727,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         hidden = hide_some(np.any(by_channel, axis=1), self._seed_of("score"))
         return (by_channel & hidden[:, None]).reshape(observed.shape)
 
-    def _completed(self, rows: Rows, values: NDArray[np.float64]) -> NDArray[Any]:
+    def _completed(self, rows: Rows, values: NDArray[np.float64]) -> NDArray[np.generic]:
         """Put values (N, D) of the model into the missing pixels."""
         imputed = self.generative_model_.unstandardise(values)
         bad = ~np.isfinite(imputed) & ~rows.table.observed
@@ -695,15 +737,15 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
                 f"Filled pixels of {len(images)} image(s) are not finite, first at positions "
                 f"{images[:5].tolist()}. Check the decoder's output for these images."
             )
-        completed: NDArray[Any] = rows.source.completed(imputed)
+        completed: NDArray[np.generic] = cast(ImageBatch, rows.source).completed(imputed)
         return completed
 
-    def _decode(self, rows: Rows, values: NDArray[np.float64]) -> Any:
+    def _decode(self, rows: Rows, values: NDArray[np.float64]) -> Container:
         """Return what `_completed` does in the container of `set_output`."""
         return wrap_in_container("transform", self._completed(rows, values), rows.original, self)
 
 
-def _check_member(member: Any, n_cells: int) -> None:
+def _check_member(member: BaseEstimator, n_cells: int) -> None:
     """Decode two codes, and check that as many finite numbers come as the likelihood takes."""
     parameter = next(member.parameters(), torch.zeros(1))
     codes = torch.zeros(1, 2, member.latent_dim, device=parameter.device, dtype=torch.float32)

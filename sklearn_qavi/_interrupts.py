@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from threading import Condition, current_thread, main_thread
-from typing import Any, TypeVar
+from types import FrameType
+from typing import TypeVar
 
 __all__ = ["AbandonedError", "Crew", "all_or_nothing", "go_on", "heeding_interrupts"]
 
-_Fit = TypeVar("_Fit", bound=Callable[..., Any])
+_Fit = TypeVar("_Fit", bound=Callable[..., object])
 
 
 class AbandonedError(Exception):
@@ -26,7 +27,7 @@ def all_or_nothing(fit: _Fit) -> _Fit:
     """
 
     @wraps(fit)
-    def whole(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def whole(self: object, *args: object, **kwargs: object) -> object:
         before = dict(vars(self))
         try:
             return fit(self, *args, **kwargs)
@@ -50,7 +51,7 @@ def heeding_interrupts() -> Iterator[Callable[[], None]]:
         return
     heard: list[int] = []
 
-    def handle(number: int, frame: Any) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         heard.append(number)
         signal.default_int_handler(number, frame)
 

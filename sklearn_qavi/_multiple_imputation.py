@@ -1,11 +1,11 @@
 """Estimators that impute several times, fit a model to each completed table, and pool."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from numbers import Integral
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn import get_config
 from sklearn.base import (
     BaseEstimator,
@@ -37,6 +37,7 @@ from ._imputer import QAVIImputer
 from ._interrupts import all_or_nothing
 from ._random import derive_seed, seed_from
 from ._sklearn_compat import HasMethods, Interval, fit_context
+from ._typing import Container, Table
 from .generative import TabularVAE
 from .pooling import PooledEstimate, pool, pool_predictions
 from .preprocessing import is_dataframe
@@ -44,26 +45,27 @@ from .preprocessing import is_dataframe
 __all__ = ["MultipleImputationClassifier", "MultipleImputationRegressor"]
 
 Array = NDArray[np.float64]
+T = TypeVar("T")
 _N_DECODERS = 10  # of the default imputer
 _PARTS = {"imputer": 0, "estimator": 1}  # purposes of seeds
 
 
-def _estimator_has(method: str) -> Callable[[Any], bool]:
-    def check(self: Any) -> bool:
+def _estimator_has(method: str) -> Callable[[BaseEstimator], bool]:
+    def check(self: BaseEstimator) -> bool:
         estimators = getattr(self, "estimators_", None)
         return hasattr(estimators[0] if estimators else self._chosen_estimator(), method)
 
     return check
 
 
-def _decides_without_probabilities(self: Any) -> bool:
+def _decides_without_probabilities(self: BaseEstimator) -> bool:
     return _estimator_has("decision_function")(self) and not _estimator_has("predict_proba")(self)
 
 
 class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
     """What regressor and classifier share."""
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         "estimator": [None, HasMethods(["fit", "predict"])],
         "imputer": [None, HasMethods(["fit"])],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
@@ -72,14 +74,14 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
         "random_state": ["random_state"],
     }
 
-    _refused: ClassVar[dict[Callable[[Any], bool], str]]
+    _refused: ClassVar[dict[Callable[[BaseEstimator], bool], str]]
     """What tells estimators that are not taken, and who takes them."""
 
     def __init__(
         self,
-        estimator: Any = None,
+        estimator: BaseEstimator | None = None,
         *,
-        imputer: Any = None,
+        imputer: BaseEstimator | None = None,
         n_draws: int = 20,
         use_target: bool = True,
         n_jobs: int | None = None,
@@ -94,7 +96,9 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
 
     @fit_context(prefer_skip_nested_validation=False)
     @all_or_nothing
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any) -> Self:
+    def fit(
+        self, X: Table, y: ArrayLike, sample_weight: ArrayLike | None = None, **fit_params: object
+    ) -> Self:
         """Fit the imputer, draw completed tables, and fit a clone of the estimator to each.
 
         Parameters
@@ -156,7 +160,7 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
         return self._mean_attribute("coef_")
 
     @property
-    def intercept_(self) -> Any:
+    def intercept_(self) -> Array:
         """Mean of the estimators' ``intercept_``."""
         return self._mean_attribute("intercept_")
 
@@ -202,13 +206,13 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
                     f"{remedy}."
                 )
 
-    def _chosen_imputer(self) -> Any:
+    def _chosen_imputer(self) -> BaseEstimator:
         if self.imputer is None:
             model = TabularVAE(bootstrap=True, n_decoders=_N_DECODERS)
             return QAVIImputer(generative_model=model, importance_resampling=True)
         return self.imputer
 
-    def _checked_table(self, X: Any, *, reset: bool) -> Any:
+    def _checked_table(self, X: Table, *, reset: bool) -> Container:
         if is_dataframe(X):
             validate_data(self, X, reset=reset, skip_check_array=True)
         else:
@@ -216,15 +220,17 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
         refuse_infinity(X)
         return X
 
-    def _target_columns(self, imputer: Any, X: Any, y: Any, name: Any) -> TargetColumns:
+    def _target_columns(
+        self, imputer: BaseEstimator, X: Table, y: ArrayLike, name: Hashable
+    ) -> TargetColumns:
         classes = getattr(self, "classes_", None)
         if not self.use_target or (classes is not None and len(classes) == 1):
             return TargetColumns([], [], None, False, np.nan)
         return TargetColumns.plan(imputer, X, y, classes, name)
 
     def _routed(
-        self, sample_weight: Any, fit_params: dict[str, Any]
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        self, sample_weight: ArrayLike | None, fit_params: dict[str, object]
+    ) -> tuple[dict[str, object], dict[str, object]]:
         """Return the parameters of ``fit`` for the imputer and for the estimator."""
         given = {} if sample_weight is None else {"sample_weight": sample_weight}
         if get_config()["enable_metadata_routing"]:
@@ -237,26 +243,27 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
             )
         return {}, {**given, **fit_params}
 
-    def _pool_coefficients(self, analyses: list[Any], *, is_weighted: bool) -> None:
+    def _pool_coefficients(self, analyses: list[Coefficients | str], *, is_weighted: bool) -> None:
         """Keep the coefficients by table, and pooled ones or why there are none."""
         self._coefficients: list[Coefficients] | None = None
         self._pooled = None
+        found = [a for a in analyses if isinstance(a, Coefficients)]
         failure = next((a for a in analyses if not isinstance(a, Coefficients)), None)
         if is_weighted:
             failure = "what weights mean for standard errors depends on where they come from."
         if failure is not None:
             self._why_not_pooled = str(failure)
             return
-        if len({len(a.estimate) for a in analyses}) > 1:
+        if len({len(a.estimate) for a in found}) > 1:
             self._why_not_pooled = "coefficients are other ones on some tables."
             return
-        self._coefficients = analyses
+        self._coefficients = found
         try:
             self._pooled = pool(
-                np.stack([a.estimate for a in analyses]),
-                np.stack([a.variance for a in analyses]),
-                df_complete=analyses[0].df,
-                names=analyses[0].names,
+                np.stack([a.estimate for a in found]),
+                np.stack([a.variance for a in found]),
+                df_complete=found[0].df,
+                names=found[0].names,
                 n_nests=self._n_nests,
             )
         except ValueError as error:  # a single table
@@ -268,14 +275,14 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
         n_nests = getattr(self.imputer_, "n_nests_", None)
         return n_nests if n_nests and self.n_draws % n_nests == 0 else None
 
-    def _mean_attribute(self, name: str) -> Any:
+    def _mean_attribute(self, name: str) -> Array:
         check_is_fitted(self)
         values = [getattr(estimator, name) for estimator in self.estimators_]
         if len({np.shape(value) for value in values}) > 1:
             raise AttributeError(f"{name} has other shapes on some tables, so there is no mean.")
         return np.mean(values, axis=0)
 
-    def _over_tables(self, X: Any, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+    def _over_tables(self, X: Table, function: Callable[..., T], *arguments: object) -> list[T]:
         """Return ``function(estimator, its table, its coefficients, *arguments)`` by estimator."""
         check_is_fitted(self)
         X = self._checked_table(X, reset=False)
@@ -379,11 +386,11 @@ class MultipleImputationRegressor(RegressorMixin, _BaseMultipleImputation):
     True
     """
 
-    _refused: ClassVar[dict[Callable[[Any], bool], str]] = {
+    _refused: ClassVar[dict[Callable[[BaseEstimator], bool], str]] = {
         is_classifier: "it is a classifier; use MultipleImputationClassifier"
     }
 
-    def predict(self, X: Any, return_std: bool = False) -> Any:
+    def predict(self, X: Table, return_std: bool = False) -> Array | tuple[Array, Array]:
         """Return the mean of the estimators' predictions, each for its own completed table.
 
         Parameters
@@ -414,7 +421,7 @@ class MultipleImputationRegressor(RegressorMixin, _BaseMultipleImputation):
         between = (1 + 1 / pooled.n_draws) * pooled.between
         return pooled.estimate, np.sqrt(np.nan_to_num(pooled.within) + between)
 
-    def predict_interval(self, X: Any, level: float = 0.95) -> tuple[Array, Array]:
+    def predict_interval(self, X: Table, level: float = 0.95) -> tuple[Array, Array]:
         """Return intervals that hold the outcome of a row with probability ``level``.
 
         Parameters
@@ -446,7 +453,7 @@ class MultipleImputationRegressor(RegressorMixin, _BaseMultipleImputation):
             )
         return pooled.interval(level)
 
-    def _pooled_predictions(self, X: Any) -> PooledEstimate:
+    def _pooled_predictions(self, X: Table) -> PooledEstimate:
         check_is_fitted(self)
         if len(self.estimators_) < 2:
             raise ValueError(
@@ -457,13 +464,13 @@ class MultipleImputationRegressor(RegressorMixin, _BaseMultipleImputation):
         df = self._coefficients[0].df if self._coefficients else None
         return pool_predictions(means, variances, df_complete=df, n_nests=self._n_nests)
 
-    def _chosen_estimator(self) -> Any:
+    def _chosen_estimator(self) -> BaseEstimator:
         return LinearRegression() if self.estimator is None else self.estimator
 
-    def _checked_target(self, y: Any) -> Array:
-        y = column_or_1d(y, dtype=np.float64, warn=True)
-        assert_all_finite(y, input_name="y")
-        return y
+    def _checked_target(self, y: ArrayLike) -> Array:
+        target: Array = column_or_1d(y, dtype=np.float64, warn=True)
+        assert_all_finite(target, input_name="y")
+        return target
 
 
 class MultipleImputationClassifier(ClassifierMixin, _BaseMultipleImputation):
@@ -539,11 +546,11 @@ class MultipleImputationClassifier(ClassifierMixin, _BaseMultipleImputation):
     (150, 3)
     """
 
-    _refused: ClassVar[dict[Callable[[Any], bool], str]] = {
+    _refused: ClassVar[dict[Callable[[BaseEstimator], bool], str]] = {
         is_regressor: "it is a regressor; use MultipleImputationRegressor"
     }
 
-    def predict(self, X: Any) -> NDArray[Any]:
+    def predict(self, X: Table) -> NDArray[np.generic]:
         """Return the class with the largest mean probability.
 
         Parameters
@@ -568,7 +575,7 @@ class MultipleImputationClassifier(ClassifierMixin, _BaseMultipleImputation):
         return self.classes_[chosen]
 
     @available_if(_estimator_has("predict_proba"))
-    def predict_proba(self, X: Any) -> Array:
+    def predict_proba(self, X: Table) -> Array:
         """Return the mean of the estimators' probabilities, each for its own completed table.
 
         Parameters
@@ -584,7 +591,7 @@ class MultipleImputationClassifier(ClassifierMixin, _BaseMultipleImputation):
         return pool_predictions(self._over_tables(X, _predict, "predict_proba")).estimate
 
     @available_if(_estimator_has("predict_proba"))
-    def predict_log_proba(self, X: Any) -> Array:
+    def predict_log_proba(self, X: Table) -> Array:
         """Return the logarithm of `predict_proba`.
 
         Parameters
@@ -600,7 +607,7 @@ class MultipleImputationClassifier(ClassifierMixin, _BaseMultipleImputation):
         return np.log(self.predict_proba(X))
 
     @available_if(_decides_without_probabilities)
-    def decision_function(self, X: Any) -> Array:
+    def decision_function(self, X: Table) -> Array:
         """Return the mean of the decision functions of estimators that have no probabilities.
 
         Parameters
@@ -622,23 +629,23 @@ class MultipleImputationClassifier(ClassifierMixin, _BaseMultipleImputation):
             tags.classifier_tags.multi_class = of_estimator.multi_class
         return tags
 
-    def _chosen_estimator(self) -> Any:
+    def _chosen_estimator(self) -> BaseEstimator:
         return LogisticRegression() if self.estimator is None else self.estimator
 
-    def _checked_target(self, y: Any) -> NDArray[Any]:
-        y = column_or_1d(y, warn=True)
-        assert_all_finite(y, input_name="y")
-        check_classification_targets(y)
-        self.classes_ = np.unique(y)
-        return y
+    def _checked_target(self, y: ArrayLike) -> NDArray[np.generic]:
+        target: NDArray[np.generic] = column_or_1d(y, warn=True)
+        assert_all_finite(target, input_name="y")
+        check_classification_targets(target)
+        self.classes_ = np.unique(target)
+        return target
 
 
 # What is done with one table; functions of the module, so that they reach other processes.
 
 
 def _fit_to_table(
-    task: Callable[[], Completed], estimator: Any, y: Any, params: dict[str, Any]
-) -> tuple[Any, Any, Coefficients | str]:
+    task: Callable[[], Completed], estimator: BaseEstimator, y: ArrayLike, params: dict[str, object]
+) -> tuple[BaseEstimator | None, BaseEstimator, Coefficients | str]:
     """Return the table's own imputer if any, the fitted estimator, and its coefficients.
 
     Instead of coefficients without standard errors stands the reason.
@@ -653,21 +660,24 @@ def _fit_to_table(
 
 def _apply(
     task: Callable[[], Completed],
-    function: Callable[..., Any],
-    estimator: Any,
+    function: Callable[..., T],
+    estimator: BaseEstimator,
     coefficients: Coefficients | None,
-    *arguments: Any,
-) -> Any:
+    *arguments: object,
+) -> T:
     return function(estimator, task()[1], coefficients, *arguments)
 
 
 def _predict(
-    estimator: Any, table: Any, coefficients: Coefficients | None, method: str = "predict"
+    estimator: BaseEstimator,
+    table: Table,
+    coefficients: Coefficients | None,
+    method: str = "predict",
 ) -> Any:
     return getattr(estimator, method)(table)
 
 
 def _predict_moments(
-    estimator: Any, table: Any, coefficients: Coefficients | None
+    estimator: BaseEstimator, table: Table, coefficients: Coefficients | None
 ) -> tuple[Array, Array]:
     return predict_moments(estimator, table, "outcome", coefficients)

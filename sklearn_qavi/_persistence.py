@@ -22,11 +22,11 @@ __all__ = ["describe_imputer", "load_model", "read_imputer", "restore_imputer", 
 _CONFIG, _MODEL = "imputer.json", "model"
 _MODEL_CONFIG = f"{_MODEL}/config.json"  # has the checksum of the model's weights
 _FIELDS = ("name", "kind", "levels", "limits", "unit", "seen", "decimals", "cell_type", "is_exact")
-_PARTS: list[Any] = [*POSTERIORS.values(), *BASELINES.values(), Adam, Newton]
-_ESTIMATORS: dict[str, Any] = {**MODELS, **{c.__name__: c for c in _PARTS}}
+_PARTS: list[type[BaseEstimator]] = [*POSTERIORS.values(), *BASELINES.values(), Adam, Newton]
+_ESTIMATORS: dict[str, type[BaseEstimator]] = {**MODELS, **{c.__name__: c for c in _PARTS}}
 
 
-def load_model(folder: str | Path) -> Any:
+def load_model(folder: str | Path) -> BaseEstimator:
     """Read a generative model of any class from the folder that its ``save`` wrote.
 
     Parameters
@@ -51,7 +51,7 @@ def load_model(folder: str | Path) -> Any:
     return MODELS[kind].load(folder)
 
 
-def write_imputer(imputer: Any, folder: str | Path) -> None:
+def write_imputer(imputer: BaseEstimator, folder: str | Path) -> None:
     """Write a fitted imputer; the folder is made if need be and older files in it are replaced.
 
     Parameters
@@ -76,7 +76,7 @@ def write_imputer(imputer: Any, folder: str | Path) -> None:
     write_json(folder / _CONFIG, {**config, "files": files})
 
 
-def describe_imputer(imputer: Any) -> dict[str, Any]:
+def describe_imputer(imputer: BaseEstimator) -> dict[str, object]:
     """Return what a fitted imputer is besides its model, as JSON can hold it.
 
     Raises
@@ -112,7 +112,7 @@ def describe_imputer(imputer: Any) -> dict[str, Any]:
     }
 
 
-def read_imputer(cls: Any, folder: str | Path) -> Any:
+def read_imputer(cls: type[BaseEstimator], folder: str | Path) -> BaseEstimator:
     """Read what `write_imputer` wrote.
 
     Parameters
@@ -138,12 +138,14 @@ def read_imputer(cls: Any, folder: str | Path) -> Any:
             f"{folder / _CONFIG} names a {kind} as model, expected one of {sorted(MODELS)}."
         )
     check_digest(folder / _MODEL_CONFIG, config["files"][_MODEL_CONFIG])
-    imputer = cls.__new__(cls)
+    imputer = cls.__new__(cls)  # type: ignore[call-overload]
     restore_imputer(imputer, config, MODELS[kind].load(folder / _MODEL), folder / _CONFIG)
     return imputer
 
 
-def restore_imputer(imputer: Any, config: dict[str, Any], model: Any, where: Any) -> None:
+def restore_imputer(
+    imputer: BaseEstimator, config: dict[str, Any], model: BaseEstimator, where: object
+) -> None:
     """Make an imputer what `describe_imputer` described.
 
     Raises
@@ -169,7 +171,7 @@ def restore_imputer(imputer: Any, config: dict[str, Any], model: Any, where: Any
         )
 
 
-def _rebuild(imputer: Any, config: dict[str, Any], model: Any) -> None:
+def _rebuild(imputer: BaseEstimator, config: dict[str, Any], model: BaseEstimator) -> None:
     parameters = {name: _value(plain) for name, plain in config["parameters"].items()}
     if parameters["generative_model"] == "saved":
         parameters["generative_model"] = model
@@ -187,16 +189,16 @@ def _rebuild(imputer: Any, config: dict[str, Any], model: Any) -> None:
     (_restore_images if "image" in config else _restore_table)(imputer, config)
 
 
-def _plain_images(imputer: Any) -> dict[str, Any]:
+def _plain_images(imputer: BaseEstimator) -> dict[str, object]:
     return {"image": _plain(dataclasses.asdict(imputer.encoder_), "image")}
 
 
-def _restore_images(imputer: Any, config: dict[str, Any]) -> None:
+def _restore_images(imputer: BaseEstimator, config: dict[str, Any]) -> None:
     imputer.encoder_ = ImageEncoder(**_value(config["image"]))
     imputer.image_shape_ = imputer.encoder_.shape
 
 
-def _plain_table(imputer: Any) -> dict[str, Any]:
+def _plain_table(imputer: BaseEstimator) -> dict[str, object]:
     encoder, indicator = imputer.encoder_, imputer.indicator_
     return {
         "columns": [_plain_column(schema) for schema in encoder.schema_],
@@ -207,7 +209,7 @@ def _plain_table(imputer: Any) -> dict[str, Any]:
     }
 
 
-def _restore_table(imputer: Any, config: dict[str, Any]) -> None:
+def _restore_table(imputer: BaseEstimator, config: dict[str, Any]) -> None:
     schema = [_column(plain) for plain in config["columns"]]
     if len(schema) != imputer.n_features_in_:
         raise ValueError(f"{len(schema)} columns are described, not {imputer.n_features_in_}")
@@ -219,7 +221,7 @@ def _restore_table(imputer: Any, config: dict[str, Any]) -> None:
         imputer.indicator_.features_ = np.asarray(_value(config["indicator_features"]), dtype=int)
 
 
-def _plain_column(schema: ColumnSchema) -> dict[str, Any]:
+def _plain_column(schema: ColumnSchema) -> dict[str, object]:
     where = f"column {shown(schema.name)}"
     plain = {field: _plain(getattr(schema, field), where) for field in _FIELDS}
     plain["dtype"] = _plain_type(schema.dtype, where)
@@ -231,7 +233,7 @@ def _column(plain: dict[str, Any]) -> ColumnSchema:
     return ColumnSchema(**fields, dtype=_type(plain["dtype"]))
 
 
-def _plain_type(dtype: Any, where: str) -> Any:
+def _plain_type(dtype: object, where: str) -> str | dict[str, object] | None:
     """Return a column's type of pandas or pyarrow as JSON can hold it; None for others."""
     import pandas as pd
 
@@ -248,7 +250,7 @@ def _plain_type(dtype: Any, where: str) -> Any:
     return str(dtype) if known else None
 
 
-def _type(plain: Any) -> Any:
+def _type(plain: str | dict[str, Any] | None) -> object:
     import pandas as pd
 
     if plain is None:
@@ -263,7 +265,7 @@ def _type(plain: Any) -> Any:
     return pd.ArrowDtype(arrow) if plain["in_pandas"] else arrow
 
 
-def _plain(value: Any, where: str) -> Any:
+def _plain(value: object, where: str) -> object:
     """Return what JSON can hold, with types that it lacks written as {type: value}."""
     import pandas as pd
 

@@ -7,12 +7,15 @@ writes text, which is all that is wanted.
 import math
 import warnings
 from threading import Lock
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 __all__ = ["RowBar", "TrainingBar"]
 
 
-def _make_bar(*, silent: bool, **options: Any) -> Any:
+def _make_bar(*, silent: bool, **options: object) -> "tqdm":
     """Return a tqdm bar that fits where the output goes."""
     from tqdm import TqdmWarning, tqdm
 
@@ -27,7 +30,7 @@ def _make_bar(*, silent: bool, **options: Any) -> Any:
 class _Bar:
     """A bar that is closed at the end of a ``with``."""
 
-    bar: Any
+    bar: "tqdm"
 
     def __enter__(self) -> Self:
         return self

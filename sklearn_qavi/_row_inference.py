@@ -7,7 +7,6 @@ and decodes the answer into what came.
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -17,8 +16,9 @@ from torch import Tensor, from_numpy
 from ._chunks import Chunk, ChunkResult, ChunkTask, Summary, run_chunks
 from ._progress import RowBar
 from ._summaries import KeyedDraws, LogDensity, Posteriors, Scores
+from ._typing import ScoreDetails, Table
 from .exceptions import InferenceConvergenceWarning, UnreliablePosteriorWarning
-from .preprocessing import EncodedTable
+from .preprocessing import EncodedTable, Frame, ImageBatch
 from .sampling import DecoderPool, PooledPosterior
 
 __all__ = ["RowInference", "Rows"]
@@ -45,8 +45,8 @@ class Rows:
 
     table: EncodedTable
     x: Tensor
-    source: Any
-    original: Any = None
+    source: Frame | ImageBatch
+    original: Table | None = None
 
     def __len__(self) -> int:
         """Return the number of rows N."""
@@ -167,7 +167,7 @@ class RowInference:
 
     def scores(
         self, rows: Rows, hidden: NDArray[np.bool_], n_draws: int | list[int]
-    ) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
+    ) -> tuple[dict[str, NDArray[np.float64]], ScoreDetails]:
         """Hide cells (N, D), infer them, and score the posteriors row by row.
 
         Returns
@@ -188,7 +188,7 @@ class RowInference:
             for name, values in result.values.items():
                 empty = np.full((*values.shape[:-1], len(rows)), np.nan)
                 scores.setdefault(name, empty)[..., at] = values
-        details = {
+        details: ScoreDetails = {
             "n_cells": hidden.sum(axis=1),
             "n_evaluations": n_evaluations,
             "converged": converged,

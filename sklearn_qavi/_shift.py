@@ -2,26 +2,27 @@
 
 from collections.abc import Hashable, Mapping
 from numbers import Real
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ._checks import plain, position_of
+from ._typing import Container, Table
 
 __all__ = ["shift_imputed"]
 
 
 def shift_imputed(
-    table: Any,
-    X: Any,
+    table: Container,
+    X: Table,
     delta: Mapping[Hashable, float],
     *,
     min_value: Mapping[Hashable, float] | float = -np.inf,
     max_value: Mapping[Hashable, float] | float = np.inf,
-    missing_values: Any = np.nan,
-) -> Any:
+    missing_values: object = np.nan,
+) -> Container:
     """Add to the imputed numbers of a completed table, and leave all else as it is.
 
     Imputation takes a missing value to be distributed as in rows that look alike. Nothing in a
@@ -85,7 +86,9 @@ def shift_imputed(
     return table.copy() if not delta and hasattr(table, "copy") else table
 
 
-def _bounds(given: Any, names: list[Hashable], parameter: str, none: float) -> list[float]:
+def _bounds(
+    given: Mapping[Hashable, float] | float, names: list[Hashable], parameter: str, none: float
+) -> list[float]:
     """Return the bound of each column."""
     if not isinstance(given, Mapping):
         return [float(given)] * len(names)
@@ -95,7 +98,7 @@ def _bounds(given: Any, names: list[Hashable], parameter: str, none: float) -> l
     return bounds
 
 
-def _missing(X: Any, place: int, marker: Any) -> NDArray[np.bool_]:
+def _missing(X: Table, place: int, marker: object) -> NDArray[np.bool_]:
     """Return which values of a column are missing, (n_rows,)."""
     if hasattr(X, "iloc"):
         column = X.iloc[:, place]
@@ -113,20 +116,20 @@ def _missing(X: Any, place: int, marker: Any) -> NDArray[np.bool_]:
 
 
 def _shifted(
-    table: Any,
+    table: Container,
     place: int,
     name: Hashable,
     missing: NDArray[np.bool_],
     shift: float,
     bounds: tuple[float, float],
-) -> Any:
+) -> Container:
     """Return a copy of a table with the missing values of one column shifted."""
 
-    def moved(values: Any, dtype: Any) -> Any:
+    def moved(values: ArrayLike, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
         out = np.clip(np.asarray(values, dtype=np.float64) + shift, *bounds)
         if dtype.kind not in "iu":
             return out.astype(dtype)
-        of_type = np.iinfo(dtype)
+        of_type = np.iinfo(cast(np.dtype[np.integer], dtype))
         return np.rint(np.clip(out, of_type.min, of_type.max)).astype(dtype)
 
     if isinstance(table, np.ndarray):
@@ -139,9 +142,9 @@ def _shifted(
         _check_numbers(getattr(column.dtype, "kind", "O") in "iuf", name, column.dtype)
         dtype = getattr(column.dtype, "numpy_dtype", column.dtype)  # of nullable types
         column[missing] = moved(column[missing], dtype)
-        out = table.copy()
-        out.isetitem(place, column)
-        return out
+        shifted_table = cast(pd.DataFrame, table).copy()
+        shifted_table.isetitem(place, column)
+        return shifted_table
     import polars as pl
 
     column = table.get_columns()[place]
@@ -153,6 +156,6 @@ def _shifted(
     return table.with_columns(changed)
 
 
-def _check_numbers(holds_numbers: bool, name: Hashable, dtype: Any) -> None:
+def _check_numbers(holds_numbers: bool, name: Hashable, dtype: object) -> None:
     if not holds_numbers:
         raise ValueError(f"delta shifts numbers, but column {plain(name)} holds {dtype}.")

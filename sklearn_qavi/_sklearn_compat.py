@@ -1,8 +1,7 @@
 """The only file that touches private names of scikit-learn."""
 
-from typing import Any
-
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.base import _clone_parametrized as clone_parametrized
 from sklearn.base import _fit_context as fit_context
 from sklearn.impute._base import _BaseImputer as BaseImputer
@@ -42,7 +41,7 @@ __all__ = [
 ]
 
 
-def validate_parameters(estimator: Any) -> None:
+def validate_parameters(estimator: BaseEstimator) -> None:
     """Check an estimator's parameters against its constraints, but not those of its parts."""
     parameters = {
         name: value.item() if isinstance(value, np.generic) else value

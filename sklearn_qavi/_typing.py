@@ -4,24 +4,88 @@ Axes: S draws, N rows, B rows of one block, D features, L latent, C components, 
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypedDict, Union, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+if TYPE_CHECKING:
+    import joblib
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
 __all__ = [
+    "Array",
     "Block",
+    "Chosen",
+    "Container",
     "Decoder",
     "Encodes",
+    "EncodingDecoder",
+    "FeatureLikelihood",
     "HasLayers",
+    "HasLevels",
     "JointLikelihood",
+    "LayerPosterior",
+    "LayeredDecoder",
     "Likelihood",
+    "Masks",
+    "MeanAndScale",
+    "Memory",
     "Progress",
+    "Score",
+    "ScoreDetails",
+    "ScoresOfRows",
+    "Step",
+    "Table",
     "Target",
 ]
 
+Array = NDArray[np.generic]
+"""An array of any type of cells."""
+
+Table = Union[ArrayLike, "pd.DataFrame", "pl.DataFrame", "pa.Table"]
+"""What estimators take as a table: an array-like or a dataframe."""
+
+Container = Union[Array, "pd.DataFrame", "pl.DataFrame", "pa.Table"]
+"""What estimators give back: the kind that came, or that ``set_output`` asks for."""
+
+ScoresOfRows = dict[str, NDArray[np.float64]]
+"""Scores by name, of rows or of numbers of draws and rows."""
+
+Memory = Union[str, "joblib.Memory", None]
+"""Where trainings are kept."""
+
+Masks = str | float | Callable[[np.random.Generator, int, int], ArrayLike] | ArrayLike
+"""A distribution of masks, see `PosteriorMatching`."""
+
 Progress = Callable[[int], None]
 """Called with the number of rows that have just been finished."""
+
+MeanAndScale = tuple[Tensor, Tensor]
+"""Of independent Gaussians."""
+
+Chosen = tuple[Tensor, tuple[Tensor, ...]]
+"""The code (n, C, R, R) of a layer, and tensors to hand on."""
+
+LayerPosterior = Callable[..., MeanAndScale]
+"""``posterior(features)`` gives what the encoder's posterior network of a layer makes of features
+(n, W, R, R), and ``posterior(features, network)`` what another network does."""
+
+Step = Callable[[int, MeanAndScale, LayerPosterior], Chosen]
+"""``step(layer, prior, posterior)`` chooses the code of a layer."""
+
+
+class ScoreDetails(TypedDict):
+    """What the inference of scored rows took, see `QAVIImputer.score_missing`."""
+
+    n_cells: NDArray[np.intp]
+    n_evaluations: NDArray[np.float64]
+    converged: NDArray[np.bool_]
+    seconds: float
 
 
 class Block(Protocol):
@@ -113,8 +177,8 @@ class Decoder(Protocol):
         ...
 
     @property
-    def likelihood(self) -> Any:
-        """A `Likelihood`, maybe a `JointLikelihood`."""
+    def likelihood(self) -> Likelihood:
+        """What it decodes to, maybe a `JointLikelihood` too."""
         ...
 
     def decode(self, z: Tensor) -> Tensor:
@@ -135,6 +199,87 @@ class Encodes(Protocol):
 class HasLayers(Protocol):
     """What a decoder has besides whose code is that of many stochastic layers."""
 
-    def descend(self, n: int, step: Callable[..., Any], *, checkpointing: bool = False) -> Any:
+    def descend(
+        self, n: int, step: Step, *, checkpointing: bool = False
+    ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
         """Walk down the layers with codes that ``step(layer, prior, posterior)`` chooses."""
+        ...
+
+
+class FeatureLikelihood(Likelihood, Protocol):
+    """A likelihood whose parameters can be those of a posterior over features."""
+
+    @property
+    def n_outputs(self) -> int:
+        """Number P of its parameters."""
+        ...
+
+    @property
+    def reparameterised(self) -> Tensor:
+        """Whether `sample` carries gradients, bool (D,)."""
+        ...
+
+    def entropy(self, params: Tensor) -> Tensor:
+        """Return the entropy of each cell in nats, (..., D), in closed form."""
+        ...
+
+
+class HasLevels(Protocol):
+    """What a likelihood has besides for columns of levels."""
+
+    @property
+    def n_levels(self) -> list[int | None]:
+        """Number of levels of each column, None for a column of numbers."""
+        ...
+
+    @property
+    def categorical_columns(self) -> list[int]:
+        """Columns that hold levels."""
+        ...
+
+    def cpu(self) -> Self:
+        """Return it on the CPU, as modules do."""
+        ...
+
+    def probabilities(self, params: Tensor) -> Tensor:
+        """Return the probabilities of all levels of all such columns, side by side."""
+        ...
+
+    def of_levels(self, probability: Tensor) -> dict[int, Tensor]:
+        """Return the probabilities (..., K) of the levels of each column."""
+        ...
+
+
+class Score(Protocol):
+    """What the best epoch of a training is kept by; less is better."""
+
+    name: ClassVar[str]
+    """What it is called in the history."""
+
+    def __call__(self, network: Any, /) -> float:
+        """Return the score of a network."""
+        ...
+
+
+class EncodingDecoder(Decoder, Encodes, Protocol):
+    """A decoder that comes with an encoder of one code."""
+
+
+class LayeredDecoder(Decoder, HasLayers, Protocol):
+    """A decoder with stochastic layers, and what posteriors over their codes need of it."""
+
+    image_shape: tuple[int, int, int]
+    layer_sizes: list[int]
+    feature_shapes: list[tuple[int, int, int]]
+
+    def split_codes(self, z: Tensor) -> list[Tensor]:
+        """Return each layer's code of flat codes (n, L)."""
+        ...
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Return what the encoder tells each layer of complete rows (n, D)."""
+        ...
+
+    def observed_positions(self, observed: Tensor) -> list[Tensor]:
+        """Return which positions of each layer stand for an observed pixel, (n, 1, R, R)."""
         ...

@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,14 +136,14 @@ def holes(
     return np.stack([files[i][0] > 0.5 for i in range(n)])
 
 
-def describe(args: argparse.Namespace) -> dict[str, Any]:
+def describe(args: argparse.Namespace) -> dict[str, object]:
     """Return what the completions in OUT depend on, for the first line of the records."""
     names = ("model", "images", "masks", "mask_kind", "draws", "score_draws", "seed", "param")
     settings = {name: getattr(args, name) for name in names}
     return json.loads(json.dumps(settings, default=str))
 
 
-def finished(file: Path, description: dict[str, Any]) -> int:
+def finished(file: Path, description: dict[str, object]) -> int:
     """Return how many images are done; a line that a kill cut short is dropped."""
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     whole = text[: text.rfind("\n") + 1]
@@ -170,7 +169,7 @@ def complete(
     """Complete some images and write them, and last the records that say that they are done."""
     truth, mask = images[rows], missing[rows]
     draws = inpainter.sample(truth, args.draws, mask=mask, row_offset=int(rows[0]))
-    records: list[dict[str, Any]] = [
+    records: list[dict[str, str | float | None]] = [
         {"file": str(images.files[i].relative_to(images.folder))} for i in rows
     ]
     for i, row in enumerate(rows):
@@ -208,12 +207,12 @@ def name_of(images: ImageFiles, row: int) -> str:
 
 def score_all(
     images: ImageFiles, missing: NDArray[np.bool_], n: int, args: argparse.Namespace
-) -> dict[str, Any]:
+) -> dict[str, float | None]:
     """Return the scores of all images, read from what was written."""
     lines = (args.out / "images.jsonl").read_text(encoding="utf-8").splitlines()[1 : n + 1]
     records = [json.loads(line) for line in lines]
     cells = sum(record["n_missing"] for record in records)
-    scores: dict[str, Any] = {"images": n, "missing_cells": cells, "draws": args.draws}
+    scores: dict[str, float | None] = {"images": n, "missing_cells": cells, "draws": args.draws}
     for key in ("iwae", "predictive", "conditional"):
         values = [record[key] for record in records if record.get(key) is not None]
         if values and cells:
@@ -242,7 +241,9 @@ def distances(images: ImageFiles, n: int, args: argparse.Namespace) -> dict[str,
     }
 
 
-def drawn_pairs(images: ImageFiles, n: int, args: argparse.Namespace) -> Iterator[Any]:
+def drawn_pairs(
+    images: ImageFiles, n: int, args: argparse.Namespace
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Yield images and their first draws, a few at a time."""
     for first in range(0, n, args.at_a_time):
         rows = np.arange(first, min(first + args.at_a_time, n))

@@ -6,16 +6,21 @@ A row's draws are keyed by its position in the whole table, so the parts may be 
 import copy
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator
 
 from ._checks import plain
 from ._files import ensure_file, write_whole
+
+if TYPE_CHECKING:
+    import dask.dataframe as dd
+    import pyarrow as pa
 
 __all__ = ["complete_dask", "complete_parquet"]
 
@@ -24,8 +29,8 @@ IMPUTATION = "imputation"
 
 
 def complete_parquet(
-    imputer: Any,
-    source: Any,
+    imputer: BaseEstimator,
+    source: "str | Path | Iterable[str | Path]",
     target: str | Path,
     *,
     n: int | None = None,
@@ -113,7 +118,9 @@ def complete_parquet(
     return position
 
 
-def complete_dask(imputer: Any, frame: Any, *, n: int | None = None) -> Any:
+def complete_dask(
+    imputer: BaseEstimator, frame: "dd.DataFrame", *, n: int | None = None
+) -> "dd.DataFrame":
     """Complete a Dask dataframe, partition by partition, on whatever cluster computes it.
 
     The partitions' lengths are computed at once, to know each row's position; everything else
@@ -161,14 +168,15 @@ def complete_dask(imputer: Any, frame: Any, *, n: int | None = None) -> Any:
 
     _check_draws(n)
     _check_columns(imputer, list(frame.columns))
-    lengths = frame.map_partitions(len).compute()
+    lengths = frame.map_partitions(len).compute()  # type: ignore[no-untyped-call]
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     light = copy.copy(imputer)  # the training table need not travel
     light._fit_X = None
     worker_imputer = delayed(light)
+    delayed_parts = frame.to_delayed()  # type: ignore[no-untyped-call]
     parts = [
         delayed(_completed_part)(worker_imputer, part, n, int(start))
-        for part, start in zip(frame.to_delayed(), starts, strict=True)
+        for part, start in zip(delayed_parts, starts, strict=True)
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the rows that Dask makes up are like no others
@@ -176,14 +184,16 @@ def complete_dask(imputer: Any, frame: Any, *, n: int | None = None) -> Any:
     return dd.from_delayed(parts, meta=meta, divisions=frame.divisions if n is None else None)
 
 
-def _giving(imputer: Any, container: str) -> Any:
+def _giving(imputer: BaseEstimator, container: str) -> BaseEstimator:
     """Return the imputer with another container of its output; the one given stays as it is."""
     other = copy.copy(imputer)
     other._sklearn_output_config = {}
     return other.set_output(transform=container)
 
 
-def _completed_arrow(imputer: Any, table: Any, n: int | None, start: int) -> Iterator[Any]:
+def _completed_arrow(
+    imputer: BaseEstimator, table: "pa.Table", n: int | None, start: int
+) -> Iterator["pa.Table"]:
     """Yield the completed rows of a pyarrow table, once for each draw."""
     import pyarrow as pa
 
@@ -206,7 +216,7 @@ def _completed_arrow(imputer: Any, table: Any, n: int | None, start: int) -> Ite
         yield out if n is None else out.append_column(IMPUTATION, pa.repeat(k, len(out)))
 
 
-def _metadata(schema: Any, completed: Any) -> Any:
+def _metadata(schema: "pa.Schema", completed: "pa.Table") -> dict[bytes, bytes] | None:
     """Return what pandas wrote about its types and index, as far as it is still true."""
     about = schema.pandas_metadata
     if about is None:
@@ -218,12 +228,14 @@ def _metadata(schema: Any, completed: Any) -> Any:
     return {b"pandas": json.dumps(about).encode()}
 
 
-def _completed_part(imputer: Any, frame: pd.DataFrame, n: int | None, start: int) -> pd.DataFrame:
+def _completed_part(
+    imputer: BaseEstimator, frame: pd.DataFrame, n: int | None, start: int
+) -> pd.DataFrame:
     return pd.concat(_completed(imputer, frame, n, start))
 
 
 def _completed(
-    imputer: Any, frame: pd.DataFrame, n: int | None, start: int
+    imputer: BaseEstimator, frame: pd.DataFrame, n: int | None, start: int
 ) -> Iterator[pd.DataFrame]:
     """Yield the completed rows of a part, once for each draw."""
     names = imputer.feature_names_in_
@@ -248,7 +260,7 @@ def _check_draws(n: int | None) -> None:
         raise ValueError(f"n must be None or a whole number of at least 1, got {plain(n)}.")
 
 
-def _check_columns(imputer: Any, columns: list[str]) -> None:
+def _check_columns(imputer: BaseEstimator, columns: list[str]) -> None:
     names = getattr(imputer, "feature_names_in_", None)
     if names is None:
         raise ValueError(

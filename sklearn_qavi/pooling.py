@@ -5,16 +5,17 @@ It works on numbers and fitted models, whatever imputed the tables.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+from sklearn.base import BaseEstimator
 
 from ._analyses import Subject, fit_model, predict_moments, read_coefficients
 from ._checks import plain
 from ._shift import shift_imputed
+from ._typing import Table
 
 __all__ = [
     "PooledEstimate",
@@ -312,11 +313,11 @@ def _pooled(
 
 
 def fit_pooled(
-    model: Any,
-    tables: Iterable[Any],
-    y: Any = None,
+    model: BaseEstimator | Callable[..., object],
+    tables: Iterable[Table],
+    y: ArrayLike | None = None,
     *,
-    extract: Callable[[Any, Any, Any], tuple[ArrayLike, ArrayLike]] | None = None,
+    extract: Callable[..., tuple[ArrayLike, ArrayLike]] | None = None,
     n_nests: int | None = None,
 ) -> PooledEstimate:
     """Fit a model to each completed table and pool its coefficients.
@@ -453,12 +454,12 @@ def pool_predictions(
 
 
 def predict_pooled(
-    model: Any,
-    tables: Iterable[Any],
-    y: Any = None,
+    model: BaseEstimator | Callable[..., object],
+    tables: Iterable[Table],
+    y: ArrayLike | None = None,
     *,
-    new_tables: Iterable[Any] | None = None,
-    predict: Callable[[Any, Any], Any] | None = None,
+    new_tables: Iterable[Table] | None = None,
+    predict: Callable[..., ArrayLike | tuple[ArrayLike, ArrayLike | None]] | None = None,
     of: Subject = "mean",
     n_nests: int | None = None,
 ) -> PooledEstimate:
@@ -540,7 +541,9 @@ def predict_pooled(
     return pool_predictions(predictions, variances, df_complete=df, names=names, n_nests=n_nests)
 
 
-def _pairs(tables: Iterable[Any], new_tables: Iterable[Any] | None) -> Iterator[tuple[Any, Any]]:
+def _pairs(
+    tables: Iterable[Table], new_tables: Iterable[Table] | None
+) -> Iterator[tuple[Table, Table]]:
     """Yield tables to fit to with tables to predict, one by one."""
     if new_tables is None:
         yield from ((table, table) for table in tables)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ._interrupts import go_on
 from ._random import derive_seed, row_uniforms, sobol_uniform
-from ._typing import Decoder, JointLikelihood, Progress
+from ._typing import Decoder, HasLevels, JointLikelihood, Progress
 from .inference import (
     Context,
     DecoderTarget,
@@ -38,6 +38,7 @@ _DECODED_NUMBERS = 2**26  # outputs of decoders that are kept at a time
 _EPS = 1e-7  # uniforms stay inside the open interval in single precision
 
 
+T = TypeVar("T")
 Given = tuple[Tensor, Tensor]  # values (N, D) and the observed mask
 
 
@@ -238,14 +239,14 @@ class PooledPosterior:
 
         ``p(x_d = k | x_O)``, averaged over codes and decoders; observed cells are not looked at.
         """
-        if not self.decoders[0].likelihood.categorical_columns:
+        if not _levels_of(self.decoders[0]).categorical_columns:
             return {}
         by_decoder = []
         for decoder, result in self._pairs():
             u = sobol_uniform(n_codes, result.posterior.family.n_noise, seed=1).unsqueeze(1)
             function = partial(_probabilities_of_block, decoder, u)
             mean = torch.from_numpy(self._by_block(result.posterior, function))
-            by_decoder.append(copy.deepcopy(decoder.likelihood).cpu().of_levels(mean))
+            by_decoder.append(copy.deepcopy(_levels_of(decoder)).cpu().of_levels(mean))
         return {
             j: np.mean([levels[j].numpy() for levels in by_decoder], axis=0) for j in by_decoder[0]
         }
@@ -392,7 +393,7 @@ class PooledPosterior:
             out[draw[valid], place.expand_as(draw)[valid]] = values[valid].to(out.dtype)
         return out
 
-    def _pairs(self) -> Iterator[tuple[Any, InferenceResult]]:
+    def _pairs(self) -> Iterator[tuple[Decoder, InferenceResult]]:
         """Return each decoder, or the one that its method has tuned, and what it gave."""
         for decoder, result in zip(self.decoders, self.results, strict=True):
             yield (decoder if result.decoder is None else result.decoder), result
@@ -508,7 +509,7 @@ class DecoderPool:
 
     decoders: Sequence[Decoder]
     method: InferenceMethod
-    states: Sequence[Any]
+    states: Sequence[object]
     context: Context
 
     def on(self, device: torch.device) -> "DecoderPool":
@@ -552,7 +553,7 @@ class DecoderPool:
         return PooledPosterior(self.decoders, results, x.shape[1], given)
 
 
-def _moved(parts: Sequence[Any], device: torch.device) -> list[Any]:
+def _moved(parts: Sequence[T], device: torch.device) -> list[T]:
     """Return copies of modules on a device; what is no module stays as it is."""
     return [copy.deepcopy(p).to(device) if isinstance(p, nn.Module) else p for p in parts]
 
@@ -574,6 +575,10 @@ def _draws_at_a_time(decoder: Decoder, n_rows: int) -> int:
     """Return how many codes of each row may be decoded at a time, for the sake of memory."""
     n_outputs = getattr(decoder.likelihood, "n_outputs", 1)
     return max(1, _DECODED_NUMBERS // max(n_rows * n_outputs, 1))
+
+
+def _levels_of(decoder: Decoder) -> HasLevels:
+    return cast(HasLevels, decoder.likelihood)
 
 
 def _of_rows(given: Given | None, rows: Tensor) -> Given | None:
@@ -598,7 +603,7 @@ def _probabilities_of_block(
     decoder: Decoder, u: Tensor, posterior: Posterior, rows: Tensor
 ) -> Tensor:
     params = posterior.observation(_noise(posterior, u), decoder.decode)
-    return decoder.likelihood.probabilities(params).mean(0)
+    return _levels_of(decoder).probabilities(params).mean(0)
 
 
 def _draws_of_block(

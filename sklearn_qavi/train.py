@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ._command_line import make_parser, run_program
 from ._files import ensure_folder
@@ -27,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     ensure_folder(args.model, "model")
     if args.checkpoints is not None:
         ensure_folder(args.checkpoints, "--checkpoints")
-    parameters: dict[str, Any] = {
+    parameters: dict[str, object] = {
         "random_state": args.seed,
         "device": args.device,
         "verbose": 1,

@@ -5,6 +5,7 @@ differ in how a row's missing cells are inferred. All of them need the model's e
 the hierarchical ones are for models with codes at many layers.
 """
 
+from ..inference import InferenceMethod
 from ._amortised import PosteriorMatching, RetunedEncoder
 from ._chains import MetropolisWithinGibbs, PseudoGibbs
 from ._fill_zeros import FillZeros
@@ -21,7 +22,7 @@ __all__ = [
     "RetunedEncoder",
 ]
 
-BASELINES = {
+BASELINES: dict[str, type[InferenceMethod]] = {
     "fill_zeros": FillZeros,
     "pseudo_gibbs": PseudoGibbs,
     "metropolis_within_gibbs": MetropolisWithinGibbs,

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch.nn.functional import softplus
 from .._checks import plain
 from .._random import derive_seed, torch_generator
 from .._sklearn_compat import Interval
-from .._typing import Encodes
+from .._typing import Decoder, Encodes, EncodingDecoder, HasLevels, Masks
 from ..generative._data import TableData
 from ..generative._inputs import EncoderInputs
 from ..generative._layers import MLP
@@ -67,7 +67,7 @@ class _Amortised(InferenceMethod):
 
     needs: ClassVar[type | None] = Encodes
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         "masks": [str, Interval(Real, 0, 1, closed="both"), callable, "array-like"],
         "hidden_layer_sizes": [tuple, list],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
@@ -79,7 +79,7 @@ class _Amortised(InferenceMethod):
     def __init__(
         self,
         *,
-        masks: Any = "generic",
+        masks: Masks = "generic",
         hidden_layer_sizes: tuple[int, ...] = (128, 128),
         learning_rate: float = 3e-3,
         batch_size: int = 128,
@@ -96,7 +96,7 @@ class _Amortised(InferenceMethod):
     @abstractmethod
     def _loss(
         self,
-        decoder: Any,
+        decoder: EncodingDecoder,
         encoded: tuple[Tensor, Tensor],
         x: Tensor,
         masks: tuple[Tensor, Tensor],
@@ -104,8 +104,9 @@ class _Amortised(InferenceMethod):
     ) -> Tensor:
         """Return the loss of each row in nats, (B,); masks are of known and of shown cells."""
 
-    def learn(self, decoder: Any, x: Tensor, observed: Tensor, *, seed: int) -> nn.Module:
+    def learn(self, decoder: Decoder, x: Tensor, observed: Tensor, *, seed: int) -> nn.Module:
         """Train the partial encoder for one decoder, see `InferenceMethod`."""
+        decoder = cast(EncodingDecoder, decoder)
         check_masks(self.masks, x.shape[1])
         if len(x) < MIN_ROWS:
             raise ValueError(
@@ -114,7 +115,9 @@ class _Amortised(InferenceMethod):
             )
         generator = torch_generator(derive_seed(seed, 0))
         hidden = tuple(self.hidden_layer_sizes)
-        encoder = PartialEncoder(decoder.likelihood.n_levels, decoder.latent_dim, hidden, generator)
+        encoder = PartialEncoder(
+            cast(HasLevels, decoder.likelihood).n_levels, decoder.latent_dim, hidden, generator
+        )
         order = torch.randperm(len(x), generator=generator)
         n_validation = min(max(1, round(VALIDATION_SHARE * len(x))), _MAX_VALIDATION_ROWS)
         held, train = order[:n_validation], order[n_validation:]
@@ -143,18 +146,20 @@ class _Amortised(InferenceMethod):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        return trained.network
+        network: nn.Module = trained.network
+        return network
 
     def infer(
-        self, decoder: Any, state: Any, x: Tensor, observed: Tensor, context: Context
+        self, decoder: Decoder, state: object, x: Tensor, observed: Tensor, context: Context
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`."""
+        encoder = cast(PartialEncoder, state)
         return gaussian_result(
-            lambda rows: state(x[rows], observed[rows]), x, decoder.latent_dim, context.progress
+            lambda rows: encoder(x[rows], observed[rows]), x, decoder.latent_dim, context.progress
         )
 
     def _validation(
-        self, decoder: Any, x: Tensor, observed: Tensor, seed: int
+        self, decoder: EncodingDecoder, x: Tensor, observed: Tensor, seed: int
     ) -> "_LossUnderMasks":
         """Return the mean loss of an encoder on these rows."""
         rng = np.random.default_rng(derive_seed(seed, 2))
@@ -203,7 +208,7 @@ class RetunedEncoder(_Amortised):
 
     def _loss(
         self,
-        decoder: Any,
+        decoder: EncodingDecoder,
         encoded: tuple[Tensor, Tensor],
         x: Tensor,
         masks: tuple[Tensor, Tensor],
@@ -255,7 +260,7 @@ class PosteriorMatching(_Amortised):
 
     def _loss(
         self,
-        decoder: Any,
+        decoder: EncodingDecoder,
         encoded: tuple[Tensor, Tensor],
         x: Tensor,
         masks: tuple[Tensor, Tensor],
@@ -270,7 +275,7 @@ class PosteriorMatching(_Amortised):
 class MaskedNet(VAENet):
     """skorch net whose masks are drawn from a distribution that the method names."""
 
-    def __init__(self, module: nn.Module, *, masks: Any, **kwargs: Any) -> None:
+    def __init__(self, module: nn.Module, *, masks: Masks, **kwargs: Any) -> None:
         self.masks = masks
         super().__init__(module, **kwargs)
 
@@ -287,13 +292,13 @@ class _PartialEncoderNet(MaskedNet):
     """skorch net that trains a partial encoder of a decoder that stays as it is."""
 
     def __init__(
-        self, module: nn.Module, *, method: _Amortised, decoder: Any, **kwargs: Any
+        self, module: nn.Module, *, method: _Amortised, decoder: EncodingDecoder, **kwargs: Any
     ) -> None:
         self.method = method
         self.decoder = decoder
         super().__init__(module, **kwargs)
 
-    def infer(self, x: dict[str, Tensor], **fit_params: Any) -> Tensor:
+    def infer(self, x: dict[str, Tensor], **fit_params: object) -> Tensor:
         values, observed = x["x"], x["observed"]
         shown = observed & ~self._hide(observed)
         noise = self._normal((len(values), self.decoder.latent_dim))
@@ -301,7 +306,7 @@ class _PartialEncoderNet(MaskedNet):
         return self.method._loss(self.decoder, encoded, values, (observed, shown), noise)
 
     def get_loss(
-        self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False
+        self, y_pred: Tensor, y_true: object, X: object = None, training: bool = False
     ) -> Tensor:
         return y_pred.mean()
 
@@ -311,7 +316,7 @@ class _LossUnderMasks:
     """What training keeps the best epoch by: the loss under masks and noise that stay."""
 
     method: _Amortised
-    decoder: Any
+    decoder: EncodingDecoder
     x: Tensor
     masks: tuple[Tensor, Tensor]
     noise: Tensor
@@ -325,7 +330,7 @@ class _LossUnderMasks:
         return float(loss.mean())
 
 
-def draw_masks(masks: Any, rng: np.random.Generator, n_rows: int, n_features: int) -> Tensor:
+def draw_masks(masks: Masks, rng: np.random.Generator, n_rows: int, n_features: int) -> Tensor:
     """Return a mask of hidden cells, bool (n_rows, n_features), from a mask distribution.
 
     Parameters
@@ -357,14 +362,14 @@ def draw_masks(masks: Any, rng: np.random.Generator, n_rows: int, n_features: in
     elif isinstance(masks, str):
         hidden = rng.random((n_rows, n_features)) < rng.random((n_rows, 1))
     elif np.ndim(masks) == 0:
-        hidden = rng.random((n_rows, n_features)) < float(masks)
+        hidden = rng.random((n_rows, n_features)) < float(np.asarray(masks))
     else:
         table = np.asarray(masks, dtype=bool)
         hidden = table[rng.integers(len(table), size=n_rows)]
     return torch.from_numpy(hidden)
 
 
-def check_masks(masks: Any, n_features: int) -> None:
+def check_masks(masks: Masks, n_features: int) -> None:
     if callable(masks):
         return
     if isinstance(masks, str):
@@ -374,9 +379,9 @@ def check_masks(masks: Any, n_features: int) -> None:
                 f"array of masks, got {plain(masks)}."
             )
     elif np.ndim(masks) == 0:
-        if not 0.0 <= float(masks) <= 1.0:
+        if not 0.0 <= float(np.asarray(masks)) <= 1.0:
             raise ValueError(f"A rate of hidden cells lies from 0 to 1, got masks={plain(masks)}.")
-    elif np.ndim(masks) != 2 or np.shape(masks)[1] != n_features or len(masks) == 0:
+    elif np.ndim(masks) != 2 or np.shape(masks)[1] != n_features or np.shape(masks)[0] == 0:
         raise ValueError(
             f"masks has shape {np.shape(masks)}, expected rows of {n_features} columns: the "
             "columns of the table that have observed values."

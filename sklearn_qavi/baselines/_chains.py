@@ -6,7 +6,7 @@ the row alone.
 
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from .._interrupts import go_on
 from .._random import derive_seed, torch_generator
 from .._sklearn_compat import Interval
-from .._typing import Encodes, JointLikelihood
+from .._typing import Decoder, Encodes, EncodingDecoder, JointLikelihood
 from ..inference import (
     Context,
     InferenceMethod,
@@ -92,7 +92,7 @@ class PseudoGibbs(InferenceMethod):
 
     needs: ClassVar[type | None] = Encodes
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         "n_burn_in": [Interval(Integral, 0, None, closed="left")],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
         "n_chains": [Interval(Integral, 1, None, closed="left")],
@@ -108,14 +108,19 @@ class PseudoGibbs(InferenceMethod):
         self.thin = thin
 
     def infer(
-        self, decoder: Any, state: Any, x: Tensor, observed: Tensor, context: Context
+        self, decoder: Decoder, state: object, x: Tensor, observed: Tensor, context: Context
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`."""
         kept: list[list[Tensor]] = []
         n_steps = self._n_warm_up + self.n_burn_in + self.thin * -(-self.n_draws // self.n_chains)
         with torch.no_grad():
             for rows, n in row_blocks(len(x), x.device):
-                parts = self._run(decoder, x[rows], observed[rows], derive_seed(context.seed, 5))
+                parts = self._run(
+                    cast(EncodingDecoder, decoder),
+                    x[rows],
+                    observed[rows],
+                    derive_seed(context.seed, 5),
+                )
                 kept.append([part[:, :n] for part in parts])
                 if context.progress is not None:
                     context.progress(n)
@@ -136,7 +141,9 @@ class PseudoGibbs(InferenceMethod):
     def _acceptance_rate(self, accepted: Tensor) -> Tensor | None:
         return None
 
-    def _run(self, decoder: Any, x: Tensor, observed: Tensor, seed: int) -> list[Tensor]:
+    def _run(
+        self, decoder: EncodingDecoder, x: Tensor, observed: Tensor, seed: int
+    ) -> list[Tensor]:
         """Return codes, encoder means and scales (K, B, L), and acceptances (K, B)."""
         noise = _Noise(torch_generator(seed), self.n_chains, x)
         code = noise.normal(decoder.latent_dim).expand(-1, len(x), -1)
@@ -158,7 +165,7 @@ class PseudoGibbs(InferenceMethod):
         return [torch.cat(part)[: self.n_draws] for part in zip(*kept, strict=True)]
 
     def _step(
-        self, decoder: Any, state: _State, x: Tensor, observed: Tensor, noise: _Noise
+        self, decoder: EncodingDecoder, state: _State, x: Tensor, observed: Tensor, noise: _Noise
     ) -> _State:
         return _gibbs_step(decoder, state, x, observed, noise)
 
@@ -196,7 +203,7 @@ class MetropolisWithinGibbs(PseudoGibbs):
     MetropolisWithinGibbs(n_burn_in=1000)
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         **PseudoGibbs._parameter_constraints,
         "n_warm_up": [Interval(Integral, 0, None, closed="left")],
     }
@@ -221,7 +228,7 @@ class MetropolisWithinGibbs(PseudoGibbs):
         return accepted.mean(0)
 
     def _step(
-        self, decoder: Any, state: _State, x: Tensor, observed: Tensor, noise: _Noise
+        self, decoder: EncodingDecoder, state: _State, x: Tensor, observed: Tensor, noise: _Noise
     ) -> _State:
         mean, scale = encode_completed(decoder, state.values)
         proposal = mean + scale * noise.normal(decoder.latent_dim)
@@ -241,7 +248,9 @@ class MetropolisWithinGibbs(PseudoGibbs):
         return _State(values, code, params, mean, scale, accept.to(x.dtype))
 
 
-def _gibbs_step(decoder: Any, state: _State, x: Tensor, observed: Tensor, noise: _Noise) -> _State:
+def _gibbs_step(
+    decoder: EncodingDecoder, state: _State, x: Tensor, observed: Tensor, noise: _Noise
+) -> _State:
     mean, scale = encode_completed(decoder, state.values)
     code = mean + scale * noise.normal(decoder.latent_dim)
     params = decoder.decode(code)
@@ -249,7 +258,9 @@ def _gibbs_step(decoder: Any, state: _State, x: Tensor, observed: Tensor, noise:
     return _State(values, code, params, mean, scale, state.accepted)
 
 
-def _complete(decoder: Any, params: Tensor, x: Tensor, observed: Tensor, noise: _Noise) -> Tensor:
+def _complete(
+    decoder: EncodingDecoder, params: Tensor, x: Tensor, observed: Tensor, noise: _Noise
+) -> Tensor:
     go_on()
     uniform = noise.uniform(x.shape[-1], 2)
     if isinstance(decoder.likelihood, JointLikelihood):

@@ -1,12 +1,12 @@
 """Fill-Zeros: pretend that missing cells hold the column's mean and ask the encoder."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
 
-from .._typing import Encodes, Progress
+from .._typing import Decoder, Encodes, Progress
 from ..inference import (
     Context,
     GaussianPosterior,
@@ -41,12 +41,12 @@ class FillZeros(InferenceMethod):
     needs: ClassVar[type | None] = Encodes
 
     def infer(
-        self, decoder: Any, state: Any, x: Tensor, observed: Tensor, context: Context
+        self, decoder: Decoder, state: object, x: Tensor, observed: Tensor, context: Context
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`."""
         filled = torch.where(observed, x, 0.0)
         return gaussian_result(
-            lambda rows: encode_completed(decoder, filled[rows]),
+            lambda rows: encode_completed(cast(Encodes, decoder), filled[rows]),
             x,
             decoder.latent_dim,
             context.progress,

@@ -8,7 +8,7 @@ import copy
 import warnings
 from abc import abstractmethod
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .._random import derive_seed, torch_generator
 from .._sklearn_compat import Interval
-from .._typing import HasLayers
+from .._typing import Chosen, Decoder, HasLayers, LayerPosterior, Masks
 from ..generative._data import TableData
 from ..generative._hierarchical import HierarchicalNetwork, normal_kl
 from ..generative._network import VAENetwork
@@ -88,7 +88,7 @@ class _PartialNetwork(VAENetwork):
         full = [by_resolution[shape[-1]] for shape in shapes]
         partial, noises = self.partial_features(x, seen), self.partial.split_codes(noise)
 
-        def step(layer: int, prior: tuple[Tensor, Tensor], posterior: Any) -> Any:
+        def step(layer: int, prior: tuple[Tensor, Tensor], posterior: LayerPosterior) -> Chosen:
             mean, scale = posterior(full[layer], self.posteriors[layer])
             kl = normal_kl(mean, scale, *posterior(partial[layer])).flatten(1).sum(1)
             return mean + scale * noises[layer], (kl,)
@@ -115,7 +115,7 @@ class _MatchedNetwork(_PartialNetwork):
         visible: Tensor,
         input_noise: Tensor,
         code_noise: Tensor,
-        prepared: Any,
+        prepared: object,
     ) -> tuple[Tensor, Tensor]:
         """Return zeros and the divergence from the partial posterior, both (N,), in nats."""
         _, kl = self.walk(torch.where(scored, x, self.partial.shift), visible, code_noise)
@@ -132,7 +132,7 @@ class _ConditionedNetwork(_PartialNetwork):
         visible: Tensor,
         input_noise: Tensor,
         code_noise: Tensor,
-        prepared: Any,
+        prepared: object,
     ) -> tuple[Tensor, Tensor]:
         """Return the log density of the hidden cells and the divergence, both (N,), in nats."""
         known = torch.where(scored, x, self.partial.shift)
@@ -145,7 +145,7 @@ class _AmortisedHierarchical(InferenceMethod):
 
     needs: ClassVar[type | None] = HasLayers
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         "masks": [str, Interval(Real, 0, 1, closed="both"), callable, "array-like"],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -157,7 +157,7 @@ class _AmortisedHierarchical(InferenceMethod):
     def __init__(
         self,
         *,
-        masks: Any = "generic",
+        masks: Masks = "generic",
         learning_rate: float = 1e-3,
         batch_size: int = 32,
         max_epochs: int = 30,
@@ -175,8 +175,9 @@ class _AmortisedHierarchical(InferenceMethod):
     def _network(self, decoder: HierarchicalNetwork) -> _PartialNetwork:
         """Return the network to train."""
 
-    def learn(self, decoder: Any, x: Tensor, observed: Tensor, *, seed: int) -> nn.Module:
+    def learn(self, decoder: Decoder, x: Tensor, observed: Tensor, *, seed: int) -> nn.Module:
         """Train the networks for one decoder, see `InferenceMethod`."""
+        decoder = cast(HierarchicalNetwork, decoder)
         check_masks(self.masks, x.shape[1])
         if len(x) < MIN_ROWS:
             raise ValueError(
@@ -219,13 +220,14 @@ class _AmortisedHierarchical(InferenceMethod):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        return trained.network.eval().requires_grad_(False)
+        network: nn.Module = trained.network.eval().requires_grad_(False)
+        return network
 
     def infer(
-        self, decoder: Any, state: Any, x: Tensor, observed: Tensor, context: Context
+        self, decoder: Decoder, state: object, x: Tensor, observed: Tensor, context: Context
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`."""
-        network = state.to(x.device)
+        network = cast(_PartialNetwork, state).to(x.device)
         family = HierarchicalPosterior(network.partial, weights="layer")
         parts = []
         with torch.no_grad():

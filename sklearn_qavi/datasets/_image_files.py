@@ -86,7 +86,7 @@ class ImageFiles:
         """Return the number of images."""
         return len(self.files)
 
-    def __getitem__(self, index: Any) -> NDArray[np.float32]:
+    def __getitem__(self, index: int | slice | NDArray[np.intp]) -> NDArray[np.float32]:
         """Return an image (C, H, W), or those of several indices or a slice (n, C, H, W).
 
         Values are from 0 to 1.

@@ -1,9 +1,9 @@
 """Holes in images, drawn at random: patches, halves, single pixels, strokes and boxes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from numbers import Integral, Real
-from typing import Any
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -193,7 +193,7 @@ def _free_form(brush: "_Brush", counts: list[int]) -> Mask:
     return np.asarray(mask[:: rng.choice([-1, 1]), :: rng.choice([-1, 1])])
 
 
-def _add_box(mask: Mask, largest: Any, rng: Random) -> None:
+def _add_box(mask: Mask, largest: tuple[int, ...], rng: Random) -> None:
     """Mark a box of uniform size that may reach over the edge by half of it."""
     spans = []
     for length, limit in zip(mask.shape, largest, strict=True):
@@ -261,13 +261,13 @@ def _below(count: int, rng: Random) -> int:
     return int(rng.randint(count)) if count else 0
 
 
-def _whole(name: str, value: Any, least: int) -> int:
+def _whole(name: str, value: object, least: int) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {plain(value)}.")
     return int(value)
 
 
-def _pair(name: str, value: Any, low: float, high: float) -> tuple[float, float]:
+def _pair(name: str, value: Sequence[float], low: float, high: float) -> tuple[float, float]:
     try:
         first, second = value
         fits = low <= first <= second <= high
@@ -280,7 +280,7 @@ def _pair(name: str, value: Any, low: float, high: float) -> tuple[float, float]
     return float(first), float(second)
 
 
-def _checked_shape(shape: Any) -> tuple[int, int]:
+def _checked_shape(shape: Sequence[int]) -> tuple[int, int]:
     try:
         height, width = shape
     except (TypeError, ValueError):
@@ -291,11 +291,14 @@ def _checked_shape(shape: Any) -> tuple[int, int]:
     return _whole("The height in shape", height, 1), _whole("The width in shape", width, 1)
 
 
-def _checked_patch(patch_size: Any, shape: tuple[int, int]) -> tuple[int, int]:
+def _checked_patch(
+    patch_size: int | Sequence[int] | None, shape: tuple[int, int]
+) -> tuple[int, int]:
     if patch_size is None:
         side = min(shape)
         patch_size = 10 if side == 28 else max(1, round(15 * side / 32))
-    given = (patch_size, patch_size) if isinstance(patch_size, Integral) else patch_size
+    whole = isinstance(patch_size, Integral)
+    given = cast(Sequence[int], (patch_size, patch_size) if whole else patch_size)
     try:
         height, width = (_whole("patch_size", side, 1) for side in given)
     except TypeError:

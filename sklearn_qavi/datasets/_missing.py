@@ -1,7 +1,6 @@
 """Hide cells of a complete table, so that imputations can be scored."""
 
 import warnings
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,7 @@ from scipy.special import expit
 from sklearn.utils import check_random_state
 
 from .._checks import plain, refuse_infinity
+from .._typing import Array, Container, Table
 
 __all__ = ["make_missing"]
 
@@ -20,7 +20,7 @@ _MAX_LOG_ODDS = 200.0
 
 
 def make_missing(
-    X: Any,
+    X: Table,
     rate: float = 0.3,
     *,
     mechanism: str = "mcar",
@@ -29,7 +29,7 @@ def make_missing(
     quantile: float = 0.5,
     tail: str = "upper",
     random_state: int | np.random.RandomState | None = None,
-) -> tuple[Any, NDArray[np.bool_]]:
+) -> tuple[Container, NDArray[np.bool_]]:
     """Hide cells of a table: completely at random, at random, or not at random.
 
     Parameters
@@ -253,10 +253,11 @@ def _standardised(values: NDArray[np.float64]) -> NDArray[np.float64]:
         warnings.simplefilter("ignore", RuntimeWarning)  # columns without a value
         centred = values - np.nanmean(values, axis=0)
         spread = np.nanstd(values, axis=0)
-    return np.nan_to_num(centred / np.where(spread > 0, spread, 1.0), posinf=0.0, neginf=0.0)
+    standardised = centred / np.where(spread > 0, spread, 1.0)
+    return np.asarray(np.nan_to_num(standardised, posinf=0.0, neginf=0.0))
 
 
-def _as_floats(X: Any) -> Any:
+def _as_floats(X: Table) -> "Array | pd.DataFrame":
     """Return X as a table whose columns can hold NaN: a pandas dataframe, otherwise an array."""
     if isinstance(X, pd.DataFrame):
         return X.astype({name: np.float64 for name, kind in X.dtypes.items() if kind.kind in "iub"})
@@ -285,7 +286,7 @@ def _smallest_of_each_row(scores: NDArray[np.float64], n: int) -> NDArray[np.boo
     return ranks < n
 
 
-def _without(table: Any, missing: NDArray[np.bool_]) -> Any:
+def _without(table: "Array | pd.DataFrame", missing: NDArray[np.bool_]) -> "Array | pd.DataFrame":
     """Return a copy of the table with NaN in the missing cells."""
     if isinstance(table, pd.DataFrame):
         return table.mask(missing)

@@ -1,7 +1,6 @@
 """The Street View House Numbers, 32 x 32 pixels in colour."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +97,7 @@ def _from_folder(folder: Path, subset: str) -> tuple[NDArray[np.uint8], NDArray[
             f"{file} does not exist. It is published at http://ufldl.stanford.edu/housenumbers."
         )
     try:
-        parts: dict[str, Any] = loadmat(file)
+        parts: dict[str, NDArray[np.integer]] = loadmat(file)
         X, y = parts["X"], parts["y"]
     except (KeyError, ValueError, TypeError, OSError, NotImplementedError) as error:
         raise ValueError(f"{file} is not a file of SVHN ({error}); fetch it again.") from error
@@ -112,7 +111,7 @@ def _from_folder(folder: Path, subset: str) -> tuple[NDArray[np.uint8], NDArray[
     return np.ascontiguousarray(X.transpose(3, 0, 1, 2)), _as_digits(y.reshape(-1), str(file))
 
 
-def _as_digits(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
+def _as_digits(labels: NDArray[np.integer], where: str) -> NDArray[np.int64]:
     """Return labels 0 to 9; 10 stands for the digit 0."""
     digits = labels.astype(np.int64) % 10
     if not ((labels >= 0) & (labels <= 10)).all():

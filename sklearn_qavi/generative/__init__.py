@@ -1,7 +1,5 @@
 """Generative models of tables and images: what is trained in `fit` and decoded ever after."""
 
-from typing import Any
-
 from ._base import GenerativeModel
 from ._hierarchical_vae import HierarchicalVAE
 from ._likelihoods import (
@@ -30,8 +28,13 @@ __all__ = [
     "make_image_likelihood",
 ]
 
-IMAGE_MODELS: dict[str, Any] = {"hierarchical": HierarchicalVAE, "wide_resnet": WideResNetVAE}
+IMAGE_MODELS: dict[str, type[HierarchicalVAE] | type[WideResNetVAE]] = {
+    "hierarchical": HierarchicalVAE,
+    "wide_resnet": WideResNetVAE,
+}
 """Option string -> model of images."""
 
-MODELS: dict[str, Any] = {c.__name__: c for c in (TabularVAE, *IMAGE_MODELS.values())}
+MODELS: dict[str, type[TabularVAE] | type[HierarchicalVAE] | type[WideResNetVAE]] = {
+    c.__name__: c for c in (TabularVAE, *IMAGE_MODELS.values())
+}
 """Class name -> model that can be saved without pickle."""

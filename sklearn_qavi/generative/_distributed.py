@@ -1,14 +1,19 @@
 """Processes that train one network together, each on its share of every batch."""
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from torch import nn
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from skorch import NeuralNet
 
 __all__ = ["Processes", "training_processes"]
+
+
+T = TypeVar("T")
 
 
 class Processes:
@@ -30,11 +35,11 @@ class Processes:
         """Whether this process is the one that writes files."""
         return self.rank == 0
 
-    def shared(self, value: Any) -> Any:
+    def shared(self, value: T) -> T:
         """Return the first process's value."""
         return value
 
-    def gathered(self, value: Any) -> list[Any]:
+    def gathered(self, value: T) -> list[T]:
         """Return the values of all processes, in their order."""
         return [value]
 
@@ -42,11 +47,13 @@ class Processes:
         """Return the mean over processes, the same number in each of them."""
         return value
 
-    def bare(self, network: Any) -> Any:
+    def bare(self, network: nn.Module) -> Any:
         """Return a network without what may have been wrapped around it for training."""
         return network
 
-    def net_class(self, net_class: Any) -> tuple[Any, dict[str, Any]]:
+    def net_class(
+        self, net_class: type["NeuralNet"]
+    ) -> tuple[type["NeuralNet"], dict[str, object]]:
         """Return the skorch net that trains like this one together, and its further arguments."""
         return net_class, {}
 
@@ -58,12 +65,12 @@ class _Accelerated(Processes):
         self.accelerator = accelerator
         self.rank, self.world_size = accelerator.process_index, accelerator.num_processes
 
-    def shared(self, value: Any) -> Any:
+    def shared(self, value: T) -> T:
         from accelerate.utils import broadcast_object_list
 
         return broadcast_object_list([value])[0]
 
-    def gathered(self, value: Any) -> list[Any]:
+    def gathered(self, value: T) -> list[T]:
         from accelerate.utils import gather_object
 
         return list(gather_object([value]))
@@ -72,10 +79,12 @@ class _Accelerated(Processes):
         number = torch.tensor(value, dtype=torch.float64, device=self.accelerator.device)
         return float(self.accelerator.reduce(number, reduction="mean"))
 
-    def bare(self, network: Any) -> Any:
+    def bare(self, network: nn.Module) -> Any:
         return self.accelerator.unwrap_model(network)
 
-    def net_class(self, net_class: Any) -> tuple[Any, dict[str, Any]]:
+    def net_class(
+        self, net_class: type["NeuralNet"]
+    ) -> tuple[type["NeuralNet"], dict[str, object]]:
         from skorch.hf import AccelerateMixin
 
         # the net's own batches are shared already

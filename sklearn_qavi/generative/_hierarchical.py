@@ -7,10 +7,9 @@ standard deviations. So a hierarchical model is a decoder with the prior N(0, I)
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,8 @@ from torch.nn.functional import adaptive_max_pool2d, avg_pool2d, gelu, interpola
 from torch.utils.checkpoint import checkpoint
 
 from .._checks import plain
+from .._typing import Chosen, LayerPosterior, Step
+from ._likelihoods import ImageLikelihood
 from ._network import VAENetwork
 from ._wide_resnet import in_chunks
 
@@ -25,16 +26,9 @@ __all__ = [
     "HierarchicalArchitecture",
     "HierarchicalNetwork",
     "Layer",
-    "Step",
     "parse_decoder_layers",
     "parse_encoder_layers",
 ]
-
-Step = Callable[[int, tuple[Tensor, Tensor], Callable[..., tuple[Tensor, Tensor]]], Any]
-"""``step(layer, prior, posterior)`` returns a layer's code (n, C, R, R) and a tuple of tensors to
-hand on; ``prior`` is mean and scale, ``posterior(features)`` gives those of the encoder's
-posterior for features (n, W, R, R), and ``posterior(features, network)`` those by another
-posterior network."""
 
 _SMALLEST_3X3 = 3  # resolution from which convolutions look at neighbours
 
@@ -416,7 +410,7 @@ class HierarchicalNetwork(VAENetwork):
 
     def __init__(
         self,
-        likelihood: Any,
+        likelihood: ImageLikelihood,
         architecture: HierarchicalArchitecture,
         generator: torch.Generator | None,
     ) -> None:
@@ -510,7 +504,7 @@ class HierarchicalNetwork(VAENetwork):
     def _decode(self, z: Tensor) -> Tensor:
         codes = self.split_codes(z)
 
-        def step(layer: int, prior: tuple[Tensor, Tensor], posterior: Any) -> Any:
+        def step(layer: int, prior: tuple[Tensor, Tensor], posterior: LayerPosterior) -> Chosen:
             mean, scale = prior
             return mean + scale * codes[layer], ()
 
@@ -523,7 +517,7 @@ class HierarchicalNetwork(VAENetwork):
         visible: Tensor,
         input_noise: Tensor,
         code_noise: Tensor,
-        prepared: Any,
+        prepared: object,
     ) -> tuple[Tensor, Tensor]:
         """Return reconstruction of the scored cells and KL, both (N,), in nats."""
         params, by_layer = self.encoder_posterior(
@@ -550,7 +544,7 @@ class HierarchicalNetwork(VAENetwork):
         """
         features, noises = self.features(x), self.split_codes(noise)
 
-        def step(layer: int, prior: tuple[Tensor, Tensor], posterior: Any) -> Any:
+        def step(layer: int, prior: tuple[Tensor, Tensor], posterior: LayerPosterior) -> Chosen:
             mean, scale = posterior(features[layer])
             kl = normal_kl(mean, scale, *prior).flatten(1).sum(1)
             return mean + scale * noises[layer], (kl,)

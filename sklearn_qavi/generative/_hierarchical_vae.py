@@ -1,9 +1,11 @@
 """HierarchicalVAE: a very deep variational autoencoder for images, with codes at many layers."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -12,12 +14,16 @@ from torch import Tensor, nn
 
 from .._checks import plain
 from .._sklearn_compat import HasMethods, Interval, StrOptions
+from .._typing import Memory, Score
 from ..exceptions import ModelFormatError
 from ._checkpoint import load_strictly
 from ._hierarchical import HierarchicalArchitecture, HierarchicalNetwork
 from ._image_vae import ImageVAE
 from ._likelihoods import IMAGE_LIKELIHOODS, ImageLikelihood, LogisticMixtureLikelihood
 from ._training import LossOnRows
+
+if TYPE_CHECKING:
+    from skorch import NeuralNet
 
 __all__ = ["PRESETS", "HierarchicalVAE"]
 
@@ -244,7 +250,7 @@ class HierarchicalVAE(ImageVAE):
     _max_validation_images: ClassVar[int] = 256
     _validated_by: ClassVar[str] = "the bound of validation images"
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         "preset": [StrOptions(set(PRESETS))],
         "encoder_layers": [None, str],
         "decoder_layers": [None, str],
@@ -288,7 +294,7 @@ class HierarchicalVAE(ImageVAE):
         bottleneck: float | None = None,
         max_bias_resolution: int = 64,
         likelihood: str | None = None,
-        likelihood_options: dict[str, Any] | None = None,
+        likelihood_options: dict[str, object] | None = None,
         n_decoders: int = 1,
         input_noise: float = 0.0,
         beta: float = 1.0,
@@ -304,7 +310,7 @@ class HierarchicalVAE(ImageVAE):
         skip_norm: float | None = None,
         augmentation: str | Callable[[Tensor, torch.Generator], Tensor] | None = None,
         checkpoint_folder: str | Path | None = None,
-        memory: Any = None,
+        memory: Memory = None,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -430,15 +436,16 @@ class HierarchicalVAE(ImageVAE):
     def _empty_member(self) -> HierarchicalNetwork:
         return self._new_network(None).eval().requires_grad_(False)
 
-    def _prepare(self, network: Any, x: Tensor, observed: Tensor) -> None:
+    def _prepare(self, network: nn.Module, x: Tensor, observed: Tensor) -> None:
+        network = cast(HierarchicalNetwork, network)
         values = x[observed]
         network.shift.fill_(float(values.mean()))
         network.scale.fill_(max(float(values.std()), 1e-3))
 
-    def _validation(self, x: Tensor, observed: Tensor, weight: Tensor, seed: int) -> Any:
+    def _validation(self, x: Tensor, observed: Tensor, weight: Tensor, seed: int) -> Score:
         return LossOnRows(x, observed, observed, weight, seed)
 
-    def _training_options(self) -> dict[str, Any]:
+    def _training_options(self) -> dict[str, object]:
         # the loss is of an image, the norms are those of a loss of a cell
         norms = (self.n_features_in_ * self._setting(name) for name in ("clip_norm", "skip_norm"))
         steps = GuardSteps(*norms)
@@ -459,10 +466,12 @@ class GuardSteps(Callback):
     def __init__(self, clip_norm: float, skip_norm: float) -> None:
         self.clip_norm, self.skip_norm = clip_norm, skip_norm
 
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, net: NeuralNet, **kwargs: object) -> None:
         self.n_skipped_ = 0
 
-    def on_grad_computed(self, net: Any, named_parameters: Any, **kwargs: Any) -> None:
+    def on_grad_computed(
+        self, net: NeuralNet, named_parameters: Iterable[tuple[str, nn.Parameter]], **kwargs: object
+    ) -> None:
         parameters = [p for _, p in named_parameters if p.grad is not None]
         norm = float(nn.utils.clip_grad_norm_(parameters, self.clip_norm))
         if not norm < self.skip_norm:
@@ -471,7 +480,7 @@ class GuardSteps(Callback):
                 parameter.grad = None  # optimisers pass over it
 
 
-def _with_whole_keys(widths: dict[Any, int]) -> dict[int, int]:
+def _with_whole_keys(widths: Mapping[int, int] | Mapping[str, int]) -> dict[int, int]:
     """Return widths by resolution; JSON turns whole numbers into strings where they are keys."""
     return {int(resolution): int(width) for resolution, width in widths.items()}
 

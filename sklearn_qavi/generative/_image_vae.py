@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_array
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from .._interrupts import all_or_nothing
 from .._progress import TrainingBar
 from .._random import derive_seed, seed_from, torch_generator
 from .._sklearn_compat import check_sample_weight, fit_context
+from .._typing import Memory, Score, Table
 from ..datasets import ImageFiles
 from ._checkpoint import SavedModel
 from ._data import FileData, TableData, TrainingData, as_tensors
@@ -48,7 +50,7 @@ class ImageVAE(SavedModel):
     """What the validation score is of, for a warning."""
 
     likelihood: str | None
-    likelihood_options: dict[str, Any] | None
+    likelihood_options: dict[str, object] | None
     n_decoders: int
     input_noise: float
     beta: float
@@ -62,13 +64,13 @@ class ImageVAE(SavedModel):
     average_decay: float | None
     augmentation: str | Callable[[Tensor, torch.Generator], Tensor] | None
     checkpoint_folder: str | Path | None
-    memory: Any
+    memory: Memory
     device: str
     random_state: int | np.random.RandomState | None
     verbose: int
 
     @abstractmethod
-    def _architecture(self) -> Any:
+    def _architecture(self) -> "_Architecture":
         """Return the sizes of the networks; its ``check`` raises if they do not fit images."""
 
     @abstractmethod
@@ -80,13 +82,13 @@ class ImageVAE(SavedModel):
         """Return a network as `_settled` leaves it, whose weights are to be loaded."""
 
     @abstractmethod
-    def _validation(self, x: Tensor, observed: Tensor, weight: Tensor, seed: int) -> Any:
+    def _validation(self, x: Tensor, observed: Tensor, weight: Tensor, seed: int) -> Score:
         """Return what the best epoch is kept by, see `KeepBest`, for validation images."""
 
-    def _learn_beside(self, runs: list[TrainedNetwork], score: Any) -> None:
+    def _learn_beside(self, runs: list[TrainedNetwork], score: Score) -> None:
         """Learn what is not part of the networks from the validation images."""
 
-    def _kept(self) -> dict[str, Any]:
+    def _kept(self) -> dict[str, object]:
         """Return what `_learn_beside` left, as JSON can hold it; see `_take_kept`."""
         return {}
 
@@ -97,7 +99,7 @@ class ImageVAE(SavedModel):
         """Return a trained network as it is used and kept."""
         return network
 
-    def _training_options(self) -> dict[str, Any]:
+    def _training_options(self) -> dict[str, object]:
         """Return further arguments of `train_network`."""
         return {}
 
@@ -106,7 +108,12 @@ class ImageVAE(SavedModel):
 
     @fit_context(prefer_skip_nested_validation=True)
     @all_or_nothing
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: "Table | ImageFiles",
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train on images.
 
         Parameters
@@ -124,12 +131,14 @@ class ImageVAE(SavedModel):
             The trained model.
         """
         resolve_device(self.device)
-        from_files = isinstance(X, ImageFiles)
-        if not from_files:
+        images: _Images
+        if isinstance(X, ImageFiles):
+            images = _FileImages(X)
+        else:
             X = _checked_images(X)
             if taken_from_cache(self, X, sample_weight):
                 return self
-        images = _FileImages(X) if from_files else _ArrayImages(X)
+            images = _ArrayImages(X)
         weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         n_used = int((weight > 0).sum())
         if n_used < _MIN_IMAGES:
@@ -183,12 +192,12 @@ class ImageVAE(SavedModel):
         """
         return np.clip(values, 0.0, 1.0)
 
-    def _described(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def _described(self) -> tuple[dict[str, object], dict[str, Tensor]]:
         aside = {"checkpoint_folder", "memory", "random_state"}
         parameters = {k: v for k, v in self.get_params().items() if k not in aside}
         if callable(self.augmentation):
             parameters["augmentation"] = None
-        config = {
+        config: dict[str, object] = {
             "parameters": parameters,
             "image_shape": list(self.image_shape_),
             "history": self.history_,
@@ -205,7 +214,7 @@ class ImageVAE(SavedModel):
         self.decoders_ = [self._empty_member() for _ in self.history_]
         self._take_kept(config["learned"])
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.three_d_array = True
@@ -323,6 +332,13 @@ class ImageVAE(SavedModel):
         return order[n_validation:], order[:n_validation]
 
 
+class _Architecture(Protocol):
+    """Sizes of networks."""
+
+    def check(self) -> None:
+        """Raise if they do not fit the images."""
+
+
 class _Images(Protocol):
     """Images to learn from, wherever they are."""
 
@@ -337,7 +353,7 @@ class _Images(Protocol):
     def data(self, rows: NDArray[np.intp], weight: Tensor) -> TrainingData:
         """Return some images as training takes them."""
 
-    def identity(self) -> Any:
+    def identity(self) -> tuple[object, ...]:
         """Return what tells these images from others, for `joblib.hash`."""
 
 
@@ -356,7 +372,7 @@ class _ArrayImages:
     def data(self, rows: NDArray[np.intp], weight: Tensor) -> TrainingData:
         return TableData(self.x[rows], self.observed[rows], weight)
 
-    def identity(self) -> Any:
+    def identity(self) -> tuple[object, ...]:
         return self.x.numpy(), self.observed.numpy()
 
 
@@ -374,13 +390,13 @@ class _FileImages:
     def data(self, rows: NDArray[np.intp], weight: Tensor) -> TrainingData:
         return FileData(self.files, rows, weight)
 
-    def identity(self) -> Any:
+    def identity(self) -> tuple[object, ...]:
         files = self.files
         names = [str(file.relative_to(files.folder)) for file in files.files]
         return names, [file.stat().st_size for file in files.files], files.image_shape
 
 
-def _checked_images(X: Any) -> NDArray[np.float64]:
+def _checked_images(X: Table) -> NDArray[np.float64]:
     """Return images (n, C, H, W) with values from 0 to 1 or NaN."""
     images: NDArray[np.float64] = check_array(
         X,

@@ -6,12 +6,12 @@ that are not Gaussian enter by scores (normal scores of bins, indicators of leve
 logits are linear functions.
 """
 
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ._factor_analyser import fit_factor_analyser
 from ._layers import MLP
@@ -71,7 +71,7 @@ def start_linear(
 def copy_linear_start(source: TabularNetwork, target: TabularNetwork) -> None:
     """Give a network the linear start of another one with the same families."""
     for mlp, other in ((target.encoder, source.encoder), (target.decoder, source.decoder)):
-        skip: Any = other.skip
+        skip = cast(nn.Linear, other.skip)
         _set_linear(mlp, skip.weight, skip.bias)
     target.inputs.load_state_dict(source.inputs.state_dict())
     with torch.no_grad():
@@ -93,8 +93,7 @@ def _linear_encoder(inputs: Tensor, weight: Array, mean: Array) -> tuple[Array, 
 
 
 def _set_linear(mlp: MLP, weight: Array | Tensor, bias: Array | Tensor) -> None:
-    last: Any = mlp.layers[-1]
-    skip: Any = mlp.skip
+    last, skip = cast(nn.Linear, mlp.layers[-1]), cast(nn.Linear, mlp.skip)
     with torch.no_grad():
         last.weight.zero_()
         last.bias.zero_()

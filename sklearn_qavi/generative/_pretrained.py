@@ -1,11 +1,10 @@
 """A decoder of tables or images that someone else trained, as a generative model."""
 
 import copy
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
@@ -25,7 +24,12 @@ _MIN_SCALE = 1e-3
 
 
 class _Member(nn.Module):
-    def __init__(self, decoder: nn.Module, likelihood: Any, latent_dim: int) -> None:
+    def __init__(
+        self,
+        decoder: nn.Module,
+        likelihood: ColumnLikelihoods | ImageLikelihood,
+        latent_dim: int,
+    ) -> None:
         super().__init__()
         self.decoder, self.likelihood, self.latent_dim = decoder, likelihood, latent_dim
 
@@ -40,7 +44,11 @@ class _Member(nn.Module):
 
 class _MemberWithEncoder(_Member):
     def __init__(
-        self, decoder: nn.Module, likelihood: Any, latent_dim: int, encoder: nn.Module
+        self,
+        decoder: nn.Module,
+        likelihood: ColumnLikelihoods | ImageLikelihood,
+        latent_dim: int,
+        encoder: nn.Module,
     ) -> None:
         super().__init__(decoder, likelihood, latent_dim)
         self.encoder = encoder
@@ -73,14 +81,14 @@ class _Pretrained:
     decoders_: list[nn.Module]
     n_features_in_: int
 
-    def _adopt(self, member: nn.Module) -> None:
+    def _adopt(self, member: _Member) -> None:
         """Keep a member of copies, once it returns what the likelihood takes."""
         self.decoders_ = [member.eval().requires_grad_(False)]
         self._check_decoder(member)
         if isinstance(member, _MemberWithEncoder):
             self._check_encoder(member)
 
-    def _check_decoder(self, member: Any) -> None:
+    def _check_decoder(self, member: _Member) -> None:
         first = next(member.decoder.parameters(), torch.zeros(1))
         z = torch.zeros(1, 2, member.latent_dim)
         z[:, 1] = torch.linspace(-1.0, 1.0, member.latent_dim)
@@ -118,7 +126,7 @@ class _Pretrained:
 
     _size_name = "n_features"
 
-    def _described(self, likelihood: Any) -> str:
+    def _described(self, likelihood: ColumnLikelihoods | ImageLikelihood) -> str:
         return f"{self.n_features_in_} columns under {sorted(set(likelihood.families))}"
 
 
@@ -185,8 +193,8 @@ class PretrainedDecoder(_Pretrained):
         latent_dim: int | None = None,
         *,
         encoder: nn.Module | None = None,
-        mean: Any = None,
-        scale: Any = None,
+        mean: ArrayLike | None = None,
+        scale: ArrayLike | None = None,
     ) -> None:
         families = [likelihood] * n_features if isinstance(likelihood, str) else list(likelihood)
         _check_families(families, n_features)
@@ -282,7 +290,7 @@ class PretrainedImageDecoder(_Pretrained):
         latent_dim: int | None = None,
         *,
         encoder: nn.Module | None = None,
-        likelihood_options: dict[str, Any] | None = None,
+        likelihood_options: dict[str, object] | None = None,
     ) -> None:
         if len(image_shape) != 3 or min(image_shape) < 1:
             raise ValueError(
@@ -307,7 +315,7 @@ class PretrainedImageDecoder(_Pretrained):
         """Turn values in the decoder's unit into pixel values from 0 to 1."""
         return np.clip(values, 0.0, 1.0)
 
-    def _described(self, likelihood: Any) -> str:
+    def _described(self, likelihood: ColumnLikelihoods | ImageLikelihood) -> str:
         return f"images of shape {self.image_shape_} under {plain(likelihood.families[0])}"
 
 
@@ -354,7 +362,7 @@ def _check_families(families: list[str], n_features: int) -> None:
         )
 
 
-def _of_columns(name: str, values: Any, n_features: int) -> NDArray[np.float64]:
+def _of_columns(name: str, values: ArrayLike, n_features: int) -> NDArray[np.float64]:
     """Return one finite number a column."""
     array = np.asarray(values, dtype=np.float64)
     if array.shape not in ((), (n_features,)):
@@ -393,8 +401,10 @@ _LIKELIHOOD_NEEDS = (
 
 
 def _image_likelihood(
-    likelihood: Any, image_shape: tuple[int, int, int], options: dict[str, Any] | None
-) -> Any:
+    likelihood: str | ImageLikelihood,
+    image_shape: tuple[int, int, int],
+    options: dict[str, object] | None,
+) -> ImageLikelihood:
     """Return the observation model by its name, or a copy of one that was written elsewhere."""
     if isinstance(likelihood, str):
         if likelihood in ("discretised_normal", "gaussian"):

@@ -1,10 +1,12 @@
 """Training that goes on where it was stopped: what it leaves in a folder after each epoch."""
 
+from __future__ import annotations
+
 import copy
 import json
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import joblib
 import torch
@@ -15,6 +17,10 @@ from .._checks import plain
 from .._files import check_sealed, ensure_folder, read_json, write_json, write_sealed
 from ..exceptions import ModelFormatError
 from ._distributed import Processes
+
+if TYPE_CHECKING:
+    from skorch import NeuralNet
+
 
 __all__ = ["Checkpoint", "TrainingFolder"]
 
@@ -53,7 +59,7 @@ class TrainingFolder:
     def __init__(
         self,
         folder: str | Path,
-        question: Any,
+        question: object,
         seed: int,
         *,
         is_given: bool,
@@ -99,10 +105,10 @@ class Checkpoint(Callback):
         Whose best epoch belongs to the state; it must come before this callback.
     """
 
-    def __init__(self, file: str | Path, average: Any, best: Any) -> None:
+    def __init__(self, file: str | Path, average: Callback, best: Callback) -> None:
         self.file, self.average, self.best = Path(file), average, best
 
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, net: NeuralNet, **kwargs: object) -> None:
         if not self.file.exists():
             return
         state = _load(self.file)
@@ -116,7 +122,7 @@ class Checkpoint(Callback):
             for _ in net.history:
                 self.best.on_epoch()
 
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, **kwargs: object) -> None:
         best, random_states = self.best, net.random_states()
         if not net.processes.is_first:
             return
@@ -135,7 +141,7 @@ class Checkpoint(Callback):
         }
         write_sealed(self.file, lambda part: torch.save(state, part))
 
-    def _restore(self, net: Any, state: dict[str, Any]) -> None:
+    def _restore(self, net: NeuralNet, state: dict[str, Any]) -> None:
         net.network_.load_state_dict(state["network"])
         net.optimizer_.load_state_dict(state["optimizer"])
         net.set_random_states(state["random_states"])

@@ -4,13 +4,13 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad, pixel_shuffle, softplus
 
 from ._layers import ACTIVATIONS, linear
+from ._likelihoods import ImageLikelihood
 from ._network import GaussianEncoderNetwork
 
 __all__ = ["CHUNK", "Architecture", "ImageNetwork", "fold_batch_norms", "in_chunks"]
@@ -264,7 +264,7 @@ class ImageNetwork(GaussianEncoderNetwork):
 
     def __init__(
         self,
-        likelihood: Any,
+        likelihood: ImageLikelihood,
         latent_dim: int,
         architecture: Architecture,
         generator: torch.Generator | None,
@@ -342,7 +342,11 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
 
 
 def _initialise(
-    layer: Any, fan_in: int, generator: torch.Generator | None, *, zero: bool = False
+    layer: nn.Linear | nn.Conv2d,
+    fan_in: int,
+    generator: torch.Generator | None,
+    *,
+    zero: bool = False,
 ) -> None:
     """Draw weights that keep the variance through rectified activations; biases are zero."""
     if generator is None:
@@ -350,7 +354,7 @@ def _initialise(
     bound = 0.0 if zero else math.sqrt(6.0 / fan_in)
     with torch.no_grad():
         layer.weight.uniform_(-bound, bound, generator=generator)
-        layer.bias.zero_()
+        layer.bias.zero_()  # type: ignore[union-attr]
 
 
 def _patches(n_in: int, n_out: int, size: int, generator: torch.Generator | None) -> _Convolution:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .._device import resolve_device
 from .._random import torch_generator
 from .._sklearn_compat import HasMethods, Interval, StrOptions
+from .._typing import Memory, Score
 from ._image_vae import ImageVAE
 from ._layers import ACTIVATIONS
 from ._likelihoods import IMAGE_LIKELIHOODS
@@ -180,7 +181,7 @@ class WideResNetVAE(ImageVAE):
 
     _validated_by: ClassVar[str] = "the hidden halves of validation images"
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         "latent_dim": [Interval(Integral, 1, None, closed="left")],
         "n_levels": [Interval(Integral, 1, None, closed="left")],
         "blocks_per_level": [Interval(Integral, 1, None, closed="left")],
@@ -226,7 +227,7 @@ class WideResNetVAE(ImageVAE):
         batch_norm: bool = False,
         activation: str = "relu",
         likelihood: str = "continuous_bernoulli",
-        likelihood_options: dict[str, Any] | None = None,
+        likelihood_options: dict[str, object] | None = None,
         n_decoders: int = 1,
         input_noise: float = 0.0,
         mask_rate: float = 0.0,
@@ -242,7 +243,7 @@ class WideResNetVAE(ImageVAE):
         average_decay: float = 0.99,
         augmentation: str | Callable[[Tensor, torch.Generator], Tensor] | None = None,
         checkpoint_folder: str | Path | None = None,
-        memory: Any = None,
+        memory: Memory = None,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -291,30 +292,30 @@ class WideResNetVAE(ImageVAE):
     def _new_network(self, generator: torch.Generator) -> ImageNetwork:
         return ImageNetwork(self._likelihood(), self.latent_dim, self._architecture(), generator)
 
-    def _settled(self, network: Any) -> nn.Module:
+    def _settled(self, network: nn.Module) -> nn.Module:
         return fold_batch_norms(network)
 
     def _empty_member(self) -> nn.Module:
         folded = replace(self._architecture(), batch_norm=False)
         return fold_batch_norms(ImageNetwork(self._likelihood(), self.latent_dim, folded, None))
 
-    def _learn_beside(self, runs: list[TrainedNetwork], score: Any) -> None:
+    def _learn_beside(self, runs: list[TrainedNetwork], score: Score) -> None:
         def crps(beta: float) -> float:
-            judge = replace(score, beta=beta)
+            judge = replace(cast(ScoreOfHiddenCells, score), beta=beta)
             return float(np.mean([judge(run.network) for run in runs]))
 
         self.inference_beta_ = min(_INFERENCE_BETAS, key=crps)
 
-    def _kept(self) -> dict[str, Any]:
+    def _kept(self) -> dict[str, object]:
         return {"inference_beta": self.inference_beta_}
 
     def _take_kept(self, kept: dict[str, Any]) -> None:
         self.inference_beta_ = float(kept["inference_beta"])
 
-    def _training_options(self) -> dict[str, Any]:
+    def _training_options(self) -> dict[str, object]:
         return {"mask_rate": self.mask_rate}
 
-    def _validation(self, x: Tensor, observed: Tensor, weight: Tensor, seed: int) -> Any:
+    def _validation(self, x: Tensor, observed: Tensor, weight: Tensor, seed: int) -> Score:
         halves = hidden_halves(self.image_shape_, len(x), torch_generator(seed))
         # where one half holds no observed pixel, the other one is hidden
         halves = halves ^ ~(observed & halves).any(dim=1, keepdim=True)

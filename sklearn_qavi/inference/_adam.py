@@ -1,10 +1,13 @@
 """Adam in windows of steps, for any family and any objective."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from .._interrupts import go_on
 from .._random import derive_seed
+from .._typing import Block
 from ._noise import mirrored_normals, noise_bank
 from ._objectives import Objective
 from ._optimizer import RowOptimizer, State
@@ -16,7 +19,18 @@ __all__ = ["RowAdam"]
 _BETA1, _BETA2, _EPSILON = 0.9, 0.99, 1e-8
 
 
-class RowAdam(RowOptimizer):
+@dataclass(kw_only=True)
+class AdamState(State):
+    """The state of B rows: parameters, their moments, and the row's own step size."""
+
+    parameters: Tensor
+    first_moment: Tensor
+    second_moment: Tensor
+    mean_parameters: Tensor
+    learning_rate: Tensor
+
+
+class RowAdam(RowOptimizer[AdamState]):
     """Stochastic ascent; a row's step size falls when its bound no longer rises.
 
     Every window of steps visits a whole set of points, so the mean bounds of two windows differ by
@@ -60,52 +74,52 @@ class RowAdam(RowOptimizer):
         """Steps that `run` takes: a window."""
         return self.settings.window
 
-    def start(self, start: Start) -> State:
+    def start(self, start: Start) -> AdamState:
         """Return the state of rows that have taken no step."""
         parameters = self.family.initialise(start)
         one = parameters.new_zeros(len(parameters))
-        return {
-            "parameters": parameters,
-            "first_moment": torch.zeros_like(parameters),
-            "second_moment": torch.zeros_like(parameters),
-            "mean_parameters": parameters.clone(),
-            "learning_rate": torch.full_like(one, self.settings.learning_rate),
-            "bound": torch.full_like(one, -torch.inf),
-            "step": one.long(),
-            "done": one.bool(),
-            "converged": one.bool(),
-            "finite": ~one.bool(),
-        }
+        return AdamState(
+            parameters=parameters,
+            first_moment=torch.zeros_like(parameters),
+            second_moment=torch.zeros_like(parameters),
+            mean_parameters=parameters.clone(),
+            learning_rate=torch.full_like(one, self.settings.learning_rate),
+            bound=torch.full_like(one, -torch.inf),
+            step=one.long(),
+            done=one.bool(),
+            converged=one.bool(),
+            finite=~one.bool(),
+        )
 
-    def run(self, block: object, state: State) -> None:
+    def run(self, block: Block, state: AdamState) -> None:
         """Take a window of steps and lower the step sizes of rows that gained little."""
-        settings, last_bound = self.settings, state["bound"].clone()
+        settings, last_bound = self.settings, state.bound.clone()
         bound = torch.zeros_like(last_bound)
-        mean = torch.zeros_like(state["parameters"])
-        warm = self._warm(state["step"])
-        for noise in self._noise_of_rows(state["step"]):
+        mean = torch.zeros_like(state.parameters)
+        warm = self._warm(state.step)
+        for noise in self._noise_of_rows(state.step):
             go_on()
-            value, gradient = self._bound_and_gradient(block, state["parameters"], noise, warm)
+            value, gradient = self._bound_and_gradient(block, state.parameters, noise, warm)
             bound += value / settings.window
             self._climb(state, gradient)
-            mean += state["parameters"] / settings.window
+            mean += state.parameters / settings.window
         plateau = bound - last_bound < settings.tol
         if warm is not None:
             plateau = plateau & ~warm  # what is climbed then is not what is compared
         lowered = plateau | settings.decay_always
-        rate = state["learning_rate"]
-        state["learning_rate"] = torch.where(lowered, rate * settings.decay, rate)
-        settled = lowered & (state["learning_rate"] < settings.min_learning_rate)
+        rate = state.learning_rate
+        state.learning_rate = torch.where(lowered, rate * settings.decay, rate)
+        settled = lowered & (state.learning_rate < settings.min_learning_rate)
         # settings that never settle have no stopping rule: it converged if the window was flat
-        state["converged"] = settled if settings.min_learning_rate > 0 else plateau
-        state["done"] = settled | (state["step"] >= settings.max_iter)
-        state["finite"] = torch.isfinite(bound)
-        state["bound"], state["mean_parameters"] = bound, mean
+        state.converged = settled if settings.min_learning_rate > 0 else plateau
+        state.done = settled | (state.step >= settings.max_iter)
+        state.finite = torch.isfinite(bound)
+        state.bound, state.mean_parameters = bound, mean
 
-    def answer(self, state: State) -> tuple[Tensor, Tensor]:
+    def answer(self, state: AdamState) -> tuple[Tensor, Tensor]:
         """Return the mean parameters over the last window, or the last ones, and its bound."""
-        name = "mean_parameters" if self.settings.average else "parameters"
-        return state[name], state["bound"]
+        averaged = self.settings.average
+        return state.mean_parameters if averaged else state.parameters, state.bound
 
     def _noise_of_windows(self, seed: int) -> Tensor:
         """Return the base noise of every window a row may see, (windows, window, S, n_noise)."""
@@ -149,7 +163,7 @@ class RowAdam(RowOptimizer):
         return step < self.settings.warmup * self.settings.max_iter
 
     def _bound_and_gradient(
-        self, block: object, parameters: Tensor, noise: Tensor, warm: Tensor | None
+        self, block: Block, parameters: Tensor, noise: Tensor, warm: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         more = {} if warm is None else {"warm": warm}
         size = self.family.draws_at_a_time or len(noise)
@@ -163,12 +177,12 @@ class RowAdam(RowOptimizer):
                 total += share * bound.detach()
         return total, gradient
 
-    def _climb(self, state: State, gradient: Tensor) -> None:
-        state["step"] += 1
-        state["first_moment"].lerp_(gradient, 1 - _BETA1)
-        state["second_moment"].lerp_(gradient.square(), 1 - _BETA2)
-        step = state["step"].to(gradient.dtype).unsqueeze(1)
-        size = state["learning_rate"].unsqueeze(1) / (1 - _BETA1**step)
-        spread = (state["second_moment"] / (1 - _BETA2**step)).sqrt_().add_(_EPSILON)
-        size = size * self.family.step_scale(state["step"]).to(size)
-        state["parameters"] += size * state["first_moment"] / spread
+    def _climb(self, state: AdamState, gradient: Tensor) -> None:
+        state.step += 1
+        state.first_moment.lerp_(gradient, 1 - _BETA1)
+        state.second_moment.lerp_(gradient.square(), 1 - _BETA2)
+        step = state.step.to(gradient.dtype).unsqueeze(1)
+        size = state.learning_rate.unsqueeze(1) / (1 - _BETA1**step)
+        spread = (state.second_moment / (1 - _BETA2**step)).sqrt_().add_(_EPSILON)
+        size = size * self.family.step_scale(state.step).to(size)
+        state.parameters += size * state.first_moment / spread

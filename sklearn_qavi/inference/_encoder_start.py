@@ -1,11 +1,11 @@
 """Where the rows of a block start: codes that an encoder gives for rows with their holes filled."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from .._typing import EncodingDecoder
 from ._noise import noise_bank
 from ._target import log_prob_observed
 from .posteriors import GaussianPosterior, Start
@@ -43,7 +43,7 @@ class EncoderStart:
     .. [1] Agarwal, Hope, Younis, Sudderth (2023), section 3.2: any completion of a row will do.
     """
 
-    decoder: Any
+    decoder: EncodingDecoder
     x: Tensor
     observed: Tensor
     beta: float
@@ -80,7 +80,7 @@ class EncoderStart:
                 scale=torch.where(better, scale, start.scale),
             )
 
-    def _bound(self, prepared: Any, observed: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    def _bound(self, prepared: object, observed: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
         """Return the bound (B,) at Gaussians (B, L)."""
         family = GaussianPosterior(mean.shape[1])
         noise = noise_bank(family, _N_POINTS, 1, seed=4)[0].to(mean)

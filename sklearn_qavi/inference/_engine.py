@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, Generic, cast
 
 import torch
 from torch import Tensor
@@ -21,9 +21,9 @@ from .._typing import Progress, Target
 from ..exceptions import InferenceDivergedError
 from ._adam import RowAdam
 from ._initialization import prior_start
-from ._newton import RowNewton
+from ._newton import NewtonState, RowNewton
 from ._objectives import Objective, elbo
-from ._optimizer import RowOptimizer, State
+from ._optimizer import RowOptimizer, StateT
 from ._result import InferenceResult
 from ._settings import Adam, Newton, OptimizerSettings
 from .posteriors import GaussianPosterior, Posterior, PosteriorFamily, Start
@@ -158,7 +158,7 @@ class _Problem:
         """Has the device and floating type to work in."""
         return torch.empty(0, dtype=self.target.dtype, device=self.target.device)
 
-    def optimizer(self) -> RowOptimizer:
+    def optimizer(self) -> RowOptimizer[Any]:
         """Return what takes the steps."""
         family, settings, noise_seed = self.family, self.settings, derive_seed(self.seed, 1)
         if isinstance(settings, Adam):
@@ -195,7 +195,9 @@ def _fit(problem: _Problem, batch_size: int, progress: Progress | None) -> Infer
     warm = None
     if problem.family.warm_start and getattr(settings, "warm_start", True):
         warm = _fit_gaussian(problem.of_gaussians(), batch_size)
-    loop = _Loop(problem, batch_size, starter if warm is None else warm.as_start)
+    loop = _Loop(
+        problem, problem.optimizer(), batch_size, starter if warm is None else warm.as_start
+    )
     if problem.trace:
         n_runs = -(-settings.max_iter // loop.optimizer.steps_per_run)
         loop.out_trace = loop.codes.new_full((problem.target.n_rows, n_runs), torch.nan)
@@ -207,9 +209,9 @@ def _fit(problem: _Problem, batch_size: int, progress: Progress | None) -> Infer
     return replace(result, n_evaluations=result.n_evaluations + more)
 
 
-def _fit_gaussian(problem: _Problem, batch_size: int) -> "_Loop":
+def _fit_gaussian(problem: _Problem, batch_size: int) -> "_Loop[NewtonState]":
     """Fit the Gaussians that a richer family starts from, keeping their covariances."""
-    loop = _Loop(problem, batch_size, problem.starter)
+    loop = _Loop(problem, problem.optimizer(), batch_size, problem.starter)
     if loop.optimizer.full:
         unit = torch.eye(problem.target.latent_dim).to(problem.like)
         loop.out_covariance = unit.repeat(problem.target.n_rows, 1, 1)
@@ -217,12 +219,24 @@ def _fit_gaussian(problem: _Problem, batch_size: int) -> "_Loop":
     return loop
 
 
-class _Loop:
+class _Loop(Generic[StateT]):
     """Rows in slots: ``rows`` is the index of each slot's row, ``live`` is False for padding."""
 
-    def __init__(self, problem: _Problem, batch_size: int, improve: Starter | None) -> None:
+    state: StateT
+    """What the slots have come to."""
+
+    started: StateT
+    """The start of the rows from ``started_from`` to ``started_until``."""
+
+    def __init__(
+        self,
+        problem: _Problem,
+        optimizer: RowOptimizer[StateT],
+        batch_size: int,
+        improve: Starter | None,
+    ) -> None:
         target, family = self.target, self.family = problem.target, problem.family
-        self.optimizer, self.improve = problem.optimizer(), improve
+        self.optimizer, self.improve = optimizer, improve
         codes = problem.start_codes()
         self.clock = _Clock(problem.deadline, target.n_rows)
         self.slot_multiple, self.n_starts = _SLOT_MULTIPLE, _START_ROWS
@@ -240,17 +254,13 @@ class _Loop:
         self.rows = torch.zeros(n_slots, dtype=torch.long, device=device)
         self.live = torch.zeros(n_slots, dtype=torch.bool, device=device)
         self.next_row = self.started_until = 0
-        self.state: State = {}
 
     def run(self, progress: Progress | None) -> None:
         """Work until every row is done."""
         if self.target.n_rows == 0:
             return
         self._start_more()
-        self.state = {
-            name: value[:1].expand(len(self.live), *value.shape[1:]).clone()
-            for name, value in self.started.items()
-        }
+        self.state = self.started.first_repeated(len(self.live))
         self._refill(~self.live)
         while self.live.any():
             go_on()
@@ -268,7 +278,7 @@ class _Loop:
         if self.clock.is_late:
             return self._leave_rest()
         rationed = self.clock.steps_a_row(n_live, self.target.n_rows - self.next_row)
-        done = self.live & (self.state["done"] | (self.state["step"] >= rationed))
+        done = self.live & (self.state.done | (self.state.step >= rationed))
         n_done = int(done.sum())
         if n_done:
             self._store(done)
@@ -334,8 +344,7 @@ class _Loop:
             n = min(len(places), self.started_until - self.next_row)
             source = slice(self.next_row - self.started_from, self.next_row - self.started_from + n)
             now, places = places[:n], places[n:]
-            for name, value in self.state.items():
-                value[now] = self.started[name][source]
+            self.state.put(now, self.started, source)
             self.rows[now] = torch.arange(self.next_row, self.next_row + n, device=now.device)
             self.live[now] = True
             self.next_row += n
@@ -348,15 +357,14 @@ class _Loop:
             return
         kept = (~self.live).to(torch.uint8).argsort(stable=True)[:n_slots]
         self.rows, self.live = self.rows[kept], self.live[kept]
-        for name, value in self.state.items():
-            self.state[name] = value[kept]
+        self.state.keep(kept)
         self.block = self.target.block(self.rows)
 
     def _whole_slots(self, n: int) -> int:
         return -(-n // self.slot_multiple) * self.slot_multiple
 
     def _check_finite(self) -> None:
-        bad = self.live & ~self.state["finite"]
+        bad = self.live & ~self.state.finite
         if bad.any():
             rows = self.rows[bad][:5].tolist()
             raise InferenceDivergedError(
@@ -370,7 +378,7 @@ class _Loop:
         if self.out_trace is None:
             return
         _, bound = self.optimizer.answer(self.state)
-        run = self.state["step"] // self.optimizer.steps_per_run - 1
+        run = self.state.step // self.optimizer.steps_per_run - 1
         self.out_trace[self.rows[self.live], run[self.live]] = bound[self.live]
 
     def _store(self, done: Tensor) -> None:
@@ -378,8 +386,8 @@ class _Loop:
         parameters, bound = self.optimizer.answer(self.state)
         self.out_parameters[rows] = parameters[done]
         self.out_bound[rows] = bound[done]
-        self.out_steps[rows] = self.state["step"][done]
-        self.out_converged[rows] = self.state["converged"][done]
+        self.out_steps[rows] = self.state.step[done]
+        self.out_converged[rows] = self.state.converged[done]
         if self.out_covariance is not None:
             covariance = self.optimizer.covariance(self.state)
             assert covariance is not None

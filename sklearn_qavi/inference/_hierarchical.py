@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import Any, ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool2d
 
 from .._random import torch_generator
 from .._sklearn_compat import Interval, StrOptions
-from .._typing import HasLayers
+from .._typing import Decoder, HasLayers, LayeredDecoder
 from ._context import Context
 from ._engine import fit_posterior
 from ._methods import QAVI
@@ -29,23 +29,23 @@ __all__ = ["FILLS", "FilledImageStart", "Hierarchical", "fill_missing"]
 _NOISE_SEED = 5
 _MISSING_WEIGHT = 0.1  # first weight of the encoder's posterior where pixels are missing
 
-Fill = Callable[[Any, Tensor, Tensor], Tensor]
+Fill = Callable[[LayeredDecoder, Tensor, Tensor], Tensor]
 
 
-def _with_mean(decoder: Any, images: Tensor, seen: Tensor) -> Tensor:
+def _with_mean(decoder: LayeredDecoder, images: Tensor, seen: Tensor) -> Tensor:
     """Fill with the mean of each channel's observed pixels."""
     count = seen.sum((-2, -1), keepdim=True)
     mean = (images * seen).sum((-2, -1), keepdim=True) / count.clamp(min=1)
     return torch.where(count > 0, mean, 0.5).expand_as(images)
 
 
-def _with_noise(decoder: Any, images: Tensor, seen: Tensor) -> Tensor:
+def _with_noise(decoder: LayeredDecoder, images: Tensor, seen: Tensor) -> Tensor:
     """Fill with uniform noise, the same in every image."""
     noise = torch.rand(images.shape[1:], generator=torch_generator(_NOISE_SEED))
     return noise.to(images).expand_as(images)
 
 
-def _with_blur(decoder: Any, images: Tensor, seen: Tensor) -> Tensor:
+def _with_blur(decoder: LayeredDecoder, images: Tensor, seen: Tensor) -> Tensor:
     """Fill with means of observed pixels near by, of ever wider windows where none is near."""
     known = seen.to(images.dtype)
     out, filled = images * known, known > 0
@@ -70,7 +70,7 @@ def _box(maps: Tensor, radius: int) -> Tensor:
     )
 
 
-def _with_model(decoder: Any, images: Tensor, seen: Tensor) -> Tensor:
+def _with_model(decoder: LayeredDecoder, images: Tensor, seen: Tensor) -> Tensor:
     """Fill with the decoder's mean image at the means of its priors."""
     code = torch.zeros(1, decoder.latent_dim).to(images)
     mean: Tensor = decoder.likelihood.mean(decoder.decode(code))
@@ -87,7 +87,7 @@ FILLS: dict[str, Fill] = {
 
 
 def fill_missing(
-    decoder: Any, x: Tensor, observed: Tensor, fill: str | NDArray[np.float64]
+    decoder: LayeredDecoder, x: Tensor, observed: Tensor, fill: str | NDArray[np.float64]
 ) -> Tensor:
     """Return rows with something in their missing cells.
 
@@ -153,7 +153,7 @@ class FilledImageStart:
 
     def __call__(self, rows: Tensor, start: Start) -> Start:
         """Return the start of the rows with these indices."""
-        decoder: Any = self.family.decoder
+        decoder = self.family.decoder
         observed = self.observed[rows]
         with torch.no_grad():
             filled = fill_missing(decoder, self.x[rows], observed, self.fill)
@@ -213,7 +213,7 @@ class Hierarchical(QAVI):
 
     needs: ClassVar[type | None] = HasLayers
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         **QAVI._parameter_constraints,
         "fill": [StrOptions(set(FILLS)), "array-like"],
         "weights": [StrOptions(set(WEIGHTS))],
@@ -251,7 +251,7 @@ class Hierarchical(QAVI):
             )
 
     def infer(
-        self, decoder: Any, state: Any, x: Tensor, observed: Tensor, context: Context
+        self, decoder: Decoder, state: object, x: Tensor, observed: Tensor, context: Context
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`.
 
@@ -259,7 +259,7 @@ class Hierarchical(QAVI):
         together.
         """
         family = HierarchicalPosterior(
-            decoder, checkpointing=self.checkpointing, weights=self.weights
+            cast(LayeredDecoder, decoder), checkpointing=self.checkpointing, weights=self.weights
         )
         family.draws_at_a_time = max(1, context.batch_size // (family.slots or 1))
         target = DecoderTarget(decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim)

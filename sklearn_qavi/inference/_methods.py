@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self, cast
 
 import torch
 from sklearn.base import BaseEstimator
@@ -19,7 +19,7 @@ from torch import Tensor
 from .._checks import plain
 from .._random import sobol_uniform
 from .._sklearn_compat import Interval, StrOptions, validate_parameters
-from .._typing import Encodes
+from .._typing import Decoder, Encodes, EncodingDecoder, FeatureLikelihood
 from ._blocks import row_blocks
 from ._context import Context
 from ._encoder_start import EncoderStart
@@ -72,13 +72,13 @@ class InferenceMethod(BaseEstimator, ABC):  # type: ignore[misc]
     time_budget: float | None = None
     """Seconds that the inference of one call may take, for methods that can stop early."""
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {}
+    _parameter_constraints: ClassVar[dict[str, list[object]]] = {}
 
     def check(self) -> None:
         """Raise ValueError if a parameter has a value that it cannot have."""
         validate_parameters(self)
 
-    def learn(self, decoder: Any, x: Tensor, observed: Tensor, *, seed: int) -> Any:
+    def learn(self, decoder: Decoder, x: Tensor, observed: Tensor, *, seed: int) -> object:
         """Train what the method needs for one decoder besides it, and return it.
 
         Parameters
@@ -101,7 +101,7 @@ class InferenceMethod(BaseEstimator, ABC):  # type: ignore[misc]
 
     @abstractmethod
     def infer(
-        self, decoder: Any, state: Any, x: Tensor, observed: Tensor, context: Context
+        self, decoder: Decoder, state: object, x: Tensor, observed: Tensor, context: Context
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder.
 
@@ -131,14 +131,14 @@ class QAVI(InferenceMethod):
     reads: ClassVar[frozenset[str]] = frozenset({"beta", "max_iter", "tol"})
     has_trace: ClassVar[bool] = True
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         "optimizer": [None, StrOptions({"paper"}), OptimizerSettings],
         "time_budget": [None, Interval(Real, 0, None, closed="neither")],
     }
 
     optimizer: OptimizerSettings | str | None
 
-    def set_params(self, **params: Any) -> Self:
+    def set_params(self, **params: object) -> Self:
         """Set parameters, also those of the optimiser if there is one.
 
         Parameters
@@ -179,7 +179,7 @@ class QAVI(InferenceMethod):
 class _Latent(QAVI):
     """QAVI over one latent code, fitted through the decoder alone."""
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         **QAVI._parameter_constraints,
         "start": [StrOptions({"auto", "prior", "encoder", "best"})],
     }
@@ -191,7 +191,7 @@ class _Latent(QAVI):
         """Return what is fitted to each row, for a latent dimension."""
 
     def infer(
-        self, decoder: Any, state: Any, x: Tensor, observed: Tensor, context: Context
+        self, decoder: Decoder, state: object, x: Tensor, observed: Tensor, context: Context
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`."""
         target = DecoderTarget(decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim)
@@ -199,7 +199,9 @@ class _Latent(QAVI):
         start = context.start if self.start == "auto" else self.start
         starter = None
         if start == "encoder" or (start == "best" and isinstance(decoder, Encodes)):
-            starter = EncoderStart(decoder, x, observed, context.beta, start == "encoder")
+            starter = EncoderStart(
+                cast(EncodingDecoder, decoder), x, observed, context.beta, start == "encoder"
+            )
         return fit_posterior(
             target,
             family,
@@ -296,7 +298,7 @@ class Mixture(_Latent):
     10
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         **_Latent._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "gradient_estimator": [StrOptions({"stratified", "implicit"})],
@@ -352,7 +354,7 @@ class Flow(_Latent):
     Flow(n_layers=3)
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         **_Latent._parameter_constraints,
         "n_layers": [Interval(Integral, 1, None, closed="left")],
         "hidden_size": [Interval(Integral, 1, None, closed="left")],
@@ -406,7 +408,7 @@ class Feature(QAVI):
 
     needs: ClassVar[type | None] = Encodes
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         **QAVI._parameter_constraints,
         "gamma": [Interval(Real, 0, None, closed="left")],
     }
@@ -423,14 +425,17 @@ class Feature(QAVI):
         self.time_budget = time_budget
 
     def infer(
-        self, decoder: Any, state: Any, x: Tensor, observed: Tensor, context: Context
+        self, decoder: Decoder, state: object, x: Tensor, observed: Tensor, context: Context
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`."""
+        decoder = cast(EncodingDecoder, decoder)
         n_latent, n_features = decoder.latent_dim, x.shape[1]
         target = FeatureTarget(
             decoder.decode, decoder.likelihood, x, observed, n_latent, decoder.encode
         )
-        family = FeaturePosterior(n_latent, n_features, decoder.decode, decoder.likelihood)
+        family = FeaturePosterior(
+            n_latent, n_features, decoder.decode, cast(FeatureLikelihood, decoder.likelihood)
+        )
         objective: Callable[..., Tensor] = partial(feature_bound, gamma=self.gamma)
         result = fit_posterior(
             target,
@@ -447,7 +452,7 @@ class Feature(QAVI):
         return replace(result, codes=self._codes(decoder, result.posterior, x, observed))
 
     @staticmethod
-    def _codes(decoder: Any, posterior: Posterior, x: Tensor, observed: Tensor) -> Posterior:
+    def _codes(decoder: Encodes, posterior: Posterior, x: Tensor, observed: Tensor) -> Posterior:
         """Return E_q(x_M)[q(z | x_O, x_M)] as a mixture over draws of x_M."""
         u = sobol_uniform(_N_ENCODED, posterior.family.n_noise, seed=2).unsqueeze(1)
         noise = posterior.family.noise_from_uniform(u).to(x)
@@ -461,7 +466,7 @@ class Feature(QAVI):
         return encoder_mixture(mean, scale)
 
 
-def encode_completed(decoder: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+def encode_completed(decoder: Encodes, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the encoder's mean and scale, (..., L), for rows without a missing cell."""
     mean, scale = decoder.encode(x, torch.ones_like(x, dtype=torch.bool))
     return mean, scale

@@ -6,9 +6,12 @@ expected Hessian ``E[g e^T] / s``: one step sees the curvature of the bound for 
 gradient. Both are exact where log p(x_O | z) is quadratic.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from .._typing import Block
 from ._noise import noise_bank
 from ._optimizer import RowOptimizer, State
 from ._settings import MAX_FULL_CURVATURE, Newton
@@ -27,7 +30,25 @@ _MIN_DAMPING, _MAX_DAMPING = 1e-3, 1e3
 _MIN_LOG_SCALE, _MAX_LOG_SCALE = -9.0, 1.0
 
 
-class RowNewton(RowOptimizer):
+@dataclass(kw_only=True)
+class NewtonState(State):
+    """The state of B rows: where they are, what is tried next, and the average so far."""
+
+    mean: Tensor
+    log_scale: Tensor
+    trial_mean: Tensor
+    trial_log_scale: Tensor
+    gradient: Tensor
+    curvature: Tensor
+    damping: Tensor
+    average_mean: Tensor
+    average_log_scale: Tensor
+    average_bound: Tensor
+    n_averaged: Tensor
+    searching: Tensor
+
+
+class RowNewton(RowOptimizer[NewtonState]):
     """Damped Newton steps, first on one set of points, then averaged over rotated sets.
 
     On the first set a step is taken if it raises the bound there; otherwise the damping rises. Once
@@ -66,106 +87,103 @@ class RowNewton(RowOptimizer):
         # with fewer points the covariance of a set is not the unit matrix
         self.full = 2 * n_latent < n_points and n_latent <= MAX_FULL_CURVATURE
 
-    def start(self, start: Start) -> State:
+    def start(self, start: Start) -> NewtonState:
         """Return the state of rows that have taken no step."""
         mean, log_scale = start.mean, start.scale.log()
         zero = mean.new_zeros(len(mean))
         shape = (self.family.latent_dim,) * (2 if self.full else 1)
-        return {
-            "mean": mean,
-            "log_scale": log_scale,
-            "trial_mean": mean.clone(),
-            "trial_log_scale": log_scale.clone(),
-            "gradient": torch.zeros_like(mean),
-            "curvature": mean.new_zeros(len(mean), *shape),
-            "bound": torch.full_like(zero, -torch.inf),
-            "damping": torch.ones_like(zero),
-            "average_mean": mean.clone(),
-            "average_log_scale": log_scale.clone(),
-            "average_bound": zero.clone(),
-            "n_averaged": zero.long(),
-            "searching": ~zero.bool(),
-            "step": zero.long(),
-            "done": zero.bool(),
-            "converged": zero.bool(),
-            "finite": ~zero.bool(),
-        }
+        return NewtonState(
+            mean=mean,
+            log_scale=log_scale,
+            trial_mean=mean.clone(),
+            trial_log_scale=log_scale.clone(),
+            gradient=torch.zeros_like(mean),
+            curvature=mean.new_zeros(len(mean), *shape),
+            bound=torch.full_like(zero, -torch.inf),
+            damping=torch.ones_like(zero),
+            average_mean=mean.clone(),
+            average_log_scale=log_scale.clone(),
+            average_bound=zero.clone(),
+            n_averaged=zero.long(),
+            searching=~zero.bool(),
+            step=zero.long(),
+            done=zero.bool(),
+            converged=zero.bool(),
+            finite=~zero.bool(),
+        )
 
-    def run(self, block: object, state: State) -> None:
+    def run(self, block: Block, state: NewtonState) -> None:
         """Evaluate every row's trial, accept or reject it, and propose the next one."""
         # slots without a row go on until the last row is done
-        turn = torch.where(state["searching"], 0, state["n_averaged"] + 1)
+        turn = torch.where(state.searching, 0, state.n_averaged + 1)
         noise = self.noise[turn.clamp(max=len(self.noise) - 1)]
         accepted, gain, diagonal = self._judge_trial(block, state, noise.transpose(0, 1))
-        state["step"] = state["step"] + 1
+        state.step = state.step + 1
         precision = self._propose(state, accepted, diagonal)
         settled = self._average(state, precision)
         small_gain = accepted & (gain < _SMALL_GAIN)
-        state["searching"] = state["searching"] & ~(small_gain | (state["step"] >= _MAX_SEARCH))
-        state["converged"] = settled
-        state["done"] = settled | (state["step"] >= self.max_iter)
+        state.searching = state.searching & ~(small_gain | (state.step >= _MAX_SEARCH))
+        state.converged = settled
+        state.done = settled | (state.step >= self.max_iter)
 
-    def answer(self, state: State) -> tuple[Tensor, Tensor]:
+    def answer(self, state: NewtonState) -> tuple[Tensor, Tensor]:
         """Return the averaged parameters, or the best ones so far, and their bound."""
-        averaged = state["n_averaged"] > 0
-        mean, log_scale = (
-            torch.where(averaged.unsqueeze(1), state[f"average_{name}"], state[name])
-            for name in ("mean", "log_scale")
-        )
-        bound = torch.where(averaged, state["average_bound"], state["bound"])
+        averaged = state.n_averaged > 0
+        whole = averaged.unsqueeze(1)
+        mean = torch.where(whole, state.average_mean, state.mean)
+        log_scale = torch.where(whole, state.average_log_scale, state.log_scale)
+        bound = torch.where(averaged, state.average_bound, state.bound)
         return self.family.posterior(mean, log_scale.exp()).parameters, bound
 
-    def covariance(self, state: State) -> Tensor | None:
+    def covariance(self, state: NewtonState) -> Tensor | None:
         """Return the inverse of the expected curvature, (B, L, L): a Gaussian's best covariance."""
         if not self.full:
             return None
         n_latent = self.family.latent_dim
-        values, vectors = torch.linalg.eigh(padded_square(torch.nan_to_num(state["curvature"])))
+        values, vectors = torch.linalg.eigh(padded_square(torch.nan_to_num(state.curvature)))
         variances = max(self.beta, 1e-6) / (self.beta + values.abs()).clamp_min(1e-3)
         covariance: Tensor = (vectors * variances.unsqueeze(1)) @ vectors.transpose(1, 2)
         return covariance[:, :n_latent, :n_latent]
 
     def _judge_trial(
-        self, block: object, state: State, noise: Tensor
+        self, block: Block, state: NewtonState, noise: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Evaluate the bound at the trial; where it is accepted make it the current state.
 
         Return which trials were accepted and what they gained in nats, (B,), and the diagonal of
         the trials' own curvature, (B, L).
         """
-        mean, log_scale = state["trial_mean"], state["trial_log_scale"]
+        mean, log_scale = state.trial_mean, state.trial_log_scale
         bound, gradient, curvature = self._evaluate(block, mean, log_scale, noise)
         usable = torch.isfinite(bound) & torch.isfinite(curvature.flatten(1).sum(1))
-        first = torch.isneginf(state["bound"])
-        slack = torch.where(state["searching"], 0.0, _SLACK)
-        accepted = usable & (first | (bound > state["bound"] - slack))
+        first = torch.isneginf(state.bound)
+        slack = torch.where(state.searching, 0.0, _SLACK)
+        accepted = usable & (first | (bound > state.bound - slack))
         memory = torch.where(first, 0.0, _CURVATURE_MEMORY)
-        remembered = torch.lerp(curvature, state["curvature"], _column(memory, curvature))
-        for name, value in (
-            ("mean", mean),
-            ("log_scale", log_scale),
-            ("gradient", gradient),
-            ("curvature", remembered),
-        ):
-            state[name] = torch.where(_column(accepted, value), value, state[name])
-        gain = torch.where(first, torch.inf, bound - state["bound"])
-        state["bound"] = torch.where(accepted, bound, state["bound"])
-        state["finite"] = state["finite"] & (usable | ~first)
-        lowered = torch.where(state["searching"], state["damping"] * _LOWER, state["damping"])
-        raised = (state["damping"] * _RAISE).clamp_min(0.5)
-        state["damping"] = torch.where(first, state["damping"], lowered)
-        state["damping"] = torch.where(accepted, state["damping"], raised)
-        state["damping"] = state["damping"].clamp(_MIN_DAMPING, _MAX_DAMPING)
+        remembered = torch.lerp(curvature, state.curvature, _column(memory, curvature))
+        whole = accepted.unsqueeze(1)
+        state.mean = torch.where(whole, mean, state.mean)
+        state.log_scale = torch.where(whole, log_scale, state.log_scale)
+        state.gradient = torch.where(whole, gradient, state.gradient)
+        state.curvature = torch.where(_column(accepted, remembered), remembered, state.curvature)
+        gain = torch.where(first, torch.inf, bound - state.bound)
+        state.bound = torch.where(accepted, bound, state.bound)
+        state.finite = state.finite & (usable | ~first)
+        lowered = torch.where(state.searching, state.damping * _LOWER, state.damping)
+        raised = (state.damping * _RAISE).clamp_min(0.5)
+        state.damping = torch.where(first, state.damping, lowered)
+        state.damping = torch.where(accepted, state.damping, raised)
+        state.damping = state.damping.clamp(_MIN_DAMPING, _MAX_DAMPING)
         return accepted, gain, self._diagonal_of(curvature)
 
     def _evaluate(
-        self, block: object, mean: Tensor, log_scale: Tensor, noise: Tensor
+        self, block: Block, mean: Tensor, log_scale: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return bound (B,), expected gradient (B, L), and negative expected Hessian."""
         scale = log_scale.exp()
         with torch.enable_grad():
             z = (mean + scale * noise).requires_grad_()
-            log_likelihood = block(z)  # type: ignore[operator]
+            log_likelihood = block(z)
             (gradient,) = torch.autograd.grad(log_likelihood.sum(), z)
         kl = (0.5 * (mean.square() + scale.square() - 1.0) - log_scale).sum(-1)
         bound = log_likelihood.detach().mean(0) - self.beta * kl
@@ -178,28 +196,28 @@ class RowNewton(RowOptimizer):
             curvature = -(gradient * noise).mean(0) / scale
         return bound, gradient.mean(0), curvature
 
-    def _propose(self, state: State, accepted: Tensor, fresh_diagonal: Tensor) -> Tensor:
+    def _propose(self, state: NewtonState, accepted: Tensor, fresh_diagonal: Tensor) -> Tensor:
         """Make the damped Newton step from the current state the next trial.
 
         The likelihood's curvature enters with the absolute values of its eigenvalues: a direction
         in which it bends upwards is left by as long a step, not by an endless one. Return the
         diagonal of that matrix, (B, L).
         """
-        rotated = ~state["searching"]
-        state["damping"] = torch.where(rotated, state["damping"].clamp_min(1.0), state["damping"])
-        damping = 1.0 + state["damping"].unsqueeze(1)
-        gradient = state["gradient"] - self.beta * state["mean"]
-        step, diagonal = self._solve(torch.nan_to_num(state["curvature"]), gradient, damping)
-        raw = self._diagonal_of(state["curvature"])
+        rotated = ~state.searching
+        state.damping = torch.where(rotated, state.damping.clamp_min(1.0), state.damping)
+        damping = 1.0 + state.damping.unsqueeze(1)
+        gradient = state.gradient - self.beta * state.mean
+        step, diagonal = self._solve(torch.nan_to_num(state.curvature), gradient, damping)
+        raw = self._diagonal_of(state.curvature)
         precision = torch.maximum(self.beta + raw, 0.1 * diagonal).clamp_min(1e-12)
-        to_fixed_point = 0.5 * (max(self.beta, 1e-12) / precision).log() - state["log_scale"]
+        to_fixed_point = 0.5 * (max(self.beta, 1e-12) / precision).log() - state.log_scale
         # linear in the fresh curvature, so that its noise averages out over the rotated sets
-        variance = (2.0 * state["log_scale"]).exp()
+        variance = (2.0 * state.log_scale).exp()
         natural = 0.5 * (1.0 - variance * (1.0 + fresh_diagonal / max(self.beta, 1e-12)))
         usable = rotated & accepted
         move = torch.where(usable.unsqueeze(1), natural, to_fixed_point) / damping
-        state["trial_mean"] = state["mean"] + step
-        state["trial_log_scale"] = (state["log_scale"] + move.clamp(-1.0, 1.0)).clamp(
+        state.trial_mean = state.mean + step
+        state.trial_log_scale = (state.log_scale + move.clamp(-1.0, 1.0)).clamp(
             _MIN_LOG_SCALE, _MAX_LOG_SCALE
         )
         return diagonal
@@ -218,19 +236,17 @@ class RowNewton(RowOptimizer):
         step = (vectors * along.unsqueeze(1)).sum(2)
         return step, (vectors.square() * values.unsqueeze(1)).sum(2)
 
-    def _average(self, state: State, precision: Tensor) -> Tensor:
+    def _average(self, state: NewtonState, precision: Tensor) -> Tensor:
         """Add the trial of rows on rotated points to their average; return which have settled."""
-        rotated = ~state["searching"]
-        count = state["n_averaged"] + rotated
-        state["n_averaged"] = count
+        rotated = ~state.searching
+        count = state.n_averaged + rotated
+        state.n_averaged = count
         rate = torch.where(rotated, 2.0 / (count + 1.0), 0.0)  # later steps weigh more
-        mean_move = _column(rate, state["mean"]) * (state["trial_mean"] - state["average_mean"])
-        scale_move = _column(rate, state["mean"]) * (
-            state["trial_log_scale"] - state["average_log_scale"]
-        )
-        state["average_mean"] = state["average_mean"] + mean_move
-        state["average_log_scale"] = state["average_log_scale"] + scale_move
-        state["average_bound"] = torch.lerp(state["average_bound"], state["bound"], rate)
+        mean_move = _column(rate, state.mean) * (state.trial_mean - state.average_mean)
+        scale_move = _column(rate, state.mean) * (state.trial_log_scale - state.average_log_scale)
+        state.average_mean = state.average_mean + mean_move
+        state.average_log_scale = state.average_log_scale + scale_move
+        state.average_bound = torch.lerp(state.average_bound, state.bound, rate)
         # what the move changes the bound by; the noise left in an average falls as 1 / count
         change = 0.5 * mean_move.square() * precision + self.beta * scale_move.square()
         left = 0.5 * count * change.sum(-1)

@@ -1,17 +1,17 @@
 """The bounds of equations 8, 6 and 11, as pure functions of a block and a family."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from .._typing import Block
+from ._target import DecoderBlock, FeatureBlock
 from .posteriors import Draws, FeaturePosterior, HierarchicalPosterior, PosteriorFamily
 
 __all__ = ["Objective", "elbo", "feature_bound", "hierarchical_bound"]
 
-Objective = Callable[[Any, Any, Tensor, Tensor, float], Tensor]
+Objective = Callable[..., Tensor]
 """(block, family, parameters, noise, beta) -> the bound of each row in nats."""
 
 
@@ -48,7 +48,7 @@ def elbo(
 
 
 def feature_bound(
-    block: Any,
+    block: FeatureBlock,
     family: FeaturePosterior,
     parameters: Tensor,
     noise: Tensor,
@@ -91,7 +91,7 @@ def feature_bound(
 
 
 def hierarchical_bound(
-    block: Any,
+    block: DecoderBlock,
     family: HierarchicalPosterior,
     parameters: Tensor,
     noise: Tensor,

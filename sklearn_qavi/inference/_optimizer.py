@@ -1,23 +1,60 @@
 """What the loop needs of a way to climb a bound; every row climbs on its own."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, Generic, Self, TypeVar
 
 from torch import Tensor
 
+from .._typing import Block
 from .posteriors import Start
 
 __all__ = ["RowOptimizer", "State"]
 
-State = dict[str, Tensor]
-"""The state of B rows: tensors with one line a row, which the loop moves without knowing them.
 
-Every state has "step" (steps taken so far, long), "done" and "converged" (bool), "finite" (bool,
-whether the bound could be computed), all (B,).
-"""
+@dataclass(kw_only=True)
+class State:
+    """The state of B rows: tensors with one line a row, which the loop moves without knowing them.
+
+    Parameters
+    ----------
+    bound : Tensor of shape (B,)
+        Bound in nats that a row has come to.
+    step : long Tensor of shape (B,)
+        Steps taken so far.
+    done, converged : bool Tensor of shape (B,)
+        Whether the row may leave, and whether it has settled.
+    finite : bool Tensor of shape (B,)
+        Whether the bound could be computed.
+    """
+
+    bound: Tensor
+    step: Tensor
+    done: Tensor
+    converged: Tensor
+    finite: Tensor
+
+    def first_repeated(self, n: int) -> Self:
+        """Return the state of ``n`` rows, all as the first one, in memory of their own."""
+        tensors = vars(self).items()
+        return type(self)(**{k: v[:1].expand(n, *v.shape[1:]).clone() for k, v in tensors})
+
+    def keep(self, lines: Tensor) -> None:
+        """Forget all lines but these, and order them so."""
+        for name, tensor in vars(self).items():
+            setattr(self, name, tensor[lines])
+
+    def put(self, lines: Tensor, source: Self, taken: slice) -> None:
+        """Write lines that are taken from another state into these."""
+        others = vars(source)
+        for name, tensor in vars(self).items():
+            tensor[lines] = others[name][taken]
 
 
-class RowOptimizer(ABC):
+StateT = TypeVar("StateT", bound=State)
+
+
+class RowOptimizer(ABC, Generic[StateT]):
     """A way to climb the bound of each row of a block.
 
     What a line of the state becomes may depend on that line and on nothing else.
@@ -33,17 +70,17 @@ class RowOptimizer(ABC):
     """Whether `covariance` knows the whole covariance."""
 
     @abstractmethod
-    def start(self, start: Start) -> State:
+    def start(self, start: Start) -> StateT:
         """Return the state of rows that have taken no step."""
 
     @abstractmethod
-    def run(self, block: Any, state: State) -> None:
+    def run(self, block: Block, state: StateT) -> None:
         """Take the next steps with every row, in place."""
 
     @abstractmethod
-    def answer(self, state: State) -> tuple[Tensor, Tensor]:
+    def answer(self, state: StateT) -> tuple[Tensor, Tensor]:
         """Return the parameters (B, P) and bounds (B,), in nats, that the rows have come to."""
 
-    def covariance(self, state: State) -> Tensor | None:
+    def covariance(self, state: StateT) -> Tensor | None:
         """Return the whole covariance (B, L, L) of what was found, where it is known."""
         return None

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from .._typing import Decoder
 from .posteriors import Posterior
 
 __all__ = ["InferenceResult"]
@@ -52,7 +53,7 @@ class InferenceResult:
     acceptance_rate: Tensor | None = None
     pareto_k: Tensor | None = None
     effective_sample_size: Tensor | None = None
-    decoder: Any = None
+    decoder: Decoder | None = None
     trace: Tensor | None = None
 
     @classmethod

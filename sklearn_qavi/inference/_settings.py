@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from sklearn.base import BaseEstimator
 
@@ -27,7 +27,7 @@ class OptimizerSettings(BaseEstimator, ABC):  # type: ignore[misc]
     max_iter: int
     n_start_codes: int
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         "max_iter": [_COUNT],
         "tol": [Interval(Real, None, None, closed="neither")],
         "n_draws": [None, _COUNT],
@@ -38,7 +38,7 @@ class OptimizerSettings(BaseEstimator, ABC):  # type: ignore[misc]
     def draws_for(self, latent_dim: int) -> int:
         """Return the number of draws per step, which may depend on the latent dimension."""
 
-    def with_options(self, **options: Any) -> Self:
+    def with_options(self, **options: object) -> Self:
         """Return a copy with those options changed that are not None."""
         return replace(self, **{k: v for k, v in options.items() if v is not None})
 
@@ -151,7 +151,7 @@ class Adam(OptimizerSettings):
     n_start_codes: int = 128
     warmup: float = 0.0
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         **OptimizerSettings._parameter_constraints,
         "window": [_COUNT],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
@@ -165,7 +165,7 @@ class Adam(OptimizerSettings):
     }
 
     @classmethod
-    def paper(cls, **changes: Any) -> "Adam":
+    def paper(cls, **changes: object) -> "Adam":
         """Return the recipe of [1]_: 300 steps of 100 draws, learning rate halved every 30 steps.
 
         Parameters

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from .._typing import Likelihood
 
 __all__ = ["DecoderTarget", "FeatureTarget", "FunctionTarget", "log_prob_observed"]
 
@@ -13,19 +14,9 @@ Decode = Callable[[Tensor], Tensor]
 Encode = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-class Likelihood(Protocol):
-    """The observation model that follows the decoder."""
-
-    def prepare(self, x: Tensor) -> Any:
-        """Do once a row what does not depend on the code, e.g. finding the bin of a value."""
-        ...
-
-    def log_prob(self, params: Tensor, prepared: Any) -> Tensor:
-        """Return the log density of each feature in nats, (..., B, D)."""
-        ...
-
-
-def log_prob_observed(likelihood: Any, params: Tensor, prepared: Any, observed: Tensor) -> Tensor:
+def log_prob_observed(
+    likelihood: Likelihood, params: Tensor, prepared: object, observed: Tensor
+) -> Tensor:
     """Return the log density of the observed features together, (..., B), in nats.
 
     Parameters
@@ -55,10 +46,10 @@ def log_prob_observed(likelihood: Any, params: Tensor, prepared: Any, observed: 
 
 
 @dataclass(frozen=True)
-class _DecoderBlock:
+class DecoderBlock:
     decode: Decode
     likelihood: Likelihood
-    prepared: Any
+    prepared: object
     observed: Tensor
 
     def __call__(self, z: Tensor) -> Tensor:
@@ -113,9 +104,9 @@ class DecoderTarget:
         """Floating type of values and codes."""
         return self.x.dtype
 
-    def block(self, rows: Tensor) -> _DecoderBlock:
+    def block(self, rows: Tensor) -> DecoderBlock:
         """Return the log likelihood of the rows with these indices."""
-        return _DecoderBlock(
+        return DecoderBlock(
             self.decode, self.likelihood, self.likelihood.prepare(self.x[rows]), self.observed[rows]
         )
 
@@ -132,7 +123,7 @@ class DecoderTarget:
 
 
 @dataclass(frozen=True)
-class FeatureBlock(_DecoderBlock):
+class FeatureBlock(DecoderBlock):
     """B rows that can be completed with drawn values, encoded and decoded."""
 
     x: Tensor

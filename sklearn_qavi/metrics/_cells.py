@@ -5,7 +5,8 @@
 columns of different units may be averaged.
 """
 
-from typing import Any
+from collections.abc import Iterable
+from typing import cast
 
 import numpy as np
 import scoringrules
@@ -448,8 +449,10 @@ def _as_table(name: str, table: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-def _as_draws(draws: Any) -> NDArray[np.float64]:
-    tables = np.asarray([np.asarray(draw, dtype=np.float64) for draw in draws])
+def _as_draws(draws: ArrayLike | Iterable[ArrayLike]) -> NDArray[np.float64]:
+    tables = np.asarray(
+        [np.asarray(draw, dtype=np.float64) for draw in cast(Iterable[ArrayLike], draws)]
+    )
     if tables.ndim != 3 or len(tables) < 2:
         raise ValueError(
             "draws must be at least two tables, of shape (n, n_rows, n_features), got shape "
@@ -506,7 +509,8 @@ def _as_scale(scale: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
 
 
 def _crps_of_cells(truth: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return scoringrules.crps_ensemble(truth, values.T, estimator="pwm", backend="numpy")
+    crps = scoringrules.crps_ensemble(truth, values.T, estimator="pwm", backend="numpy")
+    return np.asarray(crps)
 
 
 def _limits(

@@ -3,15 +3,17 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+Extractor = torch.nn.Module | Callable[..., ArrayLike | torch.Tensor]
+"""What makes features (n, F) of images."""
+
 
 def extract_features(
-    images: ArrayLike, extractor: Callable[[Any], Any], *, batch_size: int = 256
+    images: ArrayLike, extractor: Extractor, *, batch_size: int = 256
 ) -> NDArray[np.float64]:
     """Compute the features of images that the perceptual scores compare.
 
@@ -126,7 +128,8 @@ class _Inception(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         rgb = as_rgb(images)
         levels = rgb if rgb.dtype == torch.uint8 else (255 * rgb).round().to(torch.uint8)
-        return self.network(levels)[0]
+        features: torch.Tensor = self.network(levels)[0]
+        return features
 
 
 def batches(n: int, size: int) -> list[slice]:
@@ -137,7 +140,7 @@ def batches(n: int, size: int) -> list[slice]:
 
 
 @contextmanager
-def evaluation(network: Any) -> Iterator[None]:
+def evaluation(network: object) -> Iterator[None]:
     """Switch a module to evaluation and back; anything else is left as it is."""
     parts = list(network.modules()) if isinstance(network, torch.nn.Module) else []
     modes = [part.training for part in parts]
@@ -150,7 +153,7 @@ def evaluation(network: Any) -> Iterator[None]:
             part.training = mode
 
 
-def place_of(network: Any) -> tuple[torch.device, torch.dtype | None]:
+def place_of(network: object) -> tuple[torch.device, torch.dtype | None]:
     """Return device and floating type of a network's parameters; None if it has none."""
     if isinstance(network, torch.nn.Module):
         for parameter in network.parameters():
@@ -159,7 +162,7 @@ def place_of(network: Any) -> tuple[torch.device, torch.dtype | None]:
     return torch.device("cpu"), None
 
 
-def as_images(name: str, images: ArrayLike) -> NDArray[Any]:
+def as_images(name: str, images: ArrayLike) -> NDArray[np.generic]:
     """Return finite images of floats or uint8, at least one."""
     array = np.asarray(images)
     if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
@@ -195,21 +198,22 @@ def as_rgb(images: torch.Tensor) -> torch.Tensor:
     return images.expand(-1, 3, -1, -1)
 
 
-def _on_arrays(module: torch.nn.Module) -> Callable[[NDArray[Any]], torch.Tensor]:
+def _on_arrays(module: torch.nn.Module) -> Callable[[NDArray[np.generic]], torch.Tensor]:
     device, dtype = place_of(module)
 
     @torch.no_grad()
-    def call(batch: NDArray[Any]) -> torch.Tensor:
+    def call(batch: NDArray[np.generic]) -> torch.Tensor:
         # copied: torch warns of arrays that may not be written to
         tensor = torch.tensor(batch, device=device)
         if dtype is not None and tensor.is_floating_point():
             tensor = tensor.to(dtype)
-        return module(tensor[:, None] if tensor.ndim == 3 else tensor)
+        features: torch.Tensor = module(tensor[:, None] if tensor.ndim == 3 else tensor)
+        return features
 
     return call
 
 
-def _flat(output: Any, n: int) -> NDArray[np.float64]:
+def _flat(output: ArrayLike | torch.Tensor, n: int) -> NDArray[np.float64]:
     if isinstance(output, torch.Tensor):
         output = output.detach().cpu()
     features = np.asarray(output, dtype=np.float64)

@@ -1,12 +1,13 @@
 """Scores of a fitted imputer in nats: the log density it gives to cells that were hidden."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 
 
-def iwae(imputer: Any, X_true: ArrayLike, missing: ArrayLike, *, n_draws: int = 10_000) -> float:
+def iwae(
+    imputer: BaseEstimator, X_true: ArrayLike, missing: ArrayLike, *, n_draws: int = 10_000
+) -> float:
     """Importance-weighted log likelihood of the missing cells, the paper's score.
 
     Parameters
@@ -51,7 +52,7 @@ def iwae(imputer: Any, X_true: ArrayLike, missing: ArrayLike, *, n_draws: int = 
 
 
 def predictive(
-    imputer: Any, X_true: ArrayLike, missing: ArrayLike, *, n_draws: int = 10_000
+    imputer: BaseEstimator, X_true: ArrayLike, missing: ArrayLike, *, n_draws: int = 10_000
 ) -> float:
     """Log density that the imputer's posterior gives to the true values, a row's cells together.
 
@@ -92,7 +93,7 @@ def predictive(
 
 
 def conditional(
-    imputer: Any, X_true: ArrayLike, missing: ArrayLike, *, n_draws: int = 10_000
+    imputer: BaseEstimator, X_true: ArrayLike, missing: ArrayLike, *, n_draws: int = 10_000
 ) -> float:
     """Estimate of log p(x_M | x_O) under the decoder, with q as a proposal only.
 
@@ -131,7 +132,7 @@ def conditional(
 
 
 def _mean_log_score(
-    name: str, imputer: Any, X_true: ArrayLike, missing: ArrayLike, n_draws: int
+    name: str, imputer: BaseEstimator, X_true: ArrayLike, missing: ArrayLike, n_draws: int
 ) -> float:
     scores = imputer.score_missing(X_true, missing, n_draws=n_draws)[name]
     return float(np.nanmean(scores))

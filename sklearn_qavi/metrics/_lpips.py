@@ -1,8 +1,8 @@
 """Perceptual distance of each completed image from the truth."""
 
 from collections.abc import Callable
-from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
@@ -16,7 +16,7 @@ def lpips(
     real: ArrayLike,
     completed: ArrayLike,
     *,
-    network: str | Callable[[torch.Tensor, torch.Tensor], Any] = "alex",
+    network: str | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = "alex",
     batch_size: int = 64,
 ) -> float:
     """Learned perceptual distance between images and their completions.
@@ -101,10 +101,11 @@ def _named_network(name: str) -> torch.nn.Module:
             "lpips needs torchmetrics and torchvision, which are not installed; "
             "pip install 'sklearn-qavi[images]' brings them."
         ) from error
-    return LearnedPerceptualImagePatchSimilarity(net_type=name, reduction="sum")
+    network: torch.nn.Module = LearnedPerceptualImagePatchSimilarity(net_type=name, reduction="sum")
+    return network
 
 
-def _as_input(images: NDArray[Any]) -> torch.Tensor:
+def _as_input(images: NDArray[np.generic]) -> torch.Tensor:
     """Return images (n, 3, H, W) of float32 from -1 to 1."""
     rgb = as_rgb(torch.tensor(images))
     unit = rgb / 255 if rgb.dtype == torch.uint8 else rgb

@@ -1,8 +1,7 @@
 """Scores of sets of completed images: how their features differ from those of real images."""
 
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,14 +10,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
 from .._checks import plain
-from ._extractors import extract_features
+from ._extractors import Extractor, extract_features
 
 
 def frechet_distance(
     real: ArrayLike,
     completed: ArrayLike,
     *,
-    extractor: Callable[[Any], Any] | None = None,
+    extractor: Extractor | None = None,
     batch_size: int = 256,
 ) -> float:
     """Fréchet distance between the features of two sets of images; FID with Inception's.
@@ -83,7 +82,7 @@ def u_ids(
     real: ArrayLike,
     completed: ArrayLike,
     *,
-    extractor: Callable[[Any], Any] | None = None,
+    extractor: Extractor | None = None,
     cv: int | None = None,
     random_state: int = 0,
     batch_size: int = 256,
@@ -176,7 +175,7 @@ def p_ids(
     real: ArrayLike,
     completed: ArrayLike,
     *,
-    extractor: Callable[[Any], Any] | None = None,
+    extractor: Extractor | None = None,
     cv: int | None = None,
     random_state: int = 0,
     batch_size: int = 256,
@@ -312,14 +311,14 @@ def _covariance_root(features: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return R with R^T R = covariance, of as few rows as possible."""
     centred = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
     if len(centred) <= centred.shape[1]:
-        return centred
+        return np.asarray(centred)
     return np.asarray(np.linalg.qr(centred, mode="r"))
 
 
 def _two_sets(
     real: ArrayLike,
     completed: ArrayLike,
-    extractor: Callable[[Any], Any] | None,
+    extractor: Extractor | None,
     batch_size: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the features (n, F) and (m, F) of both sets."""

@@ -1,12 +1,13 @@
 """A scorer for searches without a ground truth: it hides cells that are known."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 
 from .._checks import plain
+from .._typing import Container, Table
 from ._cells import energy_score, masked_crps, masked_mae, masked_rmse
 
 _SCORED = {
@@ -73,7 +74,7 @@ class _ImputationScorer:
     n_draws: int
     random_state: int
 
-    def __call__(self, estimator: Any, X: Any, y: Any = None) -> float:
+    def __call__(self, estimator: BaseEstimator, X: Table, y: ArrayLike | None = None) -> float:
         values = np.asarray(X, dtype=np.float64)
         missing = self._cells_to_hide(values)
         holed = X.mask(missing) if hasattr(X, "mask") else np.where(missing, np.nan, values)
@@ -83,7 +84,7 @@ class _ImputationScorer:
         score, takes_draws = _SCORED[self.metric]
         return -score(values, self._complete(estimator, holed, takes_draws), missing, scale=scale)
 
-    def _complete(self, estimator: Any, holed: Any, takes_draws: bool) -> Any:
+    def _complete(self, estimator: BaseEstimator, holed: Table, takes_draws: bool) -> Container:
         if not takes_draws:
             return np.asarray(estimator.transform(holed), dtype=np.float64)
         if not hasattr(estimator, "sample"):

@@ -1,19 +1,29 @@
 """What the displays share: axes, colours, axes of time, shares of levels."""
 
+from __future__ import annotations
+
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from textwrap import fill
-from typing import Any
+from typing import TYPE_CHECKING, Union, cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ._labels import LONGEST, SHORTEST, shorten
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.typing import ColorType, LegendLocType
 
 __all__ = [
     "IMPUTED",
     "OBSERVED",
     "TRUTH",
+    "Panels",
     "add_legend",
     "edges_of_bins",
     "faint",
@@ -36,6 +46,11 @@ __all__ = [
     "size_of_text",
 ]
 
+Panels = Union["Axes", list["Axes"], tuple["Axes", ...], NDArray[np.object_], None]
+"""Axes to divide, or an array of them, or None for a new figure."""
+
+RGB = tuple[float, float, float]
+
 OBSERVED, IMPUTED, TRUTH = "C0", "C1", "C3"  # blue, orange, red: told apart by the colour-blind
 _MAX_WHOLE_BINS = 40
 _LETTER = 0.56  # mean width of a letter in units of its height
@@ -45,13 +60,15 @@ _SMALLEST = 5.0  # points that letters have
 _LABEL_SHARE = 0.4  # of the axes' height or width that labels beside them may take
 
 
-def new_axes(owner: str, size: tuple[float, float]) -> Any:
+def new_axes(owner: str, size: tuple[float, float]) -> Axes:
     """Return axes in a figure of their own, sized in inches."""
-    _, ax = _pyplot(owner).subplots(figsize=size, layout="constrained")
+    ax: Axes = _pyplot(owner).subplots(figsize=size, layout="constrained")[1]
     return ax
 
 
-def panel_axes(owner: str, ax: Any, n: int, n_cols: int, size: tuple[float, float]) -> list[Any]:
+def panel_axes(
+    owner: str, ax: Panels, n: int, n_cols: int, size: tuple[float, float]
+) -> list[Axes]:
     """Return n axes in rows of ``n_cols``.
 
     ``ax`` None makes a figure with panels of this size in inches, axes are divided, and an array
@@ -79,7 +96,7 @@ def panel_axes(owner: str, ax: Any, n: int, n_cols: int, size: tuple[float, floa
     return [figure.add_subplot(grid[k // n_cols, k % n_cols]) for k in range(n)]
 
 
-def _pyplot(owner: str) -> Any:
+def _pyplot(owner: str) -> ModuleType:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -90,13 +107,13 @@ def _pyplot(owner: str) -> Any:
     return plt
 
 
-def hide_frame(ax: Any, sides: Sequence[str] = ("top", "right")) -> None:
+def hide_frame(ax: Axes, sides: Sequence[str] = ("top", "right")) -> None:
     """Leave out lines of the frame that carry nothing."""
     for side in sides:
         ax.spines[side].set_visible(False)
 
 
-def set_value_axis(ax: Any, kind: str, *, whole: bool = False, n_ticks: int = 5) -> None:
+def set_value_axis(ax: Axes, kind: str, *, whole: bool = False, n_ticks: int = 5) -> None:
     """Put few ticks on the axis of a column's values; days since 1970 are written as dates."""
     from matplotlib import dates, ticker
 
@@ -128,44 +145,45 @@ def most_common(weight: NDArray[np.float64], limit: int) -> NDArray[np.intp]:
     return np.sort(np.argsort(-weight, kind="stable")[:limit])
 
 
-def add_legend(ax: Any, loc: str = "best", *, room: bool = False) -> None:
+def add_legend(ax: Axes, loc: str = "best", *, room: bool = False) -> None:
     """Put a legend into axes, and with ``room`` some room for it above what they show."""
     from ._legend import FittedLegend
 
     handles, labels = ax.get_legend_handles_labels()
-    legend: Any = FittedLegend(ax, handles, labels, loc, wide=room)
-    ax.legend_, legend._remove_method = legend, ax._remove_legend  # as ax.legend does
+    legend = FittedLegend(ax, handles, labels, cast("LegendLocType", loc), wide=room)
+    # as ax.legend does
+    ax.legend_, legend._remove_method = legend, ax._remove_legend  # type: ignore[attr-defined]
     if room:
         engine = ax.figure.get_layout_engine()
         if engine is not None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # drawing says it again
-                engine.execute(ax.get_figure(root=True))  # how high the axes will be
+                engine.execute(_figure(ax))  # how high the axes will be
         bottom, top = ax.get_ylim()
         ax.set_ylim(bottom, bottom + (top - bottom) / (1.0 - legend.height_share()))
 
 
-def say_below(ax: Any, *lines: str) -> None:
+def say_below(ax: Axes, *lines: str) -> None:
     """Write what an axis shows, and what is left out, below axes, in lines that are no wider."""
     width = max(_letters(inches_of(ax)[0]), SHORTEST)
     said = "\n".join(fill(line, width) for line in lines if line)
     ax.set_xlabel(said, fontsize="small" if "\n" in said else "medium")
 
 
-def say_beside(ax: Any, *lines: str) -> None:
+def say_beside(ax: Axes, *lines: str) -> None:
     """Write what an axis shows beside axes, in lines that are no longer than the axes are high."""
     height = max(_letters(0.95 * inches_of(ax)[1]), SHORTEST)
     said = "\n".join(fill(line, height) for line in lines)
     ax.set_ylabel(said, fontsize="medium" if said == "\n".join(lines) else "small")
 
 
-def short_names(ax: Any, names: Iterable[Any]) -> list[str]:
+def short_names(ax: Axes, names: Iterable[Hashable]) -> list[str]:
     """Return names that are not wider than axes."""
     width = _letters(0.9 * inches_of(ax)[0])
     return shorten(names, min(max(width, SHORTEST), 2 * LONGEST))
 
 
-def set_title(ax: Any, name: str, note: str = "") -> None:
+def set_title(ax: Axes, name: str, note: str = "") -> None:
     """Put a name and what there is to say of it above axes, on two lines if they are narrow."""
     width = max(_letters(0.9 * inches_of(ax)[0]), SHORTEST)
     join = " " if len(name) + len(note) < width else "\n"
@@ -173,10 +191,10 @@ def set_title(ax: Any, name: str, note: str = "") -> None:
 
 
 def label_places(
-    ax: Any,
+    ax: Axes,
     axis: str,
-    places: Any,
-    labels: Sequence[Any],
+    places: ArrayLike,
+    labels: Sequence[Hashable],
     *,
     share: float = 1.0,
     longest: int = LONGEST,
@@ -196,23 +214,23 @@ def label_places(
     getattr(ax, f"set_{axis}ticks")(places, short, rotation=90 if turned else 0, fontsize=size)
 
 
-def figures_that_fit(ax: Any, letters: int, share: float = 1.0) -> int:
+def figures_that_fit(ax: Axes, letters: int, share: float = 1.0) -> int:
     """Return how many small figures of so many letters fit side by side into this part of axes."""
     return _letters(share * inches_of(ax)[0], 0.9 * _font_size()) // letters
 
 
-def size_of_lines(ax: Any, axis: str, n: int, share: float = 1.0) -> float:
+def size_of_lines(ax: Axes, axis: str, n: int, share: float = 1.0) -> float:
     """Return the size of letters, in points, of n lines on this part of an axis."""
     pitch = 72.0 * share * inches_of(ax)["xy".index(axis)] / n
     return float(np.clip(pitch / _LINE, _SMALLEST, _font_size()))
 
 
-def size_of_text(ax: Any, letters: int) -> float:
+def size_of_text(ax: Axes, letters: int) -> float:
     """Return the size of so many letters, in points, that are as wide as axes at most."""
     return float(np.clip(72.0 * inches_of(ax)[0] / (_LETTER * letters), _SMALLEST, _font_size()))
 
 
-def lines_that_fit(ax: Any, axis: str, share: float = 1.0) -> int:
+def lines_that_fit(ax: Axes, axis: str, share: float = 1.0) -> int:
     """Return how many lines of the smallest letters have room along this part of an axis."""
     inches = inches_of(ax)["xy".index(axis)]
     return max(int(72.0 * share * inches / (_LINE * _SMALLEST)), 1)
@@ -229,58 +247,64 @@ def _letters(inches: float, size: float | None = None) -> int:
     return int(72.0 * inches / (_LETTER * (size or _font_size())))
 
 
-def inches_of(ax: Any) -> tuple[float, float]:
+def _figure(ax: Axes) -> Figure:
+    return cast("Figure", ax.get_figure(root=True))
+
+
+def inches_of(ax: Axes) -> tuple[float, float]:
     """Return width and height of axes."""
-    box, dpi = ax.get_window_extent(), ax.get_figure(root=True).dpi
+    box, dpi = ax.get_window_extent(), _figure(ax).dpi
     return box.width / dpi, box.height / dpi
 
 
-def ink(ax: Any) -> Any:
+def ink(ax: Axes) -> ColorType:
     """Return the colour of text, or one like it that can be read on these axes."""
     import matplotlib as mpl
 
     return readable(mpl.rcParams["text.color"], ax)
 
 
-def faint(ax: Any, share: float = 0.15) -> Any:
+def faint(ax: Axes, share: float = 0.15) -> ColorType:
     """Return the colour of the axes with this share of the colour of text."""
     from matplotlib.colors import to_rgb
 
-    return tuple(_mixed(_background(ax), to_rgb(ink(ax)), share))
+    return _mixed(_background(ax), to_rgb(ink(ax)), share)
 
 
-def readable(color: Any, ax: Any) -> Any:
+def readable(color: ColorType, ax: Axes) -> ColorType:
     """Return a colour, moved towards black or white until lines of it stand out from the axes."""
     from matplotlib.colors import to_hex, to_rgb
 
     ground = _background(ax)
-    end = max([(0.0, 0.0, 0.0), (1.0, 1.0, 1.0)], key=lambda one: _contrast(one, ground))
+    ends: list[RGB] = [(0.0, 0.0, 0.0), (1.0, 1.0, 1.0)]
+    end = max(ends, key=lambda one: _contrast(one, ground))
     if _contrast(to_rgb(color), ground) >= _LEAST_CONTRAST:
         return color
     steps = (_mixed(to_rgb(color), end, share) for share in np.linspace(0.0, 1.0, 41))
     return to_hex(next(one for one in steps if _contrast(one, ground) >= 1.02 * _LEAST_CONTRAST))
 
 
-def _background(ax: Any) -> tuple[float, ...]:
+def _background(ax: Axes) -> RGB:
     from matplotlib.colors import to_rgb, to_rgba
 
     color = ax.get_facecolor()
     if to_rgba(color)[3] == 0.0:  # axes that show the figure
-        color = ax.get_figure(root=True).get_facecolor()
+        color = _figure(ax).get_facecolor()
     return to_rgb(color)
 
 
-def _mixed(color: Any, other: Any, share: float) -> Any:
-    return (1.0 - share) * np.asarray(color) + share * np.asarray(other)
+def _mixed(color: RGB, other: RGB, share: float) -> RGB:
+    red, green, blue = (1.0 - share) * np.asarray(color) + share * np.asarray(other)
+    return red, green, blue
 
 
-def _contrast(color: Any, other: Any) -> float:
+def _contrast(color: RGB, other: RGB) -> float:
     """Return the contrast of two colours from 1 to 21, as WCAG 2 defines it."""
     light, dark = sorted((_luminance(color), _luminance(other)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
 
 
-def _luminance(color: Any) -> float:
+def _luminance(color: RGB) -> float:
     rgb = np.asarray(color)
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     return float(linear @ np.array([0.2126, 0.7152, 0.0722]))

@@ -1,12 +1,16 @@
 """How the bound of each row rose while its posterior was fitted."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 
 from .._checks import plain
+from .._typing import Table
 from ._axes import (
     add_legend,
     faint,
@@ -17,6 +21,9 @@ from ._axes import (
     say_beside,
     set_title,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["BoundTraceDisplay"]
 
@@ -83,12 +90,12 @@ class BoundTraceDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
-        X: Any,
+        estimator: BaseEstimator,
+        X: Table,
         *,
         rows: Sequence[int] | None = None,
         decoder: int = 0,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> Self:
         """Infer a table once more, with traces, and plot them.
 
@@ -122,11 +129,11 @@ class BoundTraceDisplay:
     @classmethod
     def from_inference(
         cls,
-        pooled: Any,
+        pooled: object,
         *,
         rows: Sequence[int] | None = None,
         decoder: int = 0,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> Self:
         """Plot the traces that an inference has kept.
 
@@ -175,7 +182,7 @@ class BoundTraceDisplay:
             converged=converged[chosen],
         ).plot(ax=ax)
 
-    def plot(self, ax: Any = None, *, relative: bool = True) -> Self:
+    def plot(self, ax: Axes | None = None, *, relative: bool = True) -> Self:
         """Draw the picture.
 
         Parameters
@@ -207,7 +214,7 @@ class BoundTraceDisplay:
             style = {"label": f"row {self.rows[k]}"} if named else {"alpha": 0.25}
             color = readable(f"C{k % 10}" if named else "C0", self.ax_)
             self.ax_.plot(self.steps[kept], values, linewidth=1.2, color=color, **style)
-            marker = {"color": color, "clip_on": False, "zorder": 3}
+            marker: dict[str, Any] = {"color": color, "clip_on": False, "zorder": 3}
             if not self.converged[k]:
                 self.ax_.scatter(self.steps[kept][-1], values[-1], marker="x", **marker)
         self._label(named, relative)
@@ -218,7 +225,7 @@ class BoundTraceDisplay:
         n_unseen = int(np.isnan(self.bounds).all(axis=1).sum())
         note = f"{n_unseen} of {len(self.rows)} rows took no step and are not shown"
         say_below(ax, "steps", note if n_unseen else "")
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
         ax.grid(axis="y", color=faint(ax), linewidth=0.8)
         if relative:
             if np.ptp(ax.get_ylim()) > _WIDE:  # first steps gain nats, last ones hundredths

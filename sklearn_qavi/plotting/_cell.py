@@ -1,12 +1,17 @@
 """What may be in one missing cell."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Self
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 
 from .._checks import plain
+from .._typing import Array as AnyArray
+from .._typing import Table
 from ._axes import (
     IMPUTED,
     TRUTH,
@@ -31,6 +36,9 @@ from ._tables import (
     read_columns,
     read_completed,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["CellDisplay"]
 
@@ -97,7 +105,7 @@ class CellDisplay:
         kind: str,
         name: str,
         row: int,
-        levels: tuple[Any, ...] = (),
+        levels: tuple[Hashable, ...] = (),
         whole: bool = False,
         truth: float | None = None,
     ) -> None:
@@ -112,15 +120,15 @@ class CellDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
-        X: Any,
+        estimator: BaseEstimator,
+        X: Table,
         *,
         row: int,
-        column: Any,
-        truth: Any = None,
+        column: Hashable,
+        truth: Table | None = None,
         n_draws: int = 1000,
         feature_names: Sequence[str] | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> Self:
         """Draw a cell and plot.
 
@@ -169,7 +177,7 @@ class CellDisplay:
             estimator=estimator,
         )
         j = _checked_cell(read, row, column)
-        one_row = X.iloc[[row]] if hasattr(X, "iloc") else X[row : row + 1]
+        one_row = X.iloc[[row]] if hasattr(X, "iloc") else cast(AnyArray, X)[row : row + 1]
         _, positions = completed_tables(estimator, one_row, 0)
         draws = estimator.sample(one_row, n=n_draws, row_offset=row)
         # the row alone, with the kinds and levels of the whole columns
@@ -180,15 +188,15 @@ class CellDisplay:
     @classmethod
     def from_draws(
         cls,
-        X: Any,
-        draws: Iterable[Any],
+        X: Table,
+        draws: Iterable[Table],
         *,
         row: int,
-        column: Any,
-        truth: Any = None,
-        missing_values: Any = np.nan,
+        column: Hashable,
+        truth: Table | None = None,
+        missing_values: object = np.nan,
         feature_names: Sequence[str] | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> Self:
         """Plot a cell of completed tables.
 
@@ -230,7 +238,9 @@ class CellDisplay:
         return cls._of(completed, row, row, read[j].is_whole, truth).plot(ax=ax)
 
     @classmethod
-    def _of(cls, completed: CompletedColumn, place: int, row: int, whole: bool, truth: Any) -> Self:
+    def _of(
+        cls, completed: CompletedColumn, place: int, row: int, whole: bool, truth: Table
+    ) -> Self:
         column = completed.column
         return cls(
             draws=completed.draws[:, place],
@@ -242,7 +252,7 @@ class CellDisplay:
             truth=None if truth is None else _truth_in(column, truth),
         )
 
-    def plot(self, ax: Any = None, *, level: float = 0.9) -> Self:
+    def plot(self, ax: Axes | None = None, *, level: float = 0.9) -> Self:
         """Draw the picture.
 
         Parameters
@@ -407,7 +417,7 @@ def smooth_density(values: Array) -> tuple[Array, Array]:
     return grid, kde(grid) + kde(2 * low - grid) + kde(2 * high - grid)
 
 
-def _checked_cell(columns: list[Column], row: int, column: Any) -> int:
+def _checked_cell(columns: list[Column], row: int, column: Hashable) -> int:
     """Return the position of the column, if the cell is missing."""
     names = [one.name for one in columns]
     j = column_position(column, names)
@@ -423,7 +433,7 @@ def _checked_cell(columns: list[Column], row: int, column: Any) -> int:
     return j
 
 
-def _truth_in(column: Column, truth: Any) -> float:
+def _truth_in(column: Column, truth: Table) -> float:
     """Return a true value in the numbers or codes of a column."""
     if column.kind == "levels":
         if truth not in column.levels:

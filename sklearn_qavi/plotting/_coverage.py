@@ -1,15 +1,20 @@
 """Whether intervals hold as many true values as they promise."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Self
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 
 from .._checks import plain
+from .._typing import Table
 from ._axes import add_legend, faint, hide_frame, new_axes, readable, say_below, say_beside
 from ._labels import as_entry
 from ._tables import (
+    Column,
     as_mask,
     column_position,
     completed_tables,
@@ -17,6 +22,9 @@ from ._tables import (
     read_columns,
     read_completed,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["CoverageDisplay"]
 
@@ -87,16 +95,16 @@ class CoverageDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
-        X: Any,
-        X_true: Any,
+        estimator: BaseEstimator,
+        X: Table,
+        X_true: Table,
         *,
-        columns: Sequence[Any] | None = None,
+        columns: Sequence[Hashable] | None = None,
         levels: ArrayLike | None = None,
         n_draws: int = 100,
         feature_names: Sequence[str] | None = None,
         name: str | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> Self:
         """Complete a table with hidden cells, compare with the truth and plot.
 
@@ -158,15 +166,15 @@ class CoverageDisplay:
     @classmethod
     def from_draws(
         cls,
-        X_true: Any,
-        draws: Iterable[Any],
+        X_true: Table,
+        draws: Iterable[Table],
         missing: ArrayLike,
         *,
-        columns: Sequence[Any] | None = None,
+        columns: Sequence[Hashable] | None = None,
         levels: ArrayLike | None = None,
         feature_names: Sequence[str] | None = None,
         name: str | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> Self:
         """Compare completed tables with the truth and plot.
 
@@ -212,12 +220,12 @@ class CoverageDisplay:
     @classmethod
     def _compared(
         cls,
-        truth: list[Any],
-        draws: Iterable[Any],
+        truth: list[Column],
+        draws: Iterable[Table],
         missing: NDArray[np.bool_],
         *,
         positions: Sequence[int | None] | None,
-        columns: Sequence[Any] | None,
+        columns: Sequence[Hashable] | None,
         levels: ArrayLike | None,
         name: str | None,
     ) -> Self:
@@ -231,19 +239,19 @@ class CoverageDisplay:
             cells = missing[:, j] & ~truth[j].missing
             values.append(truth[j].values[cells])
             drawn.append(one.draws[:, cells])
-        cells, draws_of_cells = np.concatenate(values), np.concatenate(drawn, axis=1)
+        known, draws_of_cells = np.concatenate(values), np.concatenate(drawn, axis=1)
         nominal = _checked_levels(levels, len(draws_of_cells))
-        coverage = np.array([_coverage(cells, draws_of_cells, level) for level in nominal])
+        coverage = np.array([_coverage(known, draws_of_cells, level) for level in nominal])
         is_left_out = np.array([columns is None and one.kind == "levels" for one in truth])
         return cls(
             levels=nominal,
             coverage=coverage,
-            n_cells=len(cells),
+            n_cells=len(known),
             name=name,
             n_left_out=int(missing[:, is_left_out].sum()),
         )
 
-    def plot(self, ax: Any = None, *, band: float = 0.95) -> Self:
+    def plot(self, ax: Axes | None = None, *, band: float = 0.95) -> Self:
         """Draw the picture.
 
         Parameters
@@ -314,9 +322,9 @@ _DIAGONAL = "calibrated"
 
 
 def _chosen(
-    truth: list[Any],
+    truth: list[Column],
     missing: NDArray[np.bool_],
-    wanted: Sequence[Any] | None,
+    wanted: Sequence[Hashable] | None,
     positions: Sequence[int | None] | None,
 ) -> list[int]:
     """Return the positions of the columns whose hidden cells are compared."""

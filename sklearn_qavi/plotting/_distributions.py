@@ -1,14 +1,20 @@
 """What was observed in a column beside what was put into its holes."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Self
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 
 from .._checks import plain
+from .._typing import Table
 from ._axes import (
     IMPUTED,
     OBSERVED,
+    Panels,
     add_legend,
     edges_of_bins,
     hide_frame,
@@ -31,6 +37,9 @@ from ._tables import (
     read_columns,
     read_completed,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["DistributionDisplay"]
 
@@ -87,13 +96,13 @@ class DistributionDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
-        X: Any,
+        estimator: BaseEstimator,
+        X: Table,
         *,
-        columns: Sequence[Any] | None = None,
+        columns: Sequence[Hashable] | None = None,
         n_draws: int = 20,
         feature_names: Sequence[str] | None = None,
-        ax: Any = None,
+        ax: Panels = None,
     ) -> Self:
         """Complete a table and plot what was observed and what was imputed.
 
@@ -143,13 +152,13 @@ class DistributionDisplay:
     @classmethod
     def from_draws(
         cls,
-        X: Any,
-        draws: Iterable[Any],
+        X: Table,
+        draws: Iterable[Table],
         *,
-        columns: Sequence[Any] | None = None,
-        missing_values: Any = np.nan,
+        columns: Sequence[Hashable] | None = None,
+        missing_values: object = np.nan,
         feature_names: Sequence[str] | None = None,
-        ax: Any = None,
+        ax: Panels = None,
     ) -> Self:
         """Plot what was observed and what completed tables have in its place.
 
@@ -190,7 +199,7 @@ class DistributionDisplay:
             n_incomplete=_n_incomplete(read, kept) if columns is None else None,
         ).plot(ax)
 
-    def plot(self, ax: Any = None, *, n_cols: int = 3) -> Self:
+    def plot(self, ax: Panels = None, *, n_cols: int = 3) -> Self:
         """Draw the picture.
 
         Parameters
@@ -232,11 +241,11 @@ class DistributionDisplay:
         self._legend()
         return self
 
-    def _with_room(self, ax: Any, n_cols: int) -> tuple[list[CompletedColumn], int]:
+    def _with_room(self, ax: Panels, n_cols: int) -> tuple[list[CompletedColumn], int]:
         """Return the columns that axes to be divided have room for, and panels side by side."""
         if self.n_incomplete is None or not hasattr(ax, "get_subplotspec"):
             return self.columns, n_cols
-        width, height = inches_of(ax)
+        width, height = inches_of(cast("Axes", ax))
         n_cols = max(min(n_cols, int(width / _SMALLEST_PANEL[0])), 1)
         n = n_cols * max(int(height / _SMALLEST_PANEL[1]), 1)
         n_missing = [completed.column.missing.sum() for completed in self.columns]
@@ -253,7 +262,7 @@ def _n_incomplete(columns: list[Column], kept: list[int]) -> int:
     return sum(bool(columns[j].missing.any()) for j in kept)
 
 
-def _chosen(columns: list[Column], wanted: Sequence[Any] | None, kept: list[int]) -> list[int]:
+def _chosen(columns: list[Column], wanted: Sequence[Hashable] | None, kept: list[int]) -> list[int]:
     """Return the positions of the columns to show."""
     n_missing = np.array([column.missing.sum() for column in columns])
     if wanted is None:
@@ -274,18 +283,24 @@ def _chosen(columns: list[Column], wanted: Sequence[Any] | None, kept: list[int]
     return chosen
 
 
-def _plot_numbers(ax: Any, completed: CompletedColumn) -> None:
+def _plot_numbers(ax: Axes, completed: CompletedColumn) -> None:
     column = completed.column
     observed = column.values[~column.missing]
     imputed = completed.draws[:, column.missing].ravel()
     edges = edges_of_bins(np.concatenate([observed, imputed]), column.is_whole)
     if len(observed):
         ax.hist(
-            observed, edges, density=True, color=OBSERVED, alpha=0.45, label="observed", zorder=1
+            observed,
+            cast(Sequence[float], edges),
+            density=True,
+            color=OBSERVED,
+            alpha=0.45,
+            label="observed",
+            zorder=1,
         )
     ax.hist(
         imputed,
-        edges,
+        cast(Sequence[float], edges),
         density=True,
         histtype="step",
         color=readable(IMPUTED, ax),
@@ -299,7 +314,7 @@ def _plot_numbers(ax: Any, completed: CompletedColumn) -> None:
     ax.set_xlabel("days" if column.kind == "durations" else "")
 
 
-def _plot_levels(ax: Any, completed: CompletedColumn) -> None:
+def _plot_levels(ax: Axes, completed: CompletedColumn) -> None:
     column, n_levels = completed.column, len(completed.column.levels)
     observed = _shares(column.values[~column.missing], n_levels)
     imputed = _shares(completed.draws[:, column.missing].ravel(), n_levels)
@@ -325,6 +340,6 @@ def _plot_levels(ax: Any, completed: CompletedColumn) -> None:
     ax.set(xlabel="", ylabel="share")
 
 
-def _shares(codes: Any, n_levels: int) -> Any:
+def _shares(codes: NDArray[np.float64], n_levels: int) -> NDArray[np.float64]:
     counts = np.bincount(codes.astype(int), minlength=n_levels)
-    return counts / max(counts.sum(), 1)
+    return np.asarray(counts / max(counts.sum(), 1))

@@ -1,13 +1,16 @@
 """Draws of many hidden cells against the truth."""
 
-from collections.abc import Sequence
-from typing import Any, Self
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
 from .._checks import plain
+from .._typing import Table
 from ._axes import (
     OBSERVED,
     TRUTH,
@@ -21,6 +24,9 @@ from ._axes import (
 )
 from ._labels import LONGEST, shorten
 from ._tables import as_mask, checked_draws, read_columns, read_completed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["DrawsDisplay"]
 
@@ -82,15 +88,15 @@ class DrawsDisplay:
     @classmethod
     def from_draws(
         cls,
-        X_true: Any,
-        draws: Any,
+        X_true: Table,
+        draws: Iterable[Table],
         missing: ArrayLike,
         *,
         feature_names: Sequence[str] | None = None,
         cells: ArrayLike | None = None,
         n_cells: int = 12,
         random_state: int | np.random.RandomState | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> Self:
         """Choose cells, standardise them and plot.
 
@@ -150,7 +156,7 @@ class DrawsDisplay:
             n_hidden=n_hidden,
         ).plot(ax=ax)
 
-    def plot(self, ax: Any = None, *, level: float = 0.9) -> Self:
+    def plot(self, ax: Axes | None = None, *, level: float = 0.9) -> Self:
         """Draw the picture.
 
         Parameters
@@ -259,7 +265,7 @@ def _choose_cells(
         )
     n = min(n_cells, len(hidden))
     chosen = check_random_state(random_state).choice(len(hidden), n, replace=False)
-    return hidden[np.sort(chosen)]
+    return np.asarray(hidden[np.sort(chosen)])
 
 
 def _check_cells(

@@ -1,16 +1,25 @@
 """Truth, hole and several completions of images, side by side."""
 
+from __future__ import annotations
+
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Sized
 from itertools import islice
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 
 from .._checks import plain
-from ._axes import panel_axes, say_below, size_of_text
+from .._typing import Table
+from ._axes import Panels, panel_axes, say_below, size_of_text
 from ._tables import missing_values_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.typing import ColorType
 
 __all__ = ["InpaintingDisplay"]
 
@@ -89,14 +98,14 @@ class InpaintingDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
-        X: Any,
+        estimator: BaseEstimator,
+        X: Table,
         mask: ArrayLike | None = None,
-        truth: Any = None,
+        truth: Table | None = None,
         n_draws: int = 5,
         *,
         mean: bool = False,
-        ax: Any = None,
+        ax: Panels = None,
         **plot_options: Any,
     ) -> Self:
         """Draw completions of images and plot them.
@@ -157,16 +166,16 @@ class InpaintingDisplay:
     @classmethod
     def from_draws(
         cls,
-        X: Any,
-        draws: Any,
+        X: Table,
+        draws: Iterable[Table],
         mask: ArrayLike | None = None,
-        truth: Any = None,
-        mean: Any = None,
+        truth: Table | None = None,
+        mean: Table | None = None,
         *,
         n_draws: int = 5,
         image_shape: Sequence[int] | None = None,
         data_format: str = "channels_first",
-        ax: Any = None,
+        ax: Panels = None,
         **plot_options: Any,
     ) -> Self:
         """Plot completions that you have, from whatever method.
@@ -226,17 +235,17 @@ class InpaintingDisplay:
     @classmethod
     def _from_draws(
         cls,
-        X: Any,
-        draws: Any,
+        X: Table,
+        draws: Iterable[Table],
         mask: ArrayLike | None,
-        truth: Any,
-        mean: Any,
+        truth: Table,
+        mean: Table,
         *,
         n_draws: int,
         image_shape: Sequence[int] | None,
         data_format: str,
-        missing_values: float,
-        ax: Any,
+        missing_values: object,
+        ax: Panels,
         **plot_options: Any,
     ) -> Self:
         _check_count(n_draws)
@@ -254,15 +263,15 @@ class InpaintingDisplay:
             draws=np.stack(shown),
             truth=None if truth is None else layout.pixels(truth, "truth"),
             mean=None if mean is None else layout.pixels(mean, "mean"),
-            n_given=len(draws) if hasattr(draws, "__len__") else None,
+            n_given=len(draws) if isinstance(draws, Sized) else None,
         ).plot(ax=ax, **plot_options)
 
     def plot(
         self,
-        ax: Any = None,
+        ax: Panels = None,
         *,
-        hole_color: Any = "C0",
-        cmap: Any = "gray",
+        hole_color: ColorType = "C0",
+        cmap: str | Colormap = "gray",
         outline: bool = True,
     ) -> Self:
         """Draw the picture.
@@ -322,7 +331,7 @@ class InpaintingDisplay:
 class _Layout:
     """Where height, width and channels of images stand, as their first array says."""
 
-    def __init__(self, X: Any, image_shape: Sequence[int] | None, data_format: str) -> None:
+    def __init__(self, X: Table, image_shape: Sequence[int] | None, data_format: str) -> None:
         if data_format not in ("channels_first", "channels_last"):
             raise ValueError(
                 "data_format must be 'channels_first' or 'channels_last', got "
@@ -349,14 +358,14 @@ class _Layout:
         if not len(self.array):
             raise ValueError("X holds no image to show.")
 
-    def arranged(self, array: NDArray[Any]) -> NDArray[Any]:
+    def arranged(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
         """Return an array in the layout of X as (n, H, W, C)."""
         array = array.reshape(-1, *self.sizes)
         if self.channel_axis is None:
             return array[..., None]
         return np.moveaxis(array, self.channel_axis, -1)
 
-    def pixels(self, given: Any, name: str, known: NDArray[np.bool_] | None = None) -> Array:
+    def pixels(self, given: Table, name: str, known: NDArray[np.bool_] | None = None) -> Array:
         """Return images like X as (n, H, W, C) from 0 to 1, all finite where they are known."""
         array = _as_pixels(given, name)
         if array.shape != self.array.shape:
@@ -373,7 +382,7 @@ class _Layout:
             )
         return pixels
 
-    def hidden(self, missing_values: float, mask: ArrayLike | None) -> NDArray[np.bool_]:
+    def hidden(self, missing_values: object, mask: ArrayLike | None) -> NDArray[np.bool_]:
         """Return which cells (n, H, W, C) are missing, by their value or by the mask."""
         images = self.arranged(self.array)
         if self.array.dtype == np.uint8:
@@ -382,10 +391,10 @@ class _Layout:
             hidden = np.isnan(images) | (images == missing_values)
         return hidden if mask is None else hidden | self._arranged_mask(np.asarray(mask))
 
-    def _arranged_mask(self, mask: NDArray[Any]) -> NDArray[np.bool_]:
+    def _arranged_mask(self, mask: NDArray[np.generic]) -> NDArray[np.bool_]:
         n, height, width, _ = self.arranged(self.array).shape
         if mask.dtype == bool and mask.shape == self.array.shape:
-            return self.arranged(mask)
+            return self.arranged(mask).astype(bool, copy=False)
         one = (n, height, width, 1) if self.last else (n, 1, height, width)
         if mask.dtype != bool or mask.shape not in ((height, width), (n, height, width), one):
             raise ValueError(
@@ -393,10 +402,10 @@ class _Layout:
                 f"{(height, width)}, {(n, height, width)} or {self.array.shape}, got dtype "
                 f"{mask.dtype} and shape {mask.shape}."
             )
-        return mask.reshape(-1, height, width, 1)
+        return mask.reshape(-1, height, width, 1).astype(bool, copy=False)
 
 
-def _as_pixels(given: Any, name: str) -> NDArray[Any]:
+def _as_pixels(given: Table, name: str) -> NDArray[np.generic]:
     array = np.asarray(given)
     if array.dtype.kind != "f" and array.dtype != np.uint8:
         raise ValueError(
@@ -410,7 +419,7 @@ def _any_channel(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(cells.any(axis=-1))
 
 
-def _check_count(n_draws: Any) -> None:
+def _check_count(n_draws: object) -> None:
     if isinstance(n_draws, bool) or not isinstance(n_draws, int | np.integer) or n_draws < 1:
         raise ValueError(f"n_draws must be a whole number of at least 1, got {plain(n_draws)}.")
 
@@ -424,7 +433,7 @@ def _check_observed(draw: Array, images: Array, hidden: NDArray[np.bool_]) -> No
         )
 
 
-def _colours(image: Array, hole_color: Any, cmap: Any) -> Array:
+def _colours(image: Array, hole_color: ColorType, cmap: str | Colormap) -> Array:
     """Return an image as (H, W, 3) colours; pixels that hold NaN have the hole's colour."""
     import matplotlib as mpl
     from matplotlib.colors import to_rgb
@@ -438,7 +447,7 @@ def _colours(image: Array, hole_color: Any, cmap: Any) -> Array:
     return np.where(hole[..., None], to_rgb(hole_color), colours)
 
 
-def _outline(ax: Any, missing: NDArray[np.bool_], color: Any) -> None:
+def _outline(ax: Axes, missing: NDArray[np.bool_], color: ColorType) -> None:
     """Draw lines along the edges between missing and other pixels inside of an image."""
     rows, columns = np.nonzero(missing[1:] != missing[:-1])
     ax.hlines(rows + 0.5, columns - 0.5, columns + 0.5, color=color, linewidth=1.0)

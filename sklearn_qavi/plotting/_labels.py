@@ -1,8 +1,7 @@
 """Labels that are short enough for axes, and still differ from each other."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from itertools import chain, count
-from typing import Any
 
 __all__ = ["LONGEST", "SHORTEST", "as_entry", "shorten"]
 
@@ -10,7 +9,7 @@ LONGEST, SHORTEST = 18, 12  # characters that labels are cut to
 _EDGE = 3  # characters that stay at both ends of names that differ in the middle alone
 
 
-def shorten(labels: Iterable[Any], longest: int = LONGEST) -> list[str]:
+def shorten(labels: Iterable[Hashable], longest: int = LONGEST) -> list[str]:
     """Return labels of no more characters than this, each different where it was before.
 
     Long ones lose their middle. Those that would then be alike keep what tells them apart instead,
@@ -36,7 +35,7 @@ def shorten(labels: Iterable[Any], longest: int = LONGEST) -> list[str]:
     return [short[text].replace("$", r"\$") for text in texts]
 
 
-def as_entry(label: Any) -> str:
+def as_entry(label: Hashable) -> str:
     """Return a label as legends take it: they leave out those that start with an underscore."""
     text = str(label)
     return f" {text}" if text.startswith("_") else text

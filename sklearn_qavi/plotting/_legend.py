@@ -1,8 +1,10 @@
 """A legend that stays inside its axes. Imports matplotlib, so it is imported when it is drawn."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
@@ -10,6 +12,14 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from ._labels import LONGEST, SHORTEST, as_entry, shorten
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.backend_bases import RendererBase
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+    from matplotlib.typing import LegendLocType
 
 __all__ = ["FittedLegend"]
 
@@ -42,16 +52,22 @@ class FittedLegend(Legend):
     """
 
     def __init__(
-        self, ax: Any, handles: Sequence[Any], labels: Sequence[str], loc: Any, *, wide: bool
+        self,
+        ax: Axes,
+        handles: Sequence[Artist | tuple[Artist, ...]],
+        labels: Sequence[str],
+        loc: LegendLocType,
+        *,
+        wide: bool,
     ) -> None:
         self._entries, self._place, self._wide = (list(handles), list(labels)), loc, wide
-        self._last: tuple[Any, Legend | None] = (None, None)
+        self._last: tuple[tuple[float, ...] | None, Legend | None] = (None, None)
         super().__init__(ax, [], [], loc=loc)
         self.set_in_layout(False)  # it takes the room there is
 
     def arranged(self) -> Legend | None:
         """Return the first arrangement that the axes hold."""
-        figure: Any = self.axes.get_figure(root=True)
+        figure = cast("Figure", self.axes.get_figure(root=True))
         box = self.axes.get_window_extent()
         size = (box.width, box.height, figure.dpi)
         if self._last[0] != size:
@@ -64,7 +80,7 @@ class FittedLegend(Legend):
 
     def _arrangements(self, width: float, height: float) -> Iterator[Legend]:
         """Yield arrangements, the best ones first, but those that are too large for certain."""
-        figure: Any = self.axes.get_figure(root=True)
+        figure = cast("Figure", self.axes.get_figure(root=True))
         n = len(self._entries[0])
         counts = dict.fromkeys(min(n, count) for count in _COUNTS)
         for n_shown, longest, size in product(counts, _LENGTHS, _SIZES):
@@ -91,7 +107,9 @@ class FittedLegend(Legend):
                     labelspacing=0.3,
                 )
 
-    def _shown(self, n_shown: int, longest: int) -> tuple[list[Any], list[str]]:
+    def _shown(
+        self, n_shown: int, longest: int
+    ) -> tuple[list[Artist | tuple[Artist, ...]], list[str]]:
         """Return handles and labels of the first entries and, if there are more, their number."""
         handles, labels = self._entries
         n_more = len(labels) - n_shown
@@ -109,7 +127,7 @@ class FittedLegend(Legend):
         height = legend.get_window_extent().height + _margin(legend)
         return float(height / self.axes.get_window_extent().height)
 
-    def draw(self, renderer: Any) -> None:
+    def draw(self, renderer: RendererBase) -> None:
         """Draw the arrangement that fits."""
         legend = self.arranged()
         if legend is not None and self.get_visible():
@@ -117,12 +135,12 @@ class FittedLegend(Legend):
             legend.draw(renderer)
         self.stale = False
 
-    def get_window_extent(self, renderer: Any = None) -> Any:
+    def get_window_extent(self, renderer: RendererBase | None = None) -> Bbox:
         """Return where the arrangement is."""
         legend = self.arranged()
         return Bbox.null() if legend is None else legend.get_window_extent(renderer)
 
-    def get_texts(self) -> list[Any]:
+    def get_texts(self) -> list[Text]:
         """Return the texts of the arrangement."""
         legend = self.arranged()
         return [] if legend is None else list(legend.get_texts())

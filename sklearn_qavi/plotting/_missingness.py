@@ -1,12 +1,15 @@
 """Which cells are missing together."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._checks import plain
+from .._typing import Table
 from ._axes import (
     IMPUTED,
     faint,
@@ -19,6 +22,9 @@ from ._axes import (
     size_of_lines,
 )
 from ._tables import read_columns
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["MissingnessDisplay"]
 
@@ -77,17 +83,17 @@ class MissingnessDisplay:
     @property
     def share_missing(self) -> NDArray[np.float64]:
         """Share of missing cells in each column, (n_features,)."""
-        return self.counts @ self.patterns / self.counts.sum()
+        return np.asarray(self.counts @ self.patterns / self.counts.sum())
 
     @classmethod
     def from_table(
         cls,
-        X: Any,
+        X: Table,
         *,
-        missing_values: Any = np.nan,
+        missing_values: object = np.nan,
         feature_names: Sequence[str] | None = None,
         max_patterns: int = 20,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> Self:
         """Count the patterns of a table and plot them.
 
@@ -128,7 +134,7 @@ class MissingnessDisplay:
             feature_names=[column.name for column in columns],
         ).plot(ax=ax, max_patterns=max_patterns)
 
-    def plot(self, ax: Any = None, *, max_patterns: int = 20) -> Self:
+    def plot(self, ax: Axes | None = None, *, max_patterns: int = 20) -> Self:
         """Draw the picture.
 
         Parameters

@@ -1,17 +1,24 @@
 """Scores of hidden cells as curves: against the number of draws, and against what they cost."""
 
+from __future__ import annotations
+
 import copy
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 
 from .._checks import plain
+from .._typing import ScoreDetails, Table
 from ..exceptions import InferenceConvergenceWarning
 from ._axes import add_legend, faint, hide_frame, new_axes, readable, say_beside
 from ._labels import as_entry
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["ScoreCurveDisplay"]
 
@@ -94,8 +101,8 @@ class ScoreCurveDisplay:
     @classmethod
     def from_estimators(
         cls,
-        estimators: Mapping[str, Any],
-        X_true: Any,
+        estimators: Mapping[str, BaseEstimator],
+        X_true: Table,
         missing: ArrayLike,
         *,
         x: str = "draws",
@@ -103,7 +110,7 @@ class ScoreCurveDisplay:
         n_draws: int | Sequence[int] | None = None,
         max_iter: Sequence[int] | None = None,
         mask: ArrayLike | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> Self:
         """Hide cells whose values are known, infer them with each imputer, score and plot.
 
@@ -185,7 +192,7 @@ class ScoreCurveDisplay:
         *,
         x: str = "draws",
         metric: str = "iwae",
-        ax: Any = None,
+        ax: Axes | None = None,
     ) -> Self:
         """Plot scores from anywhere.
 
@@ -239,7 +246,7 @@ class ScoreCurveDisplay:
                 )
         return cls(x_values=at, scores=values, x=x, metric=metric).plot(ax=ax)
 
-    def plot(self, ax: Any = None) -> Self:
+    def plot(self, ax: Axes | None = None) -> Self:
         """Draw the picture.
 
         Parameters
@@ -261,7 +268,10 @@ class ScoreCurveDisplay:
         self.figure_ = self.ax_.figure
         for k, (name, scores) in enumerate(self.scores.items()):
             at = self.x_values[name]
-            style = {"color": readable(f"C{k % 10}", self.ax_), "label": as_entry(name)}
+            style: dict[str, Any] = {
+                "color": readable(f"C{k % 10}", self.ax_),
+                "label": as_entry(name),
+            }
             positive = at > 0
             if positive.any():
                 self.ax_.plot(at[positive], scores[positive], "o-", markersize=4, **style)
@@ -281,34 +291,34 @@ def _check_names(x: str, metric: str) -> None:
             raise ValueError(f"{name} must be one of {sorted(known)}, got {plain(value)}.")
 
 
-def _mean_score(metric: str, scores: dict[str, Array], details: dict[str, Any]) -> Array:
+def _mean_score(metric: str, scores: dict[str, Array], details: ScoreDetails) -> Array:
     """Return the mean over cells, or over rows for errors, of scores (..., n_rows)."""
     values = scores[metric]
     if metric == "minimum_nrmse":
         mean: Array = np.nanmean(values, axis=-1)
-        return mean
-    total: Array = np.nansum(values, axis=-1)
-    return total / details["n_cells"].sum()
+    else:
+        mean = np.nansum(values, axis=-1) / details["n_cells"].sum()
+    return mean
 
 
 def _cost_curve(
-    estimator: Any,
-    X_true: Any,
+    estimator: BaseEstimator,
+    X_true: Table,
     missing: ArrayLike,
     x: str,
     metric: str,
     max_iter: Sequence[int] | None,
-    options: dict[str, Any],
+    options: Mapping[str, object],
 ) -> tuple[Array, Array]:
     """Return what inference costs a row, and its score, for each limit on the steps."""
 
-    def scored(limit: int | None) -> tuple[dict[str, Array], dict[str, Any]]:
+    def scored(limit: int | None) -> tuple[dict[str, Array], ScoreDetails]:
         limited = copy.copy(estimator)  # shares what was fitted
         if limit is not None:
             limited.set_params(max_iter=limit)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InferenceConvergenceWarning)  # cut off on purpose
-            result: tuple[dict[str, Array], dict[str, Any]] = limited.score_missing(
+            result: tuple[dict[str, Array], ScoreDetails] = limited.score_missing(
                 X_true, missing, return_details=True, **options
             )
         return result
@@ -329,7 +339,7 @@ def _cost_curve(
     return at, values
 
 
-def _limits(estimator: Any, max_iter: Sequence[int] | None) -> list[int | None]:
+def _limits(estimator: BaseEstimator, max_iter: Sequence[int] | None) -> list[int | None]:
     """Return limits on the steps, ascending; None leaves the estimator as it is."""
     if max_iter is not None:
         steps = np.unique(np.asarray(max_iter))

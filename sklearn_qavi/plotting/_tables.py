@@ -1,15 +1,21 @@
 """Tables as columns of numbers that can be plotted: numbers, codes of levels, days of times."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, TypeGuard, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from pandas.api import types
+from sklearn.base import BaseEstimator
 
 from .._checks import plain
+from .._typing import Array as AnyArray
+from .._typing import Container, Table
+
+if TYPE_CHECKING:
+    import polars as pl
 
 __all__ = [
     "Column",
@@ -63,7 +69,7 @@ class Column:
     name: str
     kind: str
     values: Array
-    levels: tuple[Any, ...] = ()
+    levels: tuple[Hashable, ...] = ()
     ordered: bool = False
 
     @property
@@ -98,17 +104,17 @@ class CompletedColumn:
     draws: Array
 
 
-def n_columns(X: Any) -> int:
+def n_columns(X: Table) -> int:
     """Return the number of columns of a table."""
     return int(_as_table(X).shape[1])
 
 
-def missing_values_of(estimator: Any) -> Any:
+def missing_values_of(estimator: BaseEstimator) -> object:
     """Return what marks a missing cell for an imputer."""
     return getattr(estimator, "missing_values", np.nan)
 
 
-def column_position(column: Any, names: Sequence[str], what: str = "column") -> int:
+def column_position(column: Hashable, names: Sequence[str], what: str = "column") -> int:
     """Return the position of a column that is named or numbered."""
     if isinstance(column, int | np.integer) and not isinstance(column, bool):
         if -len(names) <= column < len(names):
@@ -131,11 +137,11 @@ def as_mask(missing: ArrayLike, shape: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def read_columns(
-    X: Any,
+    X: Table,
     *,
-    missing_values: Any = np.nan,
+    missing_values: object = np.nan,
     feature_names: Sequence[str] | None = None,
-    estimator: Any = None,
+    estimator: BaseEstimator | None = None,
     name: str = "X",
 ) -> list[Column]:
     """Read the columns of a table.
@@ -159,7 +165,9 @@ def read_columns(
     return [_read(names[j], _series(table, j), missing_values, known[j]) for j in range(len(names))]
 
 
-def completed_tables(estimator: Any, X: Any, n: int) -> tuple[Iterable[Any], list[int | None]]:
+def completed_tables(
+    estimator: BaseEstimator, X: Table, n: int
+) -> tuple[Iterable[Container], list[int | None]]:
     """Return completed versions of X, and where in them each column of X stands.
 
     An imputer without ``sample`` completes the table once.
@@ -182,7 +190,7 @@ def completed_tables(estimator: Any, X: Any, n: int) -> tuple[Iterable[Any], lis
 
 def read_completed(
     columns: Sequence[Column],
-    draws: Iterable[Any],
+    draws: Iterable[Table],
     *,
     positions: Sequence[int | None] | None = None,
     chosen: Sequence[int] | None = None,
@@ -211,7 +219,7 @@ def read_completed(
     """
     chosen = range(len(columns)) if chosen is None else chosen
     n = len(columns[0].values)
-    parts: dict[int, list[Any]] = {j: [] for j in chosen}
+    parts: dict[int, list[pd.Series]] = {j: [] for j in chosen}
     for draw in checked_draws(draws, columns):
         table = _as_table(draw, "draws")
         where = _places(table, columns) if positions is None else positions
@@ -230,7 +238,7 @@ def read_completed(
     return [_completed(columns[j], series, check_observed) for j, series in parts.items()]
 
 
-def checked_draws(draws: Any, columns: Sequence[Column]) -> Iterable[Any]:
+def checked_draws(draws: Iterable[Table], columns: Sequence[Column]) -> Iterable[Table]:
     """Return draws, unless their shape says at once that they are not completed tables."""
     shape = getattr(draws, "shape", None)
     if shape is not None and len(shape) != 3:
@@ -246,7 +254,7 @@ def _wrong_draws(columns: Sequence[Column], got: str) -> str:
     )
 
 
-def _places(table: Any, columns: Sequence[Column]) -> list[int | None]:
+def _places(table: Container, columns: Sequence[Column]) -> list[int | None]:
     """Return where in a completed table each column stands."""
     names = [str(name) for name in getattr(table, "columns", [])]
     wanted = [column.name for column in columns]
@@ -257,7 +265,7 @@ def _places(table: Any, columns: Sequence[Column]) -> list[int | None]:
     return list(range(len(columns)))
 
 
-def _completed(column: Column, series: list[Any], check_observed: bool) -> CompletedColumn:
+def _completed(column: Column, series: list[pd.Series], check_observed: bool) -> CompletedColumn:
     if column.kind == "empty":  # nothing was observed, so the draws say what it holds
         column = replace(_read(column.name, series[0], np.nan, None), values=column.values)
     levels = list(column.levels)
@@ -283,7 +291,7 @@ def _completed(column: Column, series: list[Any], check_observed: bool) -> Compl
     return CompletedColumn(replace(column, levels=tuple(levels)), draws)
 
 
-def _as_table(X: Any, name: str = "X") -> Any:
+def _as_table(X: Table, name: str = "X") -> Container:
     """Return a dataframe as it is and anything else as an array of two dimensions."""
     if _is_pandas(X) or _is_polars(X):
         return X
@@ -295,15 +303,15 @@ def _as_table(X: Any, name: str = "X") -> Any:
     return array
 
 
-def _is_pandas(X: Any) -> bool:
+def _is_pandas(X: Table) -> TypeGuard[pd.DataFrame]:
     return isinstance(X, pd.DataFrame)
 
 
-def _is_polars(X: Any) -> bool:
+def _is_polars(X: Table) -> "TypeGuard[pl.DataFrame]":
     return hasattr(X, "schema") and hasattr(X, "get_columns")
 
 
-def _names(table: Any, names: Sequence[str] | None, name: str) -> list[str]:
+def _names(table: Container, names: Sequence[str] | None, name: str) -> list[str]:
     n = table.shape[1]
     if n == 0 or table.shape[0] == 0:
         raise ValueError(f"{name} is empty: it has shape {tuple(table.shape)}.")
@@ -314,23 +322,27 @@ def _names(table: Any, names: Sequence[str] | None, name: str) -> list[str]:
     return [str(one) for one in names]
 
 
-def _series(table: Any, j: int) -> Any:
+def _series(table: Container, j: int) -> pd.Series:
     """Return a column as a pandas Series."""
     if _is_pandas(table):
         return table.iloc[:, j]
     if not _is_polars(table):
-        column = table[:, j]
+        column = cast(AnyArray, table)[:, j]
         return pd.Series(column.tolist() if column.dtype.kind == "S" else column)
     series = table.get_columns()[j]
     kind = str(series.dtype)
     if kind.startswith("Enum"):
-        return pd.Series(pd.Categorical(series.to_list(), categories=list(series.dtype.categories)))
+        return pd.Series(
+            pd.Categorical(
+                series.to_list(), categories=list(cast("pl.Enum", series.dtype).categories)
+            )
+        )
     if series.dtype.is_numeric() or (series.dtype.is_temporal() and not kind.startswith("Time")):
         return pd.Series(series.to_numpy())
     return pd.Series(series.to_list(), dtype=object)
 
 
-def _levels_of(estimator: Any, n: int) -> list[tuple[Any, ...] | None]:
+def _levels_of(estimator: BaseEstimator, n: int) -> list[tuple[Hashable, ...] | None]:
     """Return the levels of each column that the imputer takes as levels, None for others."""
     schema = getattr(getattr(estimator, "encoder_", None), "schema_", None)
     if schema is None or len(schema) != n:
@@ -338,7 +350,9 @@ def _levels_of(estimator: Any, n: int) -> list[tuple[Any, ...] | None]:
     return [tuple(column.levels) or None for column in schema]
 
 
-def _read(name: str, series: Any, marker: Any, levels: tuple[Any, ...] | None) -> Column:
+def _read(
+    name: str, series: pd.Series, marker: object, levels: tuple[Hashable, ...] | None
+) -> Column:
     missing = series.isna().to_numpy(dtype=bool)
     if not _is_nan(marker):
         marked = [_is_marker(value, marker) for value in series]
@@ -360,17 +374,17 @@ def _read(name: str, series: Any, marker: Any, levels: tuple[Any, ...] | None) -
     return Column(name, kind, values, levels, ordered)
 
 
-def _is_nan(marker: Any) -> bool:
+def _is_nan(marker: object) -> bool:
     return marker is None or marker is pd.NA or marker != marker
 
 
-def _is_marker(value: Any, marker: Any) -> bool:
+def _is_marker(value: object, marker: object) -> bool:
     """Return whether two values are equal and both numbers or both of one type."""
     both_numbers = all(isinstance(one, int | float | np.number) for one in (value, marker))
     return (both_numbers or type(value) is type(marker)) and bool(value == marker)
 
 
-def _kind(name: str, shown: Any) -> str:
+def _kind(name: str, shown: pd.Series) -> str:
     dtype = shown.dtype
     if isinstance(dtype, pd.CategoricalDtype) or types.is_bool_dtype(dtype):
         return "levels"
@@ -394,7 +408,7 @@ def _kind(name: str, shown: Any) -> str:
     )
 
 
-def _is_numeric_text(shown: Any) -> bool:
+def _is_numeric_text(shown: pd.Series) -> bool:
     try:
         pd.to_numeric(shown)
     except (ValueError, TypeError, OverflowError):
@@ -402,7 +416,7 @@ def _is_numeric_text(shown: Any) -> bool:
     return True
 
 
-def _values(name: str, kind: str, series: Any, levels: list[Any]) -> Array:
+def _values(name: str, kind: str, series: pd.Series, levels: list[Hashable]) -> Array:
     """Return a column as numbers; levels that are not in the list yet are added to it."""
     if kind == "levels":
         known = {level: code for code, level in enumerate(levels)}
@@ -415,7 +429,7 @@ def _values(name: str, kind: str, series: Any, levels: list[Any]) -> Array:
             return _in_days(times.to_numpy().astype("datetime64[us]"))
         if kind == "durations":
             return _in_days(pd.to_timedelta(series).to_numpy().astype("timedelta64[us]"))
-        numbers = pd.to_numeric(series).to_numpy(dtype=np.float64, na_value=np.nan)
+        numbers: Array = pd.to_numeric(series).to_numpy(dtype=np.float64, na_value=np.nan)
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(
             f"Column {plain(name)} holds {kind}, but not all of it: {error}"
@@ -425,17 +439,17 @@ def _values(name: str, kind: str, series: Any, levels: list[Any]) -> Array:
     return numbers
 
 
-def _is_null(value: Any) -> bool:
+def _is_null(value: object) -> bool:
     return value is None or value is pd.NA or value is pd.NaT or value != value
 
 
-def _in_days(times: NDArray[Any]) -> Array:
+def _in_days(times: NDArray[np.generic]) -> Array:
     days = times.astype(np.int64) / _US_PER_DAY
     return np.where(np.isnat(times), np.nan, days)
 
 
-def _in_order(levels: list[Any]) -> list[Any]:
+def _in_order(levels: list[Hashable]) -> list[Hashable]:
     try:
-        return sorted(levels)
+        return sorted(levels)  # type: ignore[type-var]
     except TypeError:
         return sorted(levels, key=lambda level: (type(level).__name__, repr(level)))

@@ -1,7 +1,7 @@
 """What a family of observation models has to offer."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ class ColumnLikelihood(nn.Module, ABC):
         super().__init__()
         self.n_columns = n_columns
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, object]:
         """Return the constructor's arguments, for saving."""
         return {"n_columns": self.n_columns}
 

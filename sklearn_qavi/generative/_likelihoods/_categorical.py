@@ -1,7 +1,6 @@
 """Columns of levels."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -56,7 +55,7 @@ class CategoricalLikelihood(ColumnLikelihood):
     def n_outputs(self) -> int:  # type: ignore[override]
         return self.n_columns * self.width
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, object]:
         return {"n_columns": self.n_columns, "n_levels": self.n_levels}
 
     def fit_columns(self, x: NDArray[np.float64]) -> None:
@@ -154,7 +153,7 @@ class CategoricalLikelihood(ColumnLikelihood):
         hit = np.minimum(codes, width - 1)[:, None] == np.arange(width)
         return np.where(np.isnan(codes)[:, None], np.nan, hit)
 
-    def _set_shares(self, column: int, count: NDArray[Any]) -> None:
+    def _set_shares(self, column: int, count: NDArray[np.integer] | NDArray[np.float64]) -> None:
         first = self.widths[column] - 1
         share = (count[first:] + 1.0) / (count[first:] + 1.0).sum()
         self.log_share[column, first : len(count)] = torch.as_tensor(np.log(share)).float()

@@ -1,7 +1,5 @@
 """Numbers from 0 to 1: the continuous Bernoulli distribution."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -40,7 +38,7 @@ class ContinuousBernoulliLikelihood(ColumnLikelihood):
         super().__init__(n_columns)
         self.max_logit = max_logit
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, object]:
         return {"n_columns": self.n_columns, "max_logit": self.max_logit}
 
     @property

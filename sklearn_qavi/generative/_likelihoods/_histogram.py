@@ -1,7 +1,5 @@
 """Columns with atoms and skew, as bins at training quantiles."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -67,7 +65,7 @@ class HistogramLikelihood(ColumnLikelihood):
     def n_outputs(self) -> int:  # type: ignore[override]
         return self.n_columns * self.n_bins
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, object]:
         return {
             "n_columns": self.n_columns,
             "n_bins": self.n_bins,

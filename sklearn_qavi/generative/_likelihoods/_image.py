@@ -1,7 +1,6 @@
 """One observation model over all cells of an image."""
 
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +80,7 @@ class ImageLikelihood(nn.Module):
         return [self.name] * self.n_cells
 
     @property
-    def options(self) -> dict[str, dict[str, Any]]:
+    def options(self) -> dict[str, dict[str, object]]:
         """Arguments of the family by its name."""
         return {self.name: {} if self.family is None else self.family.options()}
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from functools import partial
 from math import prod
-from typing import Any
 
 from ..._checks import plain
+from ._base import ColumnLikelihood
 from ._bernoulli import BernoulliLikelihood
 from ._continuous_bernoulli import ContinuousBernoulliLikelihood
 from ._image import ImageLikelihood
@@ -17,12 +17,14 @@ __all__ = ["IMAGE_LIKELIHOODS", "make_image_likelihood"]
 Shape = tuple[int, int, int]
 
 
-def _of_family(family: Any, name: str, image_shape: Shape, **options: Any) -> ImageLikelihood:
+def _of_family(
+    family: Callable[..., ColumnLikelihood], name: str, image_shape: Shape, **options: object
+) -> ImageLikelihood:
     return ImageLikelihood(image_shape, family(prod(image_shape), **options), name)
 
 
 def _with_scale(
-    family: Any, name: str, image_shape: Shape, scale: str = "channel"
+    family: Callable[..., ColumnLikelihood], name: str, image_shape: Shape, scale: str = "channel"
 ) -> ImageLikelihood:
     n_scales = {"channel": image_shape[0], "pixel": prod(image_shape), "decoder": None}
     if scale not in n_scales:
@@ -43,7 +45,7 @@ IMAGE_LIKELIHOODS: dict[str, Callable[..., ImageLikelihood]] = {
 
 
 def make_image_likelihood(
-    name: str, image_shape: tuple[int, int, int], **options: Any
+    name: str, image_shape: tuple[int, int, int], **options: object
 ) -> ImageLikelihood:
     """Make an observation model of images by its name.
 

@@ -1,7 +1,7 @@
 """Gaussian and Student t columns, and Gaussians seen through the 256 levels of an image."""
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ class _LocationScale(ColumnLikelihood):
     def n_outputs(self) -> int:  # type: ignore[override]
         return 2 * self.n_columns if self.n_scales is None else self.n_columns
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, object]:
         return {"n_columns": self.n_columns, "n_scales": self.n_scales}
 
     def mean(self, params: Tensor) -> Tensor:

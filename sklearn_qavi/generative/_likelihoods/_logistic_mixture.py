@@ -1,8 +1,8 @@
 """Mixtures of discretised logistics whose channels depend on each other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -45,7 +45,7 @@ class _Mixture:
         location = self.location(channel, values)
         return _log_mass(values[channel], location, self.log_scale[channel], self.levels)
 
-    def map(self, function: Any) -> "_Mixture":
+    def map(self, function: Callable[[Tensor], Tensor]) -> "_Mixture":
         """Return the mixture with every tensor changed."""
         return _Mixture(
             function(self.logits),
@@ -113,7 +113,7 @@ class LogisticMixtureLikelihood(ImageLikelihood):
         return self.n_maps * self.n_pixels
 
     @property
-    def options(self) -> dict[str, dict[str, Any]]:
+    def options(self) -> dict[str, dict[str, object]]:
         """Arguments of the family by its name."""
         return {self.name: {"n_components": self.n_components, "n_bits": self.levels.n_bits}}
 
@@ -164,7 +164,7 @@ class LogisticMixtureLikelihood(ImageLikelihood):
         cells = []
         for c in range(self.n_channels):
             # an axis of quantiles at the end for each earlier channel
-            wide = mixture.map(lambda t, n=c: t.reshape(*t.shape, *[1] * n))
+            wide = mixture.map(partial(_with_more_axes, n=c))
             location, scale = wide.location(c, nodes), _scale(wide.log_scale[c])
             expected = _clipped_mean(location, scale, self.levels.last)
             expected = expected.flatten(weight.ndim).mean(-1) if c else expected
@@ -230,7 +230,7 @@ class LogisticMixtureLikelihood(ImageLikelihood):
         x: Tensor,
         observed: Tensor,
         uniform: Tensor | None,
-        function: Any,
+        function: Callable[..., Tensor],
     ) -> Tensor:
         """Replace the cells (..., B, D) of pixels that are observed in part."""
         shape = (self.n_channels, self.n_pixels)
@@ -315,6 +315,10 @@ def _log_mass(y: Tensor, location: Tensor, log_scale: Tensor, levels: Levels) ->
     above = torch.where(is_first, 0.0, -softplus(middle - reach))
     between = torch.log(-torch.expm1(-2.0 * reach))
     return below + above + torch.where(is_first | is_last, 0.0, between)
+
+
+def _with_more_axes(t: Tensor, n: int) -> Tensor:
+    return t.reshape(*t.shape, *[1] * n)
 
 
 def _clipped_mean(location: Tensor, scale: Tensor, last: float) -> Tensor:

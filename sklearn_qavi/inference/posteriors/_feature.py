@@ -1,11 +1,11 @@
 """A posterior over the missing features themselves, in the decoder's observation family."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..._typing import FeatureLikelihood
 from .._settings import Adam, OptimizerSettings
 from ._base import PosteriorFamily, Start, normal_from_uniform
 
@@ -43,7 +43,11 @@ class FeaturePosterior(PosteriorFamily):
         return Adam(max_iter=360, n_draws=8, learning_rate=0.1, min_learning_rate=0.01)
 
     def __init__(
-        self, latent_dim: int, n_features: int, decode: Callable[[Tensor], Tensor], likelihood: Any
+        self,
+        latent_dim: int,
+        n_features: int,
+        decode: Callable[[Tensor], Tensor],
+        likelihood: FeatureLikelihood,
     ) -> None:
         super().__init__(latent_dim)
         self.n_features = n_features

@@ -1,50 +1,21 @@
 """A posterior over the codes of all layers of a hierarchical decoder."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ..._checks import plain
+from ..._typing import Chosen, LayeredDecoder, LayerPosterior, MeanAndScale
 from .._settings import Adam, OptimizerSettings
 from ._base import PosteriorFamily, Start
 
-__all__ = ["WEIGHTS", "HierarchicalDecoder", "HierarchicalPosterior"]
-
-Gaussian = tuple[Tensor, Tensor]  # mean and scale
-Chosen = tuple[Tensor, tuple[Tensor, ...]]  # a layer's code, and what is handed on
+__all__ = ["WEIGHTS", "HierarchicalPosterior"]
 
 _LOG_2PI = 1.8378770664093453
 _CHUNK = 64  # images at one time where no gradient is asked for
 WEIGHTS = ("position", "layer")
 _SLOTS, _SMALL = 4, 2**16  # rows in work at one time if no layer has more features than that
-
-
-class HierarchicalDecoder(Protocol):
-    """What the posterior needs of a decoder with stochastic layers."""
-
-    latent_dim: int
-    layer_sizes: list[int]
-    feature_shapes: list[tuple[int, ...]]
-
-    def split_codes(self, z: Tensor) -> list[Tensor]:
-        """Return each layer's code of flat codes (n, L)."""
-        ...
-
-    def features(self, x: Tensor) -> list[Tensor]:
-        """Return what the encoder tells each layer of complete rows (n, D)."""
-        ...
-
-    def observed_positions(self, observed: Tensor) -> list[Tensor]:
-        """Return which positions of each layer stand for an observed pixel, (n, 1, R, R)."""
-        ...
-
-    def descend(
-        self, n: int, step: Callable[..., Any], *, checkpointing: bool = False
-    ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
-        """Walk down the layers with codes that ``step(layer, prior, posterior)`` chooses."""
-        ...
 
 
 class HierarchicalPosterior(PosteriorFamily):
@@ -61,7 +32,7 @@ class HierarchicalPosterior(PosteriorFamily):
 
     Parameters
     ----------
-    decoder : HierarchicalDecoder
+    decoder : LayeredDecoder
         The decoder, with its posterior networks.
     draws_at_a_time : int, default=None
         Draws whose gradients are computed together; None takes all.
@@ -104,7 +75,7 @@ class HierarchicalPosterior(PosteriorFamily):
 
     def __init__(
         self,
-        decoder: HierarchicalDecoder,
+        decoder: LayeredDecoder,
         draws_at_a_time: int | None = None,
         *,
         checkpointing: bool = False,
@@ -234,7 +205,7 @@ class HierarchicalPosterior(PosteriorFamily):
             Divergence of each layer's posterior from its prior given the layers before, in nats.
         """
 
-        def choose(mixed: Gaussian, prior: Gaussian, noise: Tensor) -> Chosen:
+        def choose(mixed: MeanAndScale, prior: MeanAndScale, noise: Tensor) -> Chosen:
             (mean, scale), (prior_mean, prior_scale) = mixed, prior
             shift, ratio = (mean - prior_mean) / prior_scale, scale / prior_scale
             kl = 0.5 * (ratio.square() + shift.square() - 1.0) - ratio.log()
@@ -247,7 +218,7 @@ class HierarchicalPosterior(PosteriorFamily):
     def log_prob(self, parameters: Tensor, z: Tensor) -> Tensor:
         """Return log q of codes (S, B, L) in units of the prior, (S, B), in nats."""
 
-        def choose(mixed: Gaussian, prior: Gaussian, code: Tensor) -> Chosen:
+        def choose(mixed: MeanAndScale, prior: MeanAndScale, code: Tensor) -> Chosen:
             (mean, scale), (prior_mean, prior_scale) = mixed, prior
             value = prior_mean + prior_scale * code
             distance = ((value - mean) / scale).square()
@@ -273,7 +244,7 @@ class HierarchicalPosterior(PosteriorFamily):
             features, *weights = self.unpack(rows)
             parts = self.decoder.split_codes(numbers)
 
-            def step(layer: int, prior: Gaussian, posterior: Any) -> Chosen:
+            def step(layer: int, prior: MeanAndScale, posterior: LayerPosterior) -> Chosen:
                 learned = posterior(features[layer])
                 mean, scale = (
                     torch.lerp(p, q, w[layer])
