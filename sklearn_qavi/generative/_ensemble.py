@@ -26,6 +26,9 @@ _BETAS = (0.9, 0.99)  # a short memory of squares: one odd batch cannot start a 
 _SMOOTHED_EVERY = 10
 _FIRST_LOOKS = 50  # steps between two looks, which then grow
 _GROWTH = 1.4
+_FAMILIES_SHOW, _FAR_BEHIND = 100, 1.15  # step from which families that far behind go
+_NETWORKS_SHOW = 400  # step from which no more networks go on than are wanted
+_LOOKS_AHEAD = 3
 _BETTER = 0.997  # ratio to the best score so far that counts as better
 
 
@@ -117,6 +120,13 @@ class TrainedMember:
     best_step: int = field(default=0, init=False)
     settled: bool = field(default=False, init=False)
     history: list[dict[str, float]] = field(default_factory=list, init=False)
+
+    @property
+    def outlook(self) -> float:
+        """The score a few looks ahead, if it goes on improving as in the last two."""
+        scores = [look["valid_crps"] for look in self.history[-3:]]
+        slope = (scores[-1] - scores[0]) / max(len(scores) - 1, 1)
+        return self.score + _LOOKS_AHEAD * min(slope, 0.0)
 
     @property
     def families(self) -> list[str]:
@@ -348,7 +358,7 @@ def race(
     recipe: Recipe,
     *,
     seed: int,
-    compare: bool,
+    n_wanted: int | None,
     on_steps: Callable[[int], None],
     device: torch.device,
 ) -> None:
@@ -367,8 +377,8 @@ def race(
         Step sizes, rows per step, noise.
     seed : int
         Seed of batches and noise.
-    compare : bool
-        Whether networks that are far behind the best are given up.
+    n_wanted : int or None
+        How many of the best are wanted; None for all of them.
     on_steps : callable
         Told after each look how many steps of one network were taken.
     device : torch.device
@@ -394,7 +404,14 @@ def race(
         for net, best in nets:
             if best.going_:
                 net.fit_loop(data, epochs=1)
-        gone = [m for m in everyone if _is_over(m, everyone, step, compare)]
+        for member in everyone:
+            if step - member.best_step >= patience(len(member.rows), member.best_step):
+                member.settled = True
+        gone = [member for member in everyone if member.settled]
+        if n_wanted is not None:
+            going = [m for _, best in nets for m in best.going_ if not m.settled]
+            lowest = min(member.score for member in everyone)
+            gone += _fallen_behind(going, lowest, step, n_wanted)
         for net, best in nets:
             best.leave(net, gone)
         on_steps(before)
@@ -402,17 +419,26 @@ def race(
             break
 
 
-def _is_over(
-    member: TrainedMember, everyone: Sequence[TrainedMember], step: int, compare: bool
-) -> bool:
-    """Return whether a network has settled or fallen behind after so many steps."""
-    if step - member.best_step >= patience(len(member.rows), member.best_step):
-        member.settled = True
-    lowest = min(other.score for other in everyone)
-    kin = [other for other in everyone if other.families == member.families]
-    behind = min(other.score for other in kin) > family_tolerance(step) * lowest
-    behind |= member.score > tolerance(step) * lowest
-    return member.settled or (compare and behind)
+def _fallen_behind(
+    going: Sequence[TrainedMember], lowest: float, step: int, n_wanted: int
+) -> list[TrainedMember]:
+    """Return the networks that are given up after so many steps.
+
+    All of a family go early if none of it is near the best. Later only as many as are wanted go
+    on, those that will be best a few looks ahead if they go on as they did: what improves slowly
+    for long, such as a network from random weights, has then had its chance.
+    """
+    if step < _FAMILIES_SHOW:
+        return []
+    by_family: dict[tuple[str, ...], float] = {}
+    for member in going:
+        key = tuple(member.families)
+        by_family[key] = min(by_family.get(key, np.inf), member.score)
+    gone = [m for m in going if by_family[tuple(m.families)] > _FAR_BEHIND * lowest]
+    if step >= _NETWORKS_SHOW:
+        stay = sorted((m for m in going if m not in gone), key=lambda m: m.outlook)
+        gone += stay[n_wanted:]
+    return gone
 
 
 def patience(n_rows: int, best_step: int) -> int:
@@ -421,16 +447,3 @@ def patience(n_rows: int, best_step: int) -> int:
     From a linear start, networks of many rows may seem to have settled before they improve again.
     """
     return min(max(n_rows // 4, 100), 400) + best_step // 2
-
-
-def family_tolerance(step: int) -> float:
-    """Return the ratio to the best score at which all networks of a family are given up."""
-    return np.inf if step < 100 else 1.15 if step < 400 else 1.05
-
-
-def tolerance(step: int) -> float:
-    """Return the ratio to the best score at which a network is given up.
-
-    Networks from random weights overtake those from a linear start late, if they do.
-    """
-    return np.inf if step < 250 else 1.1 if step < 500 else 1.05

@@ -28,7 +28,8 @@ __all__ = ["Candidate", "TableTrainer"]
 
 _CLOSE = 1.03  # ratio of validation scores under which a random start is no clear gain
 _NEAR = 1.1  # ratio under which a decoder may join the pool
-_ENOUGH_CELLS = 128  # rows that validation has at least, if need be with several masks each
+_ENOUGH_ROWS = 128  # that validation has at least, if need be with several masks each
+_ROWS_OF_LOOK = 256  # that are scored while training goes on, at most
 # a few Newton steps rank decoders as converged posteriors do, fewer from those of the look before
 _FIRST_LOOK = Newton(max_iter=4, n_start_codes=128)
 _LATER_LOOK = Newton(max_iter=2, n_start_codes=1)
@@ -89,6 +90,7 @@ class TableTrainer:
         self.data = TableData(*as_tensors(values), torch.from_numpy(weight).to(torch.float32))
         self.linear: dict[tuple[int, tuple[str, ...]], TabularNetwork] = {}
         self.cells: dict[TrainedMember, HiddenCells] = {}
+        self.cells_of_look: dict[TrainedMember, HiddenCells] = {}
         self.posteriors: dict[TrainedMember, Posterior] = {}
         self.n_made = 0
         self.recipe = Recipe(
@@ -115,7 +117,7 @@ class TableTrainer:
             TrainingBar(len(runs), self.recipe.max_steps, silent=silent) as progress,
         ):
             self.progress = progress
-            self.train([member for _, member in runs])
+            self.train([member for _, member in runs], 1 if bootstrap else n_decoders)
             best = self._best(runs)
             if not bootstrap:
                 return self._pool(best[1], [member for _, member in runs])
@@ -140,7 +142,8 @@ class TableTrainer:
         while len(pool) < wanted:
             others = [m for m in close if m not in pool]
             scores = [
-                self._crps(torch.cat([draws[m] for m in [*pool, other]]), best) for other in others
+                self._crps(torch.cat([draws[m] for m in [*pool, other]]), cells, best.network)
+                for other in others
             ]
             pool.append(others[int(np.argmin(scores))])
         return pool
@@ -161,8 +164,8 @@ class TableTrainer:
         # a start that knows linear relations is left for a clear gain only
         return random if _CLOSE * random[1].score < known[1].score else known
 
-    def train(self, members: list[TrainedMember]) -> None:
-        """Train members side by side."""
+    def train(self, members: list[TrainedMember], n_wanted: int | None = None) -> None:
+        """Train members side by side, all to their end or only the best ones."""
         groups: dict[tuple[str, ...], list[TrainedMember]] = {}
         for member in members:
             groups.setdefault(tuple(member.families), []).append(member)
@@ -172,7 +175,7 @@ class TableTrainer:
             self._score,
             self.recipe,
             seed=derive_seed(self.seed, 3, self.n_made),
-            compare=not self.model.bootstrap,
+            n_wanted=n_wanted,
             on_steps=self.progress.advance,
             device=self.device,
         )
@@ -197,7 +200,7 @@ class TableTrainer:
             candidate.anneals,
             has_start=candidate.linear,
         )
-        n_masks = max(1, round(_ENOUGH_CELLS / len(validation)))
+        n_masks = max(1, round(_ENOUGH_ROWS / len(validation)))
         scored = np.tile(validation, n_masks)
         x, observed, weight = (
             part[scored] for part in (self.data.x, self.data.observed, self.data.weight)
@@ -205,6 +208,7 @@ class TableTrainer:
         generator = torch_generator(derive_seed(self.seed, 1, sample))
         cells = HiddenCells.at_random(x, observed, generator, weight)
         self.cells[member] = cells.to(self.device)
+        self.cells_of_look[member] = self.cells[member].first(_ROWS_OF_LOOK)
         return member
 
     def _start(self, network: TabularNetwork, rows: NDArray[np.intp], sample: int) -> None:
@@ -220,21 +224,21 @@ class TableTrainer:
 
     def _score(self, network: TabularNetwork, member: TrainedMember) -> float:
         """Return the CRPS of hidden validation cells, from posteriors like those of last time."""
-        last = self.posteriors.get(member)
+        last, cells = self.posteriors.get(member), self.cells_of_look[member]
         draws, self.posteriors[member] = draws_of_hidden_cells(
             network,
-            self.cells[member],
+            cells,
             _FIRST_LOOK if last is None else _LATER_LOOK,
             n_draws=_DRAWS_OF_LOOK,
             starter=None if last is None else _FromLast(last),
         )
-        return self._crps(draws, member)
+        return self._crps(draws, cells, network)
 
-    def _crps(self, draws: Tensor, member: TrainedMember) -> float:
+    @staticmethod
+    def _crps(draws: Tensor, cells: HiddenCells, network: TabularNetwork) -> float:
         """Return the mean CRPS of draws (S, N, D) over hidden cells."""
-        cells, categorical = self.cells[member], member.network.likelihood.categorical_columns
         weight = cells.hidden * cells.weight.to(draws.dtype).unsqueeze(1)
-        score = crps_of_draws(draws, cells.x, categorical)
+        score = crps_of_draws(draws, cells.x, network.likelihood.categorical_columns)
         return float((score * weight).sum() / weight.sum())
 
 

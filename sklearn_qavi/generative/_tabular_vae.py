@@ -84,7 +84,7 @@ class TabularVAE(SavedModel):
         Largest step size of Adam; it rises over 100 steps, and falls after 400.
     batch_size : int, default=128
         Rows per optimisation step.
-    max_steps : int, default=1500
+    max_steps : int, default=4000
         Largest number of optimisation steps of a decoder; most settle far earlier.
     validation_fraction : float, default=0.15
         Share of the rows whose cells are hidden for validation. With fewer than 20 rows training
@@ -204,7 +204,7 @@ class TabularVAE(SavedModel):
         beta: float = 1.0,
         learning_rate: float = 1e-2,
         batch_size: int = 128,
-        max_steps: int = 1500,
+        max_steps: int = 4000,
         validation_fraction: float = 0.15,
         linear_start: bool | str = "auto",
         memory: Any = None,

@@ -83,6 +83,10 @@ class HiddenCells:
         hidden = observed & ((u < rate) | lowest)
         return cls(x, observed & ~hidden, hidden, weight)
 
+    def first(self, n: int) -> "HiddenCells":
+        """Return the first n rows."""
+        return HiddenCells(self.x[:n], self.visible[:n], self.hidden[:n], self.weight[:n])
+
     def to(self, device: torch.device) -> "HiddenCells":
         """Return the same cells on a device."""
         parts = (self.x, self.visible, self.hidden, self.weight)
