@@ -335,7 +335,7 @@ def _levels_of(estimator: Any, n: int) -> list[tuple[Any, ...] | None]:
     schema = getattr(getattr(estimator, "encoder_", None), "schema_", None)
     if schema is None or len(schema) != n:
         return [None] * n
-    return [tuple(column.levels) or None for column in schema]
+    return [column.categories if column.n_categories else None for column in schema]
 
 
 def _read(name: str, series: Any, marker: Any, levels: tuple[Any, ...] | None) -> Column:
