@@ -42,7 +42,8 @@ def test_types_of_cells(cells: list[Any], expected: str) -> None:
 
 def test_decimals() -> None:
     assert decimals_of(["1.50 ", "2", Decimal("0.125"), 0.123456]) == 3
-    assert decimals_of(["1e-20", "1." + "0" * 20]) == 15
+    assert decimals_of(["1.25e-20", "0.5"]) == 1
+    assert decimals_of(["1." + "0" * 20]) == 15
     assert decimals_of([]) == 0
 
 
