@@ -48,6 +48,7 @@ from .exceptions import ExtremeValueWarning, InferenceDivergedError
 from .generative import GenerativeModel, TabularVAE
 from .inference import InferenceMethod
 from .preprocessing import (
+    Categories,
     EncodedTable,
     Frame,
     TableEncoder,
@@ -488,7 +489,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         refuse_number(X, "predict_interval(level={})")
         level = checked_level(level)
         rows = self._encode_or_fitted(X)
-        unordered = tuple(j for j, s in enumerate(self.encoder_.modelled) if s.is_unordered)
+        unordered = tuple(j for j, c in enumerate(self.encoder_.modelled) if c.is_unordered)
         limits = self._inference().values(rows, Limits(level, unordered), 2)
         lower, upper = (self._decode(rows, limit) for limit in limits)
         return lower, upper
@@ -513,19 +514,21 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         check_is_fitted(self)
         rows = self._encode_or_fitted(X)
         table = rows.table
-        with_levels = [(j, s) for j, s in enumerate(self.encoder_.modelled) if s.n_levels]
-        if not with_levels:
+        categorical = [
+            (j, c) for j, c in enumerate(self.encoder_.modelled) if isinstance(c, Categories)
+        ]
+        if not categorical:
             return {}
-        sizes = [len(schema.levels) for _, schema in with_levels]
+        sizes = [column.n_categories for _, column in categorical]
         (flat,) = self._inference().values(rows, CategoryProbabilities(), width=sum(sizes))
         parts = np.split(flat, np.cumsum(sizes)[:-1], axis=1)
         out = {}
-        for (j, schema), part in zip(with_levels, parts, strict=True):
+        for (j, column), part in zip(categorical, parts, strict=True):
             observed = table.observed[:, j]
             part[~table.holes[:, j]] = 0.0  # also of a category that fit did not see
-            part[observed] = np.eye(len(schema.levels))[table.values[observed, j].astype(int)]
-            columns = pd.Index(list(schema.levels), tupleize_cols=False)
-            out[schema.name] = pd.DataFrame(
+            part[observed] = np.eye(column.n_categories)[table.values[observed, j].astype(int)]
+            columns = pd.Index(list(column.categories), tupleize_cols=False)
+            out[column.name] = pd.DataFrame(
                 part, columns=columns, index=cast(Frame, rows.source).index
             )
         return out
@@ -774,8 +777,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
                     f"{n_columns} columns with observed values."
                 )
             known = getattr(model, "n_levels_", [None] * n_columns)
-            if known != self.encoder_.n_levels_:
-                names = [s.name for s in self.encoder_.modelled if s.n_levels]
+            if known != self.encoder_.n_categories_:
+                names = [s.name for s in self.encoder_.modelled if s.n_categories]
                 raise ValueError(
                     f"Column(s) {plain(names)} of X hold levels, but the trained generative "
                     "model knows other numbers of levels by column. Train it on codes of these "
@@ -800,14 +803,14 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         given = self.generative_model
         model = self._models[None]() if given is None else clone(given)
         parameters = model.get_params(deep=False)
-        if any(self.encoder_.n_levels_):
+        if any(self.encoder_.n_categories_):
             if "n_levels" not in parameters:
-                names = [s.name for s in self.encoder_.modelled if s.n_levels]
+                names = [s.name for s in self.encoder_.modelled if s.n_categories]
                 raise ValueError(
                     f"Column(s) {plain(names)} hold levels, which {type(model).__name__} cannot "
                     "learn: it has no parameter n_levels. Encode them as numbers first."
                 )
-            model.set_params(n_levels=self.encoder_.n_levels_)
+            model.set_params(n_levels=self.encoder_.n_categories_)
         if given is None:
             model.set_params(device=self.device, verbose=self.verbose)
         self._seed_model(model)
@@ -815,7 +818,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
 
     @property
     def _is_number(self) -> NDArray[np.bool_]:
-        return np.array([n is None for n in self.encoder_.n_levels_], dtype=bool)
+        return np.array([n is None for n in self.encoder_.n_categories_], dtype=bool)
 
     @property
     def n_nests_(self) -> int | None:
@@ -825,7 +828,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
 
     def _point_summary(self) -> Summary:
         """Return the summary that ``strategy`` names."""
-        categorical = tuple(j for j, n in enumerate(self.encoder_.n_levels_) if n is not None)
+        categorical = tuple(j for j, n in enumerate(self.encoder_.n_categories_) if n is not None)
         curved = self._curved_columns() if self.strategy == "mean" else ()
         return Point(self.strategy, tuple(curved), categorical)
 
@@ -835,9 +838,9 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         location = model.unstandardise(np.zeros(n))
         scale = model.unstandardise(np.ones(n)) - location
         return [
-            CurvedColumn(j, schema, float(location[j]), float(scale[j]))
-            for j, schema in enumerate(self.encoder_.modelled)
-            if not schema.is_linear
+            CurvedColumn(j, column, float(location[j]), float(scale[j]))
+            for j, column in enumerate(self.encoder_.modelled)
+            if not column.is_linear
         ]
 
     def _names_of(self, cells: NDArray[np.bool_]) -> list[Hashable]:

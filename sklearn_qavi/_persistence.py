@@ -15,13 +15,12 @@ from .exceptions import ModelFormatError
 from .generative import MODELS
 from .generative._checkpoint import saved_kind
 from .inference import POSTERIORS, Adam, Newton
-from .preprocessing import ColumnSchema, ImageEncoder, TableEncoder
+from .preprocessing import COLUMNS, Column, ImageEncoder, TableEncoder
 
 __all__ = ["describe_imputer", "load_model", "read_imputer", "restore_imputer", "write_imputer"]
 
 _CONFIG, _MODEL = "imputer.json", "model"
 _MODEL_CONFIG = f"{_MODEL}/config.json"  # has the checksum of the model's weights
-_FIELDS = ("name", "kind", "levels", "limits", "unit", "seen", "decimals", "cell_type", "is_exact")
 _PARTS: list[type[BaseEstimator]] = [*POSTERIORS.values(), *BASELINES.values(), Adam, Newton]
 _ESTIMATORS: dict[str, type[BaseEstimator]] = {**MODELS, **{c.__name__: c for c in _PARTS}}
 
@@ -162,7 +161,7 @@ def restore_imputer(
     if isinstance(imputer.encoder_, ImageEncoder):
         fits = imputer.encoder_.shape == tuple(model.image_shape_)
     else:
-        expected = imputer.encoder_.n_levels_
+        expected = imputer.encoder_.n_categories_
         fits = len(expected) == model.n_features_in_ and expected == model.n_levels_
     if not fits:
         raise ModelFormatError(
@@ -201,7 +200,7 @@ def _restore_images(imputer: BaseEstimator, config: dict[str, Any]) -> None:
 def _plain_table(imputer: BaseEstimator) -> dict[str, object]:
     encoder, indicator = imputer.encoder_, imputer.indicator_
     return {
-        "columns": [_plain_column(schema) for schema in encoder.schema_],
+        "columns": [_plain_column(column) for column in encoder.schema_],
         "limits": _plain([encoder.lower_, encoder.upper_], "limits"),
         "indicator_features": _plain(
             None if indicator is None else indicator.features_, "indicator"
@@ -221,16 +220,21 @@ def _restore_table(imputer: BaseEstimator, config: dict[str, Any]) -> None:
         imputer.indicator_.features_ = np.asarray(_value(config["indicator_features"]), dtype=int)
 
 
-def _plain_column(schema: ColumnSchema) -> dict[str, object]:
-    where = f"column {shown(schema.name)}"
-    plain = {field: _plain(getattr(schema, field), where) for field in _FIELDS}
-    plain["dtype"] = _plain_type(schema.dtype, where)
-    return plain
+def _plain_column(column: Column) -> dict[str, object]:
+    where = f"column {shown(column.name)}"
+    fields = {field: _plain(getattr(column, field), where) for field in _plain_fields(type(column))}
+    return {"kind": column.kind, **fields, "dtype": _plain_type(column.dtype, where)}
 
 
-def _column(plain: dict[str, Any]) -> ColumnSchema:
-    fields = {field: _value(plain[field]) for field in _FIELDS}
-    return ColumnSchema(**fields, dtype=_type(plain["dtype"]))
+def _column(plain: dict[str, Any]) -> Column:
+    of_kind = COLUMNS[plain["kind"]]
+    fields = {field: _value(plain[field]) for field in _plain_fields(of_kind)}
+    return of_kind(**fields, dtype=_type(plain["dtype"]))
+
+
+def _plain_fields(of_kind: type[Column]) -> list[str]:
+    """Return the fields of a class of columns but the type, which is written in its own way."""
+    return [field.name for field in dataclasses.fields(of_kind) if field.name != "dtype"]
 
 
 def _plain_type(dtype: object, where: str) -> str | dict[str, object] | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ._chunks import Chunk
-from .preprocessing import ColumnSchema
+from .preprocessing import Column
 from .sampling import PooledPosterior, half_sample_mode
 
 __all__ = [
@@ -34,14 +34,14 @@ class CurvedColumn:
     """A column on a log or logit scale, whose mean is taken over draws in original units."""
 
     position: int
-    schema: ColumnSchema
+    column: Column
     location: float
     scale: float
 
     def mean(self, draws: _Array) -> _Array:
         """Return the standardised number whose value is the mean of the draws' values, (rows,)."""
-        values = self.schema.from_model(draws * self.scale + self.location).mean(axis=0)
-        return (self.schema.to_model(values) - self.location) / self.scale
+        values = self.column.from_model(draws * self.scale + self.location).mean(axis=0)
+        return (self.column.to_model(values) - self.location) / self.scale
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def test_messages_of_a_fitted_imputer() -> None:
 
 
 # these show their values by functions of their own
-OTHERS = {"_checks.py", "_frames.py", "_schema.py", "_table.py"}
+OTHERS = {"_checks.py", "_frames.py", "_table.py"}
 
 
 @pytest.mark.parametrize(

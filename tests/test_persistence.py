@@ -67,6 +67,7 @@ def test_a_loaded_imputer_gives_the_same_bits(options: dict[str, Any], tmp_path:
     imputer = quick(**options).fit(table)
     imputer.save(tmp_path)
     loaded = QAVIImputer.load(tmp_path)
+    assert loaded.encoder_.schema_ == imputer.encoder_.schema_
     assert (imputer.transform(table) == loaded.transform(table)).all()
     assert (imputer.sample(table, n=3) == loaded.sample(table, n=3)).all()
     first, second = (
@@ -104,7 +105,7 @@ def test_what_needs_pickle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelFormatError, match="holds a frozenset"):
         imputer.save(tmp_path)
     quick(column_types={"b": "nominal"}).fit(levels).save(tmp_path)
-    assert QAVIImputer.load(tmp_path).encoder_.schema_[1].levels == ((1, 2), (3,))
+    assert QAVIImputer.load(tmp_path).encoder_.schema_[1].categories == ((1, 2), (3,))
 
 
 def _spoil(config: dict[str, Any], how: str) -> None:
@@ -112,8 +113,12 @@ def _spoil(config: dict[str, Any], how: str) -> None:
         config["format_version"] = 99
     elif how == "kind":
         config["kind"] = "TabularVAE"
-    elif how == "levels":
-        config["columns"][0]["levels"]["tuple"].append("XL")
+    elif how == "column":
+        config["columns"][0]["kind"] = "Column"
+    elif how == "limit":
+        del config["columns"][1]["limits"]
+    elif how == "categories":
+        config["columns"][0]["categories"]["tuple"].append("XL")
     elif how == "columns":
         del config["columns"][1]
     elif how == "bounds":
@@ -133,7 +138,9 @@ def _spoil(config: dict[str, Any], how: str) -> None:
     [
         ("newer", "format 99.*Update sklearn_qavi"),
         ("kind", "holds a TabularVAE, expected a QAVIImputer"),
-        ("levels", "not those of the model"),
+        ("column", "lacks or misnames"),
+        ("limit", "lacks or misnames a part .*'limits'"),
+        ("categories", "not those of the model"),
         ("columns", "lacks or misnames"),
         ("bounds", "lacks or misnames"),
         ("parameter", "speed"),

@@ -347,7 +347,7 @@ def _levels_of(estimator: BaseEstimator, n: int) -> list[tuple[Hashable, ...] | 
     schema = getattr(getattr(estimator, "encoder_", None), "schema_", None)
     if schema is None or len(schema) != n:
         return [None] * n
-    return [tuple(column.levels) or None for column in schema]
+    return [column.categories if column.n_categories else None for column in schema]
 
 
 def _read(

@@ -24,7 +24,7 @@ class Frame:
     native : list of ndarray, pandas.Series, polars.Series or pyarrow.ChunkedArray
         The columns as they came: what observed cells are given back from.
     columns : list of ndarray or pandas.Series
-        The same as numbers, levels and times are read from them, which may round.
+        The same as numbers, categories and times are read from them, which may round.
     names : list of hashable
         Names of the columns.
     container : {"array", "pandas", "polars", "pyarrow"}
@@ -272,8 +272,8 @@ def _from_polars(series: Any) -> Any:
     if kind.startswith(("Categorical", "Enum")):
         fixed = getattr(dtype, "categories", None) if kind.startswith("Enum") else None
         seen = sorted(series.drop_nulls().cast(str).unique().to_list())
-        levels = seen if fixed is None else list(fixed)
-        return pd.Series(pd.Categorical(series.to_list(), categories=levels))
+        categories = seen if fixed is None else list(fixed)
+        return pd.Series(pd.Categorical(series.to_list(), categories=categories))
     if dtype.is_integer() and kind not in ("Int128", "UInt128"):
         values = series.fill_null(0).to_numpy()
         if not series.null_count():

@@ -13,14 +13,14 @@ from sklearn.utils import check_array
 from .._checks import plain, position_of
 from .._interrupts import all_or_nothing
 from ..exceptions import NumericTextWarning
+from ._cells import Cells, floats_hold, holds_numeric_text
+from ._columns import Column
 from ._containers import as_array, build_container
-from ._filling import complete_column, largest_number, may_hold
+from ._filling import complete_column, largest_number
 from ._frames import Frame
-from ._schema import NUMBERS, ColumnSchema, floats_hold, holds_numeric_text, read_column
+from ._reading import DECLARABLE, Declared, class_declared, read_column
 
 __all__ = ["EncodedTable", "TableEncoder"]
-
-_TYPES = ("real", "positive", "integer", "count", "nominal", "ordinal")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class EncodedTable:
     ----------
     values : ndarray of floats of shape (N, D)
         What the model sees before it standardises: numbers (logarithms of "positive" columns),
-        codes of levels, counts of units of time; NaN where missing.
+        codes of categories, counts of units of time; NaN where missing.
     observed : bool ndarray of shape (N, D)
         True where inference sees a value.
     unseen : bool ndarray of shape (N, D) or None, default=None
@@ -72,16 +72,16 @@ class TableEncoder:
     column_types : dict or None, default=None
         What columns hold, see `QAVIImputer`.
     handle_unknown : {"missing", "error"}, default="missing"
-        What to do with levels that `fit` did not see.
+        What to do with categories that `fit` did not see.
 
     Attributes
     ----------
-    schema_ : list of ColumnSchema
+    schema_ : list of Column
         What each column holds.
     is_empty_ : bool ndarray of shape (n_features,)
         Columns without any value at `fit`.
-    n_levels_ : list of (int or None)
-        Number of levels of each modelled column, None for numbers and times.
+    n_categories_ : list of (int or None)
+        Number of categories of each modelled column, None for numbers and times.
     """
 
     def __init__(
@@ -125,13 +125,13 @@ class TableEncoder:
         self.upper_ = self._limits(self.max_value, "max", np.inf)
         if not (self.lower_ < self.upper_).all():
             raise ValueError("One (or more) features have min_value >= max_value.")
-        self.n_levels_ = [schema.n_levels for schema in self.modelled]
+        self.n_categories_ = [column.n_categories for column in self.modelled]
         return self
 
     @classmethod
     def restored(
         cls,
-        schema: list[ColumnSchema],
+        schema: list[Column],
         lower: NDArray[np.float64],
         upper: NDArray[np.float64],
         parameters: Any,
@@ -140,7 +140,7 @@ class TableEncoder:
 
         Parameters
         ----------
-        schema : list of ColumnSchema
+        schema : list of Column
             What each column holds.
         lower, upper : ndarray of shape (D,)
             Bounds of the modelled columns.
@@ -151,28 +151,28 @@ class TableEncoder:
         names += ["column_types", "handle_unknown"]
         encoder = cls(**{name: getattr(parameters, name) for name in names})
         encoder.schema_ = schema
-        encoder.is_empty_ = np.array([s.kind == "empty" for s in schema])
+        encoder.is_empty_ = np.array([column.is_empty for column in schema])
         encoder.lower_, encoder.upper_ = lower, upper
-        encoder.n_levels_ = [s.n_levels for s in encoder.modelled]
-        if not len(encoder.n_levels_) == len(lower) == len(upper):
-            raise ValueError(f"{len(lower)} bounds for {len(encoder.n_levels_)} columns")
+        encoder.n_categories_ = [column.n_categories for column in encoder.modelled]
+        if not len(encoder.n_categories_) == len(lower) == len(upper):
+            raise ValueError(f"{len(lower)} bounds for {len(encoder.n_categories_)} columns")
         return encoder
 
     @property
-    def modelled(self) -> list[ColumnSchema]:
+    def modelled(self) -> list[Column]:
         """What each column with a value holds."""
-        return [s for s, empty in zip(self.schema_, self.is_empty_, strict=True) if not empty]
+        return [column for column in self.schema_ if not column.is_empty]
 
     @property
     def gives_numbers(self) -> bool:
         """Whether a completed table fits into an array of floats."""
-        return all(schema.gives_numbers for schema in self.modelled)
+        return all(column.gives_numbers for column in self.modelled)
 
     def missing(self, table: Frame) -> NDArray[np.bool_]:
         """Return which cells have no value, (N, n_features)."""
         out = np.empty(table.shape, dtype=bool)
-        for j, column in enumerate(table.columns):
-            out[:, j] = _missing_of(column, self.missing_values)
+        for j, cells in enumerate(table.columns):
+            out[:, j] = _missing_of(cells, self.missing_values)
         return out
 
     def encode(self, table: Frame) -> EncodedTable:
@@ -193,29 +193,28 @@ class TableEncoder:
         values = np.empty((len(table), len(kept)))
         unseen = np.zeros(values.shape, dtype=bool)
         for i, j in enumerate(kept):
-            column = table.columns[j]
-            values[:, i], unseen[:, i] = self.schema_[j].encode(column, missing[:, j])
+            cells = table.columns[j]
+            values[:, i], unseen[:, i] = self.schema_[j].encode(cells, missing[:, j])
             if self.handle_unknown == "error" and unseen[:, i].any():
-                _refuse_unseen(self.schema_[j], column[unseen[:, i]])
+                _refuse_unseen(self.schema_[j], cells[unseen[:, i]])
         return EncodedTable(values, ~(missing[:, kept] | unseen), unseen)
 
     def was_seen(self, table: EncodedTable) -> NDArray[np.bool_]:
         """Return which cells hold numbers within the range of those of `fit`, (N, D)."""
         inside = np.empty(table.values.shape, dtype=bool)
-        for j, schema in enumerate(self.modelled):
-            lowest, highest = schema.to_model(np.array(schema.seen))
-            inside[:, j] = (table.values[:, j] >= lowest) & (table.values[:, j] <= highest)
+        for j, column in enumerate(self.modelled):
+            inside[:, j] = column.was_seen(table.values[:, j])
         return inside
 
     def from_model(self, imputed: NDArray[np.float64], *, whole: bool) -> NDArray[np.float64]:
         """Return imputed numbers (..., D) of the model as numbers in original units, in bounds.
 
-        ``whole`` rounds columns of whole numbers. Levels stay codes and times counts.
+        ``whole`` rounds columns of whole numbers. Categories stay codes and times counts.
         """
         out = np.empty_like(imputed)
-        for j, schema in enumerate(self.modelled):
-            out[..., j] = schema.from_model(imputed[..., j], whole=whole)
-            if schema.n_levels is None and not schema.unit:
+        for j, column in enumerate(self.modelled):
+            out[..., j] = column.from_model(imputed[..., j], whole=whole)
+            if column.is_number:
                 out[..., j] = np.clip(out[..., j], self.lower_[j], self.upper_[j])
         return out
 
@@ -256,23 +255,24 @@ class TableEncoder:
         parts = self._parts(table, imputed, holes)
         if container == "default" and table.container != "array" and self._fits_floats(table):
             floats = [
-                _as_floats(schema, table.columns[j], numbers, gaps)
-                for j, schema, numbers, gaps in parts
+                _as_floats(column, table.columns[j], numbers, gaps)
+                for j, column, numbers, gaps in parts
             ]
             return as_array(floats, _float_type(table), more)
         completed = [
-            complete_column(table.native[j], schema, numbers, gaps)
-            for j, schema, numbers, gaps in parts
+            complete_column(table.native[j], column, numbers, gaps)
+            for j, column, numbers, gaps in parts
         ]
         if container == "default":
             dtype = np.dtype(object)
-            if table.container == "array" and all(may_hold(table.dtype, s) for _, s, *_ in parts):
+            if table.container == "array" and all(c.fits(table.dtype) for _, c, *_ in parts):
                 dtype = table.dtype
             return as_array(completed, dtype, more)
-        declared = self._declared([schema.name for schema in self.schema_])
+        declared = map(class_declared, self._declared([column.name for column in self.schema_]))
+        said_whole = [said is not None and said.is_whole for said in declared]
         completed = [
-            _as_integers(column) if declared[j] in ("integer", "count") else column
-            for column, (j, *_) in zip(completed, parts, strict=True)
+            _as_integers(cells) if said_whole[j] else cells
+            for cells, (j, *_) in zip(completed, parts, strict=True)
         ]
         return build_container(container, completed, list(names), table.index, more)
 
@@ -286,23 +286,23 @@ class TableEncoder:
 
     def _parts(
         self, table: Frame, imputed: NDArray[np.float64], holes: NDArray[np.bool_]
-    ) -> list[tuple[int, ColumnSchema, NDArray[np.float64], NDArray[np.bool_]]]:
-        """Return the columns to give back: position, schema, imputed numbers, and holes."""
+    ) -> list[tuple[int, Column, NDArray[np.float64], NDArray[np.bool_]]]:
+        """Return the columns to give back: position, column, imputed numbers, and holes."""
         parts, place = [], 0
-        for j, schema in enumerate(self.schema_):
-            if not self.is_empty_[j]:
-                parts.append((j, schema, imputed[:, place], holes[:, place]))
+        for j, column in enumerate(self.schema_):
+            if not column.is_empty:
+                parts.append((j, column, imputed[:, place], holes[:, place]))
                 place += 1
             elif self.keep_empty_features:
                 gaps = _missing_of(table.columns[j], self.missing_values)
-                parts.append((j, schema, np.zeros(len(table)), gaps))
+                parts.append((j, column, np.zeros(len(table)), gaps))
         return parts
 
     def _fits_floats(self, table: Frame) -> bool:
         """Return whether an array of floats holds all observed cells of a table as they are."""
         return self.gives_numbers and all(
-            floats_hold(column[~_missing_of(column, self.missing_values)], _type_of(native))
-            for column, native, empty in zip(
+            floats_hold(cells[~_missing_of(cells, self.missing_values)], _type_of(native))
+            for cells, native, empty in zip(
                 table.columns, table.native, self.is_empty_, strict=True
             )
             if self.keep_empty_features or not empty
@@ -311,30 +311,31 @@ class TableEncoder:
     def _check_marker(self, table: Frame) -> None:
         """Refuse a marker of a type that no column has, which could mark nothing."""
         marker = self.missing_values
-        kind = "text" if isinstance(marker, str) else "numbers"
-        if _is_null(marker) or (table.has_text if kind == "text" else table.has_numbers):
+        is_text = isinstance(marker, str)
+        if _is_null(marker) or (table.has_text if is_text else table.has_numbers):
             return
         raise ValueError(
             "'X' and 'missing_values' types are expected to be both numerical or both text, but "
-            f"missing_values={plain(marker)} and no column of X holds {kind}. NaN, None, NaT "
+            f"missing_values={plain(marker)} and no column of X holds "
+            f"{'text' if is_text else 'numbers'}. NaN, None, NaT "
             "and NA count as missing in any case."
         )
 
-    def _declared(self, names: list[Hashable]) -> list[Any]:
+    def _declared(self, names: list[Hashable]) -> list[Declared]:
         """Return what the user said of each column, None where nothing."""
-        said: list[Any] = [None] * len(names)
-        for key, kind in (self.column_types or {}).items():
+        said: list[Declared] = [None] * len(names)
+        for key, declared in (self.column_types or {}).items():
             j = position_of(key, names, "column_types")
-            if not isinstance(kind, tuple | list) and kind not in _TYPES:
+            if not isinstance(declared, tuple | list) and declared not in DECLARABLE:
                 raise ValueError(
-                    f"column_types[{plain(key)}] must be one of {list(_TYPES)}, a pair of limits, "
-                    f"or a list of levels in order; got {plain(kind)}."
+                    f"column_types[{plain(key)}] must be one of {list(DECLARABLE)}, a pair of "
+                    f"limits, or a list of categories in order; got {plain(declared)}."
                 )
-            said[j] = kind
+            said[j] = declared
         return said
 
     def _check_empty(self, table: Frame) -> None:
-        empty = [s.name for s in self.schema_ if s.kind == "empty"]
+        empty = [column.name for column in self.schema_ if column.is_empty]
         if not empty:
             return
         if not self.keep_empty_features:
@@ -347,9 +348,9 @@ class TableEncoder:
                 )
             return
         bad = [
-            schema.name
-            for schema, column in zip(self.schema_, table.columns, strict=True)
-            if schema.kind == "empty" and getattr(column.dtype, "kind", "O") not in "iufO"
+            column.name
+            for column, cells in zip(self.schema_, table.columns, strict=True)
+            if column.is_empty and getattr(cells.dtype, "kind", "O") not in "iufO"
         ]
         if bad:
             raise ValueError(
@@ -360,7 +361,7 @@ class TableEncoder:
     def _limits(self, limit: Any, name: str, default: float) -> NDArray[np.float64]:
         """Return a bound of each modelled column; NaN, or one of what is no number, is none."""
         n_features = len(self.is_empty_)
-        names = [schema.name for schema in self.schema_]
+        names = [column.name for column in self.schema_]
         if isinstance(limit, dict) or (hasattr(limit, "items") and _are_names(limit.index, names)):
             limits = self._limits_by_name(dict(limit.items()), f"{name}_value", names)
         elif limit is None or np.isscalar(limit):
@@ -372,7 +373,7 @@ class TableEncoder:
                     f"'{name}_value' should be of shape ({n_features},) when an array-like is "
                     f"provided. Got {limits.shape}, instead."
                 )
-        is_number = np.array([schema.kind in NUMBERS for schema in self.schema_])
+        is_number = np.array([column.is_number for column in self.schema_])
         limits = np.where(np.isnan(limits) | ~is_number, default, limits)
         return np.asarray(limits[~self.is_empty_])
 
@@ -382,10 +383,10 @@ class TableEncoder:
         limits = np.full(len(names), np.nan)
         for key, limit in chosen.items():
             j = position_of(key, names, parameter)
-            kind = self.schema_[j].kind
-            if kind not in (*NUMBERS, "empty"):
+            column = self.schema_[j]
+            if not column.is_number:
                 raise ValueError(
-                    f"{parameter} bounds numbers, but column {plain(names[j])} is {kind}."
+                    f"{parameter} bounds numbers, but column {plain(names[j])} is {column.kind}."
                 )
             if not isinstance(limit, Real):
                 raise ValueError(f"{parameter}[{plain(key)}] must be a number, got {plain(limit)}.")
@@ -393,23 +394,23 @@ class TableEncoder:
         return limits
 
 
-def _missing_of(column: Any, marker: Any) -> NDArray[np.bool_]:
+def _missing_of(cells: Cells, marker: Any) -> NDArray[np.bool_]:
     """Return which cells of a column are null, or the marker."""
-    if isinstance(column, np.ndarray):
-        missing = np.isnan(column) if column.dtype.kind == "f" else np.zeros(len(column), bool)
+    if isinstance(cells, np.ndarray):
+        missing = np.isnan(cells) if cells.dtype.kind == "f" else np.zeros(len(cells), bool)
     else:
-        missing = column.isna().to_numpy(dtype=bool)
+        missing = cells.isna().to_numpy(dtype=bool)
     if _is_null(marker):
         return missing
-    kind = getattr(column.dtype, "kind", "O")
-    if kind in "iuf":
+    code = getattr(cells.dtype, "kind", "O")
+    if code in "iuf":
         if isinstance(marker, str):
             return missing
-        same = np.asarray(column == marker)
+        same = np.asarray(cells == marker)
         return missing | np.where(missing, False, same).astype(bool)
-    if kind in "bmM":
+    if code in "bmM":
         return missing
-    return missing | np.array([_same(v, marker) for v in column.astype(object)], dtype=bool)
+    return missing | np.array([_same(v, marker) for v in cells.astype(object)], dtype=bool)
 
 
 def _same(value: Any, marker: Any) -> bool:
@@ -425,16 +426,16 @@ def _is_null(marker: Any) -> bool:
     return marker is None or marker is pd.NA or marker is pd.NaT or marker != marker
 
 
-def _refuse_unseen(schema: ColumnSchema, values: Any) -> None:
+def _refuse_unseen(column: Column, values: Cells) -> None:
     found = list(dict.fromkeys(plain(value) for value in values))
     raise ValueError(
-        f"Column {plain(schema.name)} holds level(s) that fit did not see: {', '.join(found[:5])}"
-        f"{', ...' if len(found) > 5 else ''}. Fit on rows that have them, or pass "
-        "handle_unknown='missing' to have inference ignore them."
+        f"Column {plain(column.name)} holds categories that fit did not see: "
+        f"{', '.join(found[:5])}{', ...' if len(found) > 5 else ''}. Fit on rows that have them, "
+        "or pass handle_unknown='missing' to have inference ignore them."
     )
 
 
-def _warn_numeric_text(table: Frame, missing: NDArray[np.bool_], declared: list[Any]) -> None:
+def _warn_numeric_text(table: Frame, missing: NDArray[np.bool_], declared: list[Declared]) -> None:
     """Warn of columns of text that may be meant as numbers."""
     found, blanks, blank_text = [], [], []
     for j, name in enumerate(table.names):
@@ -469,18 +470,15 @@ def _type_of(native: Any) -> Any:
 
 
 def _as_floats(
-    schema: ColumnSchema, column: Any, numbers: NDArray[np.float64], holes: NDArray[np.bool_]
+    column: Column, cells: Cells, numbers: NDArray[np.float64], holes: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Return a completed column as floats; means of whole numbers stay as they are."""
     out = np.empty(len(holes))
-    shown = column[~holes]
+    shown = cells[~holes]
     if getattr(shown.dtype, "kind", "O") == "O":
         shown = np.array([float(value) for value in shown])
     out[~holes] = np.asarray(shown, dtype=np.float64)
-    values = numbers[holes]
-    if schema.n_levels is not None:
-        values = np.array([float(level) for level in schema.decode(values)])
-    out[holes] = values
+    out[holes] = column.decode(numbers[holes]).astype(np.float64)
     return out
 
 
@@ -497,17 +495,17 @@ def _are_names(labels: Any, names: list[Hashable]) -> bool:
     return all(label in names for label in labels)
 
 
-def _as_integers(column: Any) -> Any:
+def _as_integers(cells: Cells) -> Any:
     """Return a column of floats as integers, rounded; others as they are."""
     import pandas as pd
 
-    if hasattr(column, "zip_with"):  # polars
+    if hasattr(cells, "zip_with"):  # polars
         import polars as pl
 
-        return column.round().cast(pl.Int64) if column.dtype.is_float() else column
-    if getattr(column.dtype, "kind", "O") != "f":
-        return column
-    if isinstance(column, np.ndarray):
-        return np.round(column).astype(np.int64)
-    nullable = pd.api.types.is_extension_array_dtype(column.dtype)
-    return column.round().astype("Int64" if nullable else "int64")
+        return cells.round().cast(pl.Int64) if cells.dtype.is_float() else cells
+    if getattr(cells.dtype, "kind", "O") != "f":
+        return cells
+    if isinstance(cells, np.ndarray):
+        return np.round(cells).astype(np.int64)
+    nullable = pd.api.types.is_extension_array_dtype(cells.dtype)
+    return cells.round().astype("Int64" if nullable else "int64")
