@@ -49,7 +49,7 @@ def copy_member(stacked: TabularNetwork, index: int, network: TabularNetwork) ->
 
 
 def select_members(stacked: TabularNetwork, members: Tensor) -> None:
-    """Keep some members of a stacked network, by their indices; parameters stay the same objects."""
+    """Keep some members of a stacked network, by index; parameters stay the same objects."""
     for weight in stacked.parameters():
         weight.data = weight.data[members]
         weight.grad = None
