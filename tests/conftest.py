@@ -1,19 +1,39 @@
 """Fixtures for all tests, and the guard of global state."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sklearn.exceptions import ConvergenceWarning
 
+from _factories import digits, iris, quick_layers, quick_table_model, with_holes
 from _linear_gaussian import LinearGaussian
+from sklearn_qavi.generative import HierarchicalVAE, TabularVAE
 
 
 @pytest.fixture(scope="session")
 def linear_gaussian() -> LinearGaussian:
     """Five features, two latent dimensions; exact posteriors for any pattern."""
     return LinearGaussian.random()
+
+
+@pytest.fixture(scope="session")
+def iris_model() -> TabularVAE:
+    """Two decoders of the flowers, trained once a session with holes; a test only reads them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return quick_table_model(random_state=0).fit(with_holes(iris()))
+
+
+@pytest.fixture(scope="session")
+def layered_digits() -> HierarchicalVAE:
+    """A model of the first 400 digits, trained once a session; a test only reads it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return quick_layers(rounds=5, steps=40).fit(digits(0, 400))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

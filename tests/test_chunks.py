@@ -9,12 +9,11 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_iris
 
+from _factories import iris, with_holes
 from sklearn_qavi import QAVIImputer
 from sklearn_qavi._device import one_torch_thread
 from sklearn_qavi.exceptions import InferenceConvergenceWarning, UnreliablePosteriorWarning
-from sklearn_qavi.generative import TabularVAE
 from sklearn_qavi.inference import Gaussian
 
 distributed = pytest.importorskip("dask.distributed")
@@ -22,19 +21,12 @@ distributed = pytest.importorskip("dask.distributed")
 
 @pytest.fixture(scope="module")
 def table() -> np.ndarray:
-    X = load_iris().data.copy()
-    X[np.random.default_rng(0).random(X.shape) < 0.3] = np.nan
-    return X
+    return with_holes(iris())
 
 
 @pytest.fixture(scope="module")
-def fitted(table) -> QAVIImputer:
-    model = TabularVAE(
-        latent_dim=2, hidden_layer_sizes=(16,), n_decoders=2, likelihood="student_t",
-        max_epochs=120, patience=5,
-    )  # fmt: skip
-    imputer = QAVIImputer(generative_model=model, random_state=0)
-    return imputer.fit(table)
+def fitted(table, iris_model) -> QAVIImputer:
+    return QAVIImputer(generative_model=iris_model, random_state=0).fit(table)
 
 
 @pytest.fixture(scope="module")

@@ -9,26 +9,22 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.datasets import load_iris
 
+from _factories import tiny_imputer, with_holes
 from sklearn_qavi import QAVIImputer
-from sklearn_qavi.generative import TabularVAE
 from sklearn_qavi.partitions import complete_dask, complete_parquet
 
 
 @pytest.fixture(scope="module")
 def holes() -> pd.DataFrame:
     X = load_iris(as_frame=True).data
-    frame = X.mask(np.random.default_rng(0).random(X.shape) < 0.3)
+    frame = pd.DataFrame(with_holes(X.to_numpy()), columns=X.columns)
     frame.insert(1, "name", [f"flower {i}" for i in range(len(frame))])
     return frame
 
 
 @pytest.fixture(scope="module")
-def fitted(holes) -> QAVIImputer:
-    model = TabularVAE(
-        latent_dim=2, hidden_layer_sizes=(16,), n_decoders=1, likelihood="student_t",
-        max_epochs=120, patience=5,
-    )  # fmt: skip
-    imputer = QAVIImputer(generative_model=model, random_state=0)
+def fitted(holes, iris_model) -> QAVIImputer:
+    imputer = QAVIImputer(generative_model=iris_model, random_state=0)
     return imputer.fit(holes.drop(columns="name"))
 
 
@@ -66,13 +62,9 @@ def test_types_and_large_whole_numbers_stay(tmp_path) -> None:
     frame["k"] = pd.Series(pd.Categorical(list("ab") * 30)).mask(frame.index == 5)
     frame["x"] = rng.normal(size=60).astype(np.float32)
     frame.index = pd.Index([f"r{i}" for i in range(60)], name="row")
-    model = TabularVAE(
-        latent_dim=2, hidden_layer_sizes=(4,), n_decoders=1, likelihood="student_t",
-        max_epochs=1, steps_per_epoch=1,
-    )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        imputer = QAVIImputer(generative_model=model, random_state=0).fit(frame)
+        imputer = tiny_imputer(max_iter=None).fit(frame)
     frame.to_parquet(tmp_path / "holes.parquet")
     complete_parquet(
         imputer, tmp_path / "holes.parquet", tmp_path / "out.parquet", n=2, batch_rows=20

@@ -3,17 +3,16 @@
 import re
 import subprocess
 import sys
-import warnings
 from typing import Any
 
 import joblib
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits, load_iris
 
+from _factories import digits, iris, tiny_image_model, tiny_table_model, with_holes
 from sklearn_qavi import QAVIImputer, QAVIInpainter
 from sklearn_qavi._progress import RowBar, TrainingBar
-from sklearn_qavi.generative import TabularVAE, WideResNetVAE
+from sklearn_qavi.generative import TabularVAE
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -47,37 +46,34 @@ def states(text: str, description: str) -> list[tuple[int, int]]:
     return [(int(n), int(total)) for n, total in found]
 
 
-def holes(X: np.ndarray) -> np.ndarray:
-    return np.where(np.random.default_rng(0).random(X.shape) < 0.1, np.nan, X)
+@pytest.fixture(scope="module")
+def table() -> np.ndarray:
+    return with_holes(iris(), 0.1)
 
 
 @pytest.fixture(scope="module")
-def imputer() -> QAVIImputer:
-    model = TabularVAE(
-        latent_dim=2, hidden_layer_sizes=(8,), n_decoders=3, linear_start=False,
-        likelihood="gaussian", max_epochs=2,
-    )  # fmt: skip
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        imputer = QAVIImputer(generative_model=model, max_iter=10, random_state=0)
-        return imputer.fit(holes(load_iris().data))
+def imputer(table: np.ndarray, iris_model: TabularVAE) -> QAVIImputer:
+    return QAVIImputer(generative_model=iris_model, max_iter=10, random_state=0).fit(table)
 
 
 @pytest.mark.parametrize(("backend", "n_jobs"), [("threading", 1), ("threading", 2), ("loky", 2)])
 def test_inference_counts_rows_whatever_the_number_of_decoders(
-    backend: str, n_jobs: int, imputer: QAVIImputer, capsys: pytest.CaptureFixture[str]
+    backend: str,
+    n_jobs: int,
+    imputer: QAVIImputer,
+    table: np.ndarray,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    X = holes(load_iris().data)
-    n = int(np.isnan(X).any(axis=1).sum())
+    n = int(np.isnan(table).any(axis=1).sum())
     loud = QAVIImputer(**imputer.get_params(deep=False))
     loud.__dict__.update({**vars(imputer), "verbose": 1})
     capsys.readouterr()
     with joblib.parallel_config(backend, n_jobs=n_jobs):
-        loud.transform(X)
+        loud.transform(table)
     assert states(capsys.readouterr().err, "inference")[-1] == (n, n)
     if n_jobs == 1:  # what is not spread over workers
-        loud.infer(X)
-        assert states(capsys.readouterr().err, "inference")[-1] == (len(X), len(X))
+        loud.infer(table)
+        assert states(capsys.readouterr().err, "inference")[-1] == (len(table), len(table))
 
 
 def test_a_row_is_done_when_all_its_parts_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,25 +88,25 @@ def test_a_row_is_done_when_all_its_parts_are(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_training_that_settles_early_leaves_a_full_bar(
-    capsys: pytest.CaptureFixture[str],
+    table: np.ndarray, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    short: dict[str, Any] = {"steps_per_epoch": 2, "learning_rate": 1e-9, "patience": 3}
-    table = TabularVAE(
-        latent_dim=2, hidden_layer_sizes=(4,), likelihood="gaussian", linear_start=False,
-        n_decoders=1, max_epochs=50, random_state=0, verbose=1, **short,
-    ).fit(holes(load_iris().data))  # fmt: skip
-    assert table.n_iter_ < 50
+    length: dict[str, Any] = {"rounds": 50, "steps": 2, "patience": 3, "learning_rate": 1e-9}
+    settled = tiny_table_model(
+        likelihood="gaussian", linear_start=False, random_state=0, verbose=1, **length
+    ).fit(table)
+    assert settled.n_iter_ < 50
     shown = states(capsys.readouterr().err, "training decoder 1 of 1")
     assert shown[0] == (0, 50)
-    assert shown[-1] == (table.n_iter_, table.n_iter_)
+    assert shown[-1] == (settled.n_iter_, settled.n_iter_)
 
 
 @pytest.mark.parametrize("bootstrap", [False, True])
-def test_all_decoders_are_counted(bootstrap: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    TabularVAE(
-        latent_dim=2, hidden_layer_sizes=(4,), n_decoders=4, bootstrap=bootstrap, max_epochs=2,
-        steps_per_epoch=2, random_state=0, verbose=1,
-    ).fit(holes(load_iris().data))  # fmt: skip
+def test_all_decoders_are_counted(
+    bootstrap: bool, table: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_table_model(
+        likelihood="auto", n_decoders=4, bootstrap=bootstrap, rounds=2, random_state=0, verbose=1
+    ).fit(table)
     text = capsys.readouterr().err
     (last,) = re.findall(r"training decoder (\d+) of (\d+)", text)[-1:]
     assert last[0] == last[1]
@@ -119,10 +115,8 @@ def test_all_decoders_are_counted(bootstrap: bool, capsys: pytest.CaptureFixture
 
 
 def test_images_end_full_too(capsys: pytest.CaptureFixture[str]) -> None:
-    images = load_digits().images[:60] / 16
-    model = WideResNetVAE(
-        latent_dim=2, n_decoders=2, max_epochs=3, steps_per_epoch=1, random_state=0, verbose=1
-    )
+    images = digits(0, 60)
+    model = tiny_image_model(n_decoders=2, rounds=3, random_state=0, verbose=1)
     inpainter = QAVIInpainter(generative_model=model, max_iter=2, random_state=0, verbose=1)
     mask = np.zeros((8, 8), dtype=bool)
     mask[:4] = True
