@@ -19,7 +19,7 @@ from sklearn_qavi.datasets import make_missing
 from sklearn_qavi.generative import TabularVAE
 
 X = load_breast_cancer(as_frame=True).data
-model = TabularVAE(likelihood="student_t", n_decoders=1, patience=4, random_state=0).fit(X)
+model = TabularVAE(likelihood="student_t", n_decoders=1, random_state=0).fit(X)
 X_missing, _ = make_missing(X[:40], rate=0.5, per_row=True, random_state=0)
 rows = range(8)
 

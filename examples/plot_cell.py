@@ -25,7 +25,7 @@ _, missing = make_missing(iris.data, rate=0.3, random_state=0)
 X = X_true.copy()
 X.iloc[:, :4] = X.iloc[:, :4].mask(missing)
 X.loc[::3, "species"] = None
-model = TabularVAE(likelihood="student_t", n_decoders=1, patience=5)
+model = TabularVAE(likelihood="student_t", n_decoders=1)
 imputer = QAVIImputer(generative_model=model, random_state=0).fit(X)
 
 # %%

@@ -43,7 +43,7 @@ from sklearn_qavi import QAVIImputer
 from sklearn_qavi.generative import TabularVAE
 from sklearn_qavi.plotting import DistributionDisplay
 
-model = TabularVAE(likelihood="student_t", n_decoders=1, patience=5)
+model = TabularVAE(likelihood="student_t", n_decoders=1)
 positive = dict.fromkeys(["bmi", "bp", "cholesterol", "sugar"], "positive")
 imputer = QAVIImputer(generative_model=model, column_types=positive, random_state=0).fit(X)
 DistributionDisplay.from_estimator(imputer, X)

@@ -49,7 +49,7 @@ from sklearn_qavi import MultipleImputationRegressor, QAVIImputer
 from sklearn_qavi.generative import TabularVAE
 from sklearn_qavi.pooling import fit_pooled
 
-model = TabularVAE(likelihood="student_t", bootstrap=True, n_decoders=4, patience=3)
+model = TabularVAE(likelihood="student_t", bootstrap=True, n_decoders=4)
 imputer = QAVIImputer(generative_model=model)
 pooled = MultipleImputationRegressor(imputer=imputer, n_draws=20, random_state=0)
 pooled.fit(X_missing, y)

@@ -46,7 +46,7 @@ def regression(table):
     return sm.OLS(table["progression"], sm.add_constant(table.drop(columns="progression"))).fit()
 
 
-model = TabularVAE(likelihood="student_t", bootstrap=True, n_decoders=5, patience=3)
+model = TabularVAE(likelihood="student_t", bootstrap=True, n_decoders=5)
 imputer = QAVIImputer(generative_model=model, random_state=0)
 imputer.set_output(transform="pandas").fit(X)
 pooled = fit_pooled(regression, imputer.iter_samples(X, n=20), n_nests=imputer.n_nests_)

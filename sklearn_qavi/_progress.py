@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["RowBar", "TrainingBar"]
+__all__ = ["RowBar", "StepBar", "TrainingBar"]
 
 
 def _make_bar(*, silent: bool, **options: object) -> "tqdm":
@@ -37,6 +37,11 @@ class _Bar:
 
     def __exit__(self, *error: object) -> None:
         self.bar.close()
+
+    def _set_total(self, total: int) -> None:
+        self.bar.total = total
+        if hasattr(self.bar, "container"):  # the widget of a notebook has a total of its own
+            self.bar.container.children[1].max = total
 
 
 class RowBar(_Bar):
@@ -102,12 +107,8 @@ class TrainingBar(_Bar):
 
     def epoch(self) -> None:
         """Count an epoch."""
-        self.advance(1)
-
-    def advance(self, n: int) -> None:
-        """Count epochs, or what else the bar counts."""
-        self._expect(self.bar.n + n)
-        self.bar.update(n)
+        self._expect(self.bar.n + 1)
+        self.bar.update()
 
     def settle(self) -> None:
         """Count a training that is over."""
@@ -135,6 +136,29 @@ class TrainingBar(_Bar):
         total, n_left = n, self.n_trainings - self.n_settled
         if n_left:
             total = max(n, self.n_before + usual) + usual * (n_left - 1)
-        self.bar.total = total
-        if hasattr(self.bar, "container"):  # the widget of a notebook has a total of its own
-            self.bar.container.children[1].max = total
+        self._set_total(total)
+
+
+class StepBar(_Bar):
+    """Counts optimisation steps of networks that are trained side by side, part after part.
+
+    Parameters
+    ----------
+    silent : bool
+        Whether nothing is shown.
+    """
+
+    def __init__(self, *, silent: bool) -> None:
+        self.n_before = 0  # steps of the parts that are over
+        self.bar = _make_bar(silent=silent, total=0, desc="training", unit="step")
+
+    def reach(self, n_steps: int, end: int) -> None:
+        """Show the steps of this part, and at which it is expected to end."""
+        self._set_total(self.n_before + max(end, n_steps))
+        self.bar.update(self.n_before + n_steps - self.bar.n)
+
+    def settle(self) -> None:
+        """Begin another part, or end full."""
+        self.n_before = self.bar.n
+        self._set_total(self.bar.n)
+        self.bar.refresh()

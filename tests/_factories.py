@@ -1,8 +1,9 @@
 """Small models, estimators and data of many tests; how long they train is said here alone.
 
 ``tiny`` ones are hardly trained, for what holds whatever was learned. ``quick`` ones have learned
-how columns or pixels go together. Options are those of the class; besides, models take ``rounds``
-(from one look at the validation cells to the next), ``steps`` a round, and ``patience`` in rounds.
+how columns or pixels go together. Options are those of the class; besides, models of images take
+``rounds`` (from one look at the validation cells to the next), ``steps`` per round, and
+``patience`` in rounds.
 """
 
 from typing import Any
@@ -22,7 +23,7 @@ LAYERS = {"encoder_layers": "8x1,8d2,4x1,4d4,1x1", "decoder_layers": "1x1,4m1,8m
 def training(
     rounds: int | None = None, steps: int | None = None, patience: int | None = None
 ) -> dict[str, int]:
-    """Return the parameters of a model that make a training so long, without those not named."""
+    """Return the parameters of an image model for a training this long, without those not named."""
     named = {"max_epochs": rounds, "steps_per_epoch": steps, "patience": patience}
     return {name: value for name, value in named.items() if value is not None}
 
@@ -36,15 +37,14 @@ def _with_training(options: dict[str, Any]) -> dict[str, Any]:
 def tiny_table_model(**options: Any) -> TabularVAE:
     """Return one small decoder of tables, trained for two steps."""
     shape = {"latent_dim": 2, "hidden_layer_sizes": (8,), "n_decoders": 1}
-    quickly = {"likelihood": "student_t", "rounds": 1, "steps": 2}
-    return TabularVAE(**_with_training({**shape, **quickly, **options}))
+    return TabularVAE(**{**shape, "likelihood": "student_t", "max_steps": 2, **options})
 
 
 def quick_table_model(**options: Any) -> TabularVAE:
     """Return two small decoders of tables that start from linear relations, and learn a little."""
     shape = {"latent_dim": 3, "hidden_layer_sizes": (32,), "n_decoders": 2}
     start = {"histogram_smoothing": 0.0, "linear_start": True}
-    return TabularVAE(**_with_training({**shape, **start, "rounds": 8, "steps": 15, **options}))
+    return TabularVAE(**{**shape, **start, "max_steps": 120, **options})
 
 
 def tiny_imputer(**options: Any) -> QAVIImputer:

@@ -37,9 +37,11 @@ from sklearn_qavi.generative import (
     TabularVAE,
     WideResNetVAE,
 )
+from sklearn_qavi.generative._ensemble import EnsembleNet
 from sklearn_qavi.inference import Gaussian, Newton, _engine
 
 ENDLESS = 10**7
+SHORT_TABLE, LONG_TABLE = {"max_steps": 2}, {"max_steps": ENDLESS}
 SHORT = {"max_epochs": 1, "patience": 1, "steps_per_epoch": 2}
 LONG = {"max_epochs": ENDLESS, "patience": ENDLESS, "steps_per_epoch": 5}
 
@@ -154,17 +156,19 @@ def small_layers() -> HierarchicalVAE:
 def training() -> None:
     """Interrupt the training of every model and of every method that trains."""
     announce(skorch.NeuralNet, "train_step")
+    announce(EnsembleNet, "step")
     table, images = holes(load_iris().data), holes(load_digits().images[:60] / 16)
     small = TabularVAE(latent_dim=2, hidden_layer_sizes=(8,), likelihood="gaussian")
-    quick, endless = of_model(SHORT), of_model(LONG)
+    quick, endless = of_model(SHORT_TABLE), of_model(LONG_TABLE)
     imputer = QAVIImputer(generative_model=small, random_state=0)
     fit_is_whole_or_not_at_all("table", imputer, quick, endless, (table[:, :3],), (table,))
     resnet = WideResNetVAE(latent_dim=2, likelihood="gaussian", random_state=0)
+    quick, endless = of_model(SHORT), of_model(LONG)
     for name, model in {"resnet": resnet, "layers": small_layers()}.items():
         inpainter = QAVIInpainter(generative_model=model, max_iter=2, random_state=0)
         fit_is_whole_or_not_at_all(name, inpainter, quick, endless, (images[:9],), (images,))
     quick, endless = of_method(SHORT), of_method(LONG)
-    trained = small.set_params(**SHORT).fit(table)
+    trained = small.set_params(**SHORT_TABLE).fit(table)
     layered = small_layers().set_params(**SHORT).fit(images)
     for method in (PosteriorMatching(), RetunedEncoder()):
         of_table = QAVIImputer(generative_model=trained, posterior=method, random_state=0)
@@ -192,7 +196,7 @@ def inference() -> None:
     announce(_engine._Loop, "advance")
     announce(PseudoGibbs, "_step")
     table = holes(load_iris().data)
-    model = TabularVAE(latent_dim=2, hidden_layer_sizes=(8,), likelihood="gaussian", **SHORT)
+    model = TabularVAE(latent_dim=2, hidden_layer_sizes=(8,), likelihood="gaussian", **SHORT_TABLE)
     imputer = QAVIImputer(generative_model=model, max_iter=20, random_state=0).fit(table)
     before = answers(imputer, table)
     many = np.tile(table, (1000, 1))
@@ -216,7 +220,7 @@ def ending() -> None:
     """Let an interrupt end the program while threads are inside of long steps."""
     announce(_engine._Loop, "advance")
     X = holes(load_iris().data)
-    model = TabularVAE(latent_dim=2, hidden_layer_sizes=(8,), likelihood="gaussian", **SHORT)
+    model = TabularVAE(latent_dim=2, hidden_layer_sizes=(8,), likelihood="gaussian", **SHORT_TABLE)
     posterior = Gaussian(optimizer=Newton(n_draws=1000))
     imputer = QAVIImputer(generative_model=model, posterior=posterior, n_jobs=2, random_state=0)
     imputer.fit(X)
@@ -260,7 +264,7 @@ def processes() -> None:
     with joblib.parallel_config("loky"), interrupted("inference in processes"):
         imputer.transform(X)
     y = load_iris().data.sum(axis=1)
-    model = TabularVAE(latent_dim=2, hidden_layer_sizes=(8,), likelihood="gaussian", **SHORT)
+    model = TabularVAE(latent_dim=2, hidden_layer_sizes=(8,), likelihood="gaussian", **SHORT_TABLE)
     drawing = QAVIImputer(generative_model=model, random_state=0)
     regressor = MultipleImputationRegressor(
         estimator=SlowRegression(), imputer=drawing, n_draws=3, random_state=0

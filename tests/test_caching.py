@@ -18,7 +18,7 @@ GRID = {"beta": [0.5, 1.0], "posterior": ["gaussian", Mixture(n_components=2)]}
 
 def _imputer(memory: Path | None = None, **params) -> QAVIImputer:
     model = TabularVAE(
-        latent_dim=2, hidden_layer_sizes=(8,), n_decoders=1, max_epochs=2, steps_per_epoch=5,
+        latent_dim=2, hidden_layer_sizes=(8,), n_decoders=1, max_steps=10,
         likelihood="student_t", memory=None if memory is None else str(memory),
     )  # fmt: skip
     params = {"max_iter": 24, "random_state": 0, **params}
@@ -72,7 +72,7 @@ def test_a_damaged_entry_is_trained_again(table, tmp_path) -> None:
 def test_an_entry_that_is_no_model_of_this_table_is_replaced(table, tmp_path) -> None:
     first = _imputer(tmp_path).fit(table)
     (entry,) = _entries(tmp_path)
-    other = TabularVAE(n_decoders=1, max_epochs=1, steps_per_epoch=2, random_state=0)
+    other = TabularVAE(n_decoders=1, max_steps=2, random_state=0)
     for foreign in ({"no": "model"}, other, other.fit(table[:, :3])):
         entry.write_bytes(pickle.dumps(foreign))
         with pytest.warns(UserWarning, match="holds something else than the trained TabularVAE"):

@@ -36,8 +36,7 @@ def quick_model() -> TabularVAE:
         hidden_layer_sizes=(16,),
         histogram_smoothing=0.0,
         n_decoders=1,
-        max_epochs=3,
-        steps_per_epoch=2,
+        max_steps=6,
     )
 
 

@@ -35,8 +35,7 @@ def tiny(**options: Any) -> QAVIImputer:
         hidden_layer_sizes=(8,),
         likelihood="student_t",
         n_decoders=1,
-        max_epochs=1,
-        steps_per_epoch=2,
+        max_steps=2,
     )
     return QAVIImputer(generative_model=model, max_iter=4, random_state=0, **options)
 

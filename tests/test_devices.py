@@ -40,8 +40,8 @@ def image_decoder() -> PretrainedImageDecoder:
 
 @pytest.fixture(scope="module")
 def trained() -> TabularVAE:
-    model = TabularVAE(n_decoders=1, max_epochs=1, steps_per_epoch=1, random_state=0)
-    with pytest.warns(UserWarning, match="max_epochs"):
+    model = TabularVAE(n_decoders=1, max_steps=1, random_state=0)
+    with pytest.warns(UserWarning, match="max_steps"):
         return model.fit(COMPLETE)
 
 

@@ -34,7 +34,7 @@ IMAGES = load_digits().images[:40] / 16.0
 def quick(**options: Any) -> QAVIImputer:
     memory = options.pop("memory", None)
     model = TabularVAE(
-        latent_dim=2, hidden_layer_sizes=(4,), n_decoders=1, max_epochs=1, steps_per_epoch=1,
+        latent_dim=2, hidden_layer_sizes=(4,), n_decoders=1, max_steps=1,
         likelihood="gaussian", linear_start=False, memory=memory,
     )  # fmt: skip
     return QAVIImputer(generative_model=model, **{"random_state": 0, **options})

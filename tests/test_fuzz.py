@@ -148,8 +148,7 @@ def tiny() -> QAVIImputer:
         hidden_layer_sizes=(4,),
         likelihood="student_t",
         n_decoders=1,
-        max_epochs=1,
-        steps_per_epoch=1,
+        max_steps=1,
         random_state=0,
     )
     return QAVIImputer(generative_model=model, max_iter=2, random_state=0)

@@ -50,8 +50,7 @@ def quick_model(**options: Any) -> TabularVAE:
         "histogram_smoothing": 0.0,
         "linear_start": True,
         "n_decoders": 2,
-        "max_epochs": 8,
-        "steps_per_epoch": 15,
+        "max_steps": 120,
         **options,
     }
     return TabularVAE(**options)
@@ -333,15 +332,15 @@ def test_imputation_learns_from_the_other_columns(X: Array) -> None:
     """Petal length is nearly a function of petal width: far better than the column's mean."""
     holes = X.copy()
     holes[::3, 2] = np.nan
-    imputer = quick(generative_model=quick_model(max_epochs=40, n_decoders=1)).fit(holes)
+    imputer = quick(generative_model=quick_model(max_steps=600, n_decoders=1)).fit(holes)
     error = (imputer.transform(holes) - X)[::3, 2]
     assert np.sqrt((error**2).mean()) < 0.35 * X[:, 2].std()
 
 
 def test_score_prefers_a_better_model(X: Array) -> None:
-    untrained = quick_model(max_epochs=1, steps_per_epoch=1, linear_start=False)
+    untrained = quick_model(max_steps=1, linear_start=False)
     poor = quick(generative_model=untrained).fit(X)
-    good = quick(generative_model=quick_model(max_epochs=40)).fit(X)
+    good = quick(generative_model=quick_model(max_steps=600)).fit(X)
     assert good.score(X) > poor.score(X) + 0.2
     assert good.score(X) == good.score(X)
     with pytest.raises(ValueError, match="no row of X has two"):
@@ -707,8 +706,8 @@ class TestWarnings:
             imputer.transform(holes)
 
     def test_training_that_did_not_settle_is_told(self, X: Array) -> None:
-        with pytest.warns(ConvergenceWarning, match="Increase max_epochs"):
-            quick_model(max_epochs=2, random_state=0).fit(X)
+        with pytest.warns(ConvergenceWarning, match="Increase max_steps"):
+            quick_model(max_steps=30, random_state=0).fit(X)
 
 
 @UNRELIABLE

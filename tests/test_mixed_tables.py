@@ -27,8 +27,7 @@ def quick(**options: Any) -> QAVIImputer:
         likelihood="student_t",
         linear_start=True,
         n_decoders=2,
-        max_epochs=12,
-        steps_per_epoch=20,
+        max_steps=240,
     )
     options = {"generative_model": model, "random_state": 0, **options}
     return QAVIImputer(**options)
@@ -298,7 +297,7 @@ def test_scores_count_levels(fitted: QAVIImputer) -> None:
 
 
 def test_a_trained_model_of_other_levels_is_refused(holes: pd.DataFrame) -> None:
-    model = TabularVAE(n_decoders=1, max_epochs=1, likelihood="student_t", random_state=0)
+    model = TabularVAE(n_decoders=1, max_steps=10, likelihood="student_t", random_state=0)
     model.fit(np.random.default_rng(0).normal(size=(50, 2)))
     with pytest.raises(ValueError, match=r"\['city'\] of X hold levels"):
         QAVIImputer(generative_model=model, random_state=0).fit(holes[["age", "city"]])

@@ -388,7 +388,7 @@ def test_an_estimator_sees_the_dataframe_and_its_categories() -> None:
         remainder="passthrough",
         verbose_feature_names_out=False,
     )
-    quick = TabularVAE(n_decoders=1, latent_dim=2, likelihood="student_t", max_epochs=5)
+    quick = TabularVAE(n_decoders=1, latent_dim=2, likelihood="student_t", max_steps=100)
     imputer = QAVIImputer(generative_model=quick, random_state=0)
     regressor = MultipleImputationRegressor(
         make_pipeline(encode, LinearRegression()), imputer=imputer, n_draws=3, random_state=0

@@ -42,9 +42,7 @@ def frame(n: int = 60) -> pd.DataFrame:
 
 
 def quick(**options: Any) -> QAVIImputer:
-    model = TabularVAE(
-        latent_dim=2, hidden_layer_sizes=(8,), n_decoders=2, max_epochs=2, steps_per_epoch=2
-    )
+    model = TabularVAE(latent_dim=2, hidden_layer_sizes=(8,), n_decoders=2, max_steps=4)
     options = {"generative_model": model, "random_state": 0, **options}
     return QAVIImputer(**options)
 

@@ -39,8 +39,7 @@ class Ours(QAVIImputer):
             hidden_layer_sizes=(4,),
             likelihood="student_t",
             n_decoders=1,
-            max_epochs=1,
-            steps_per_epoch=2,
+            max_steps=2,
         )
         super().__init__(**{"generative_model": model, "max_iter": 4, **options})
 

@@ -238,7 +238,7 @@ def test_trains_on_incomplete_rows_and_is_reproducible(name: str) -> None:
     rng = np.random.default_rng(0)
     X = LinearGaussian.random(D, 1, seed=0).draw_rows(60)
     X[(rng.random(X.shape) < 0.4) & (np.arange(D) != np.arange(60)[:, None] % D)] = np.nan
-    params = {"likelihood": "student_t", "n_decoders": 1, "max_epochs": 2, "linear_start": False}
+    params = {"likelihood": "student_t", "n_decoders": 1, "max_steps": 20, "linear_start": False}
 
     def train() -> list[dict[str, float]]:
         with pytest.warns(UserWarning, match="still improved"):

@@ -359,7 +359,7 @@ def race(
     *,
     seed: int,
     n_wanted: int | None,
-    on_steps: Callable[[int], None],
+    on_look: Callable[[int, int], None],
     device: torch.device,
 ) -> None:
     """Train networks side by side until each has settled or fallen behind.
@@ -379,8 +379,8 @@ def race(
         Seed of batches and noise.
     n_wanted : int or None
         How many of the best are wanted; None for all of them.
-    on_steps : callable
-        Told after each look how many steps of one network were taken.
+    on_look : callable
+        Told at each look the number of steps, and at which training is expected to end.
     device : torch.device
         Where to train.
     """
@@ -400,7 +400,6 @@ def race(
         net.notify("on_train_begin", X=data, y=None)
         nets.append((net, best))
     for step in recipe.looks():
-        before = sum(len(best.going_) for _, best in nets)
         for net, best in nets:
             if best.going_:
                 net.fit_loop(data, epochs=1)
@@ -414,8 +413,10 @@ def race(
             gone += _fallen_behind(going, lowest, step, n_wanted)
         for net, best in nets:
             best.leave(net, gone)
-        on_steps(before)
-        if all(best.settled_ for _, best in nets):
+        going = [member for _, best in nets for member in best.going_]
+        ends = [m.best_step + patience(len(m.rows), m.best_step) for m in going]
+        on_look(step, min(max(ends, default=step), recipe.max_steps))
+        if not going:
             break
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .._device import one_torch_thread, resolve_device
-from .._progress import TrainingBar
+from .._progress import StepBar
 from .._random import derive_seed, torch_generator
 from ..inference import GaussianPosterior, Newton, Posterior
 from ..inference.posteriors import Start
@@ -114,14 +114,12 @@ class TableTrainer:
         with (
             # products this small take longer on two threads, and far longer on a busy machine
             one_torch_thread(self.device.type == "cpu"),
-            TrainingBar(len(runs), self.recipe.max_steps, silent=silent) as progress,
+            StepBar(silent=silent) as self.progress,
         ):
-            self.progress = progress
             self.train([member for _, member in runs], 1 if bootstrap else n_decoders)
             best = self._best(runs)
             if not bootstrap:
                 return self._pool(best[1], [member for _, member in runs])
-            progress.plan(len(runs) + n_decoders - 1)
             more = [self.member(best[0], 1 + i) for i in range(n_decoders - 1)]
             if more:
                 self.train(more)
@@ -176,9 +174,10 @@ class TableTrainer:
             self.recipe,
             seed=derive_seed(self.seed, 3, self.n_made),
             n_wanted=n_wanted,
-            on_steps=self.progress.advance,
+            on_look=self.progress.reach,
             device=self.device,
         )
+        self.progress.settle()
         for member in members:
             member.network.eval().requires_grad_(False)
 

@@ -30,7 +30,7 @@ def quick(**options: Any) -> TabularVAE:
     options = {
         "latent_dim": 2,
         "hidden_layer_sizes": (24,),
-        "max_epochs": 12,
+        "max_steps": 120,
         "n_decoders": 2,
         "random_state": 0,
         **options,
@@ -60,7 +60,7 @@ def test_a_fitted_model_follows_the_contract(model: TabularVAE, X: NDArray[np.fl
 def test_the_kept_epoch_has_the_best_score_and_the_kept_weights_reach_it(
     X: NDArray[np.float64],
 ) -> None:
-    model = quick(n_decoders=1, likelihood="student_t", max_epochs=30, patience=5).fit(X)
+    model = quick(n_decoders=1, likelihood="student_t", max_steps=400).fit(X)
     scores = [epoch["valid_crps"] for epoch in model.history_[0]]
     assert len(scores) - 1 - int(np.argmin(scores)) <= 5
     # the network that was kept, scored again on the same hidden cells
@@ -90,7 +90,7 @@ def _cell_seed() -> int:
 
 
 def test_training_improves_on_the_untrained_network(X: NDArray[np.float64]) -> None:
-    vae = quick(n_decoders=1, likelihood="student_t", max_epochs=40, linear_start=False)
+    vae = quick(n_decoders=1, likelihood="student_t", max_steps=400, linear_start=False)
     history = vae.fit(X).history_[0]
     scores = [epoch["valid_crps"] for epoch in history]
     assert min(scores) < 0.75 * scores[0]
@@ -102,7 +102,7 @@ def test_incomplete_rows_teach_as_well(X: NDArray[np.float64]) -> None:
     rng = np.random.default_rng(0)
     holes = X.copy()
     holes[np.arange(150), rng.integers(0, 4, 150)] = np.nan
-    model = quick(max_epochs=60, likelihood="student_t", n_decoders=1).fit(holes)
+    model = quick(max_steps=600, likelihood="student_t", n_decoders=1).fit(holes)
     row = np.where(np.arange(4) == 2, np.nan, X[::10])
     completed = QAVIImputer(generative_model=model, random_state=0).fit(X).transform(row)
     error = completed[:, 2] - X[::10, 2]
@@ -154,7 +154,7 @@ def test_auto_prefers_the_histogram_on_atoms() -> None:
     on = rng.random(300) < 0.5
     first = np.where(on, 3.0 + rng.gamma(2.0, size=300), 0.0)
     second = np.where(on, 5.0 + rng.gamma(2.0, size=300), 0.0)
-    model = quick(n_decoders=1, linear_start=True, max_epochs=30).fit(
+    model = quick(n_decoders=1, linear_start=True, max_steps=300).fit(
         np.column_stack([first, second])
     )
     assert model.families_ == [["histogram", "histogram"]]
@@ -171,7 +171,7 @@ def test_draws_of_an_atom_are_the_value_itself(tmp_path: Path) -> None:
         ]
     )
     model = quick(
-        n_decoders=1, likelihood=["histogram", "bernoulli", "student_t"], max_epochs=3
+        n_decoders=1, likelihood=["histogram", "bernoulli", "student_t"], max_steps=30
     ).fit(table)
     assert model.atoms_ == [[0.1], [0.3, 1e6 + 0.7], []]
     model.save(tmp_path)
@@ -194,7 +194,7 @@ def test_same_seed_same_weights(X: NDArray[np.float64], model: TabularVAE) -> No
 
 def test_training_that_still_improves_warns(X: NDArray[np.float64]) -> None:
     with pytest.warns(ConvergenceWarning, match=r"2 of 2 decoder\(s\) still improved"):
-        quick(max_epochs=1).fit(X)
+        quick(max_steps=10).fit(X)
 
 
 class TestSaving:
@@ -277,7 +277,7 @@ def test_a_column_of_one_value_may_be_outside_of_the_training_rows(bootstrap: bo
     X[:, 2] = np.nan
     X[7, 2] = 1.0
     for seed in range(8):
-        model = quick(max_epochs=1, n_decoders=1, bootstrap=bootstrap, random_state=seed).fit(X)
+        model = quick(max_steps=10, n_decoders=1, bootstrap=bootstrap, random_state=seed).fit(X)
         assert model.atoms_[2] == [1.0]
 
 
@@ -286,7 +286,7 @@ def test_weights_count_like_repeated_rows() -> None:
     X = np.concatenate([rng.normal(-1, 0.3, (60, 2)), rng.normal(2, 0.3, (60, 2))])
     weight = np.repeat([3.0, 1.0], 60)
     repeated = np.concatenate([X, X[:60], X[:60]])
-    model = quick(n_decoders=1, likelihood="gaussian", linear_start=True, max_epochs=30)
+    model = quick(n_decoders=1, likelihood="gaussian", linear_start=True, max_steps=300)
     weighted, plain, alike = (
         clone(model).fit(X, sample_weight=w) for w in (weight, None, np.full(len(X), 7.0))
     )
@@ -304,8 +304,8 @@ def test_weights_count_like_repeated_rows() -> None:
 def test_rows_without_weight_are_left_out(X: NDArray[np.float64]) -> None:
     spoiled = np.concatenate([X, np.full((20, 4), 1e6)])
     weight = np.repeat([1.0, 0.0], [len(X), 20])
-    model = quick(n_decoders=1, max_epochs=2)
-    with_them = quick(n_decoders=1, max_epochs=2).fit(spoiled, sample_weight=weight)
+    model = quick(n_decoders=1, max_steps=20)
+    with_them = quick(n_decoders=1, max_steps=20).fit(spoiled, sample_weight=weight)
     np.testing.assert_array_equal(with_them.mean_, model.fit(X).mean_)
     assert with_them.history_[0][0]["train_loss"] == model.history_[0][0]["train_loss"]
     with pytest.raises(ValueError, match="3 rows have a sample_weight above 0"):
@@ -346,7 +346,7 @@ def test_a_fit_keeps_to_one_thread_and_leaves_the_setting(
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        quick(max_epochs=1, device="cpu").fit(X)
+        quick(max_steps=10, device="cpu").fit(X)
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)

@@ -134,8 +134,7 @@ def mixed_model() -> tuple[TabularVAE, np.ndarray]:
         histogram_smoothing=0.0,
         n_decoders=1,
         latent_dim=2,
-        max_epochs=4,
-        patience=4,
+        max_steps=120,
         random_state=0,
     )
     with warnings.catch_warnings():

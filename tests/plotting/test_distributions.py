@@ -153,7 +153,7 @@ def test_an_imputer_says_which_numbers_are_levels():
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.normal(size=60), rng.integers(0, 3, size=60)])
     X[:20, 1] = np.nan
-    model = TabularVAE(n_decoders=1, latent_dim=2, max_epochs=1, likelihood="student_t")
+    model = TabularVAE(n_decoders=1, latent_dim=2, max_steps=10, likelihood="student_t")
     types = {1: "nominal"}
     imputer = QAVIImputer(generative_model=model, column_types=types, random_state=0).fit(X)
     display = DistributionDisplay.from_estimator(imputer, X, n_draws=5)
