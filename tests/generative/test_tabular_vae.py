@@ -19,9 +19,9 @@ from sklearn_qavi._files import read_json, write_json
 from sklearn_qavi._random import torch_generator
 from sklearn_qavi.exceptions import ModelFormatError
 from sklearn_qavi.generative import GenerativeModel, TabularVAE
+from sklearn_qavi.generative._ensemble import race
 from sklearn_qavi.generative._likelihoods import ColumnLikelihoods
 from sklearn_qavi.generative._network import TabularNetwork
-from sklearn_qavi.generative._training import HiddenCells, crps_of_hidden_cells, train_network
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -55,38 +55,6 @@ def test_a_fitted_model_follows_the_contract(model: TabularVAE, X: NDArray[np.fl
     np.testing.assert_allclose(values.mean(0), 0, atol=1e-12)
     np.testing.assert_allclose(values.std(0), 1)
     np.testing.assert_allclose(model.unstandardise(values), X)
-
-
-def test_the_kept_epoch_has_the_best_score_and_the_kept_weights_reach_it(
-    X: NDArray[np.float64],
-) -> None:
-    model = quick(n_decoders=1, likelihood="student_t", max_steps=400).fit(X)
-    scores = [epoch["valid_crps"] for epoch in model.history_[0]]
-    assert len(scores) - 1 - int(np.argmin(scores)) <= 5
-    # the network that was kept, scored again on the same hidden cells
-    _, validation = model._split(len(X), _split_seed())
-    x = torch.tensor(model.standardise(X)[validation], dtype=torch.float32)
-    cells = HiddenCells.at_random(x, torch.ones_like(x).bool(), torch_generator(_cell_seed()))
-    total, count = crps_of_hidden_cells(model.decoders_[0], cells)
-    assert float(total.sum() / count.sum()) == pytest.approx(min(scores), abs=1e-6)
-
-
-def _seed() -> int:
-    from sklearn_qavi._random import seed_from
-
-    return seed_from(0)
-
-
-def _split_seed() -> int:
-    from sklearn_qavi._random import derive_seed
-
-    return derive_seed(_seed(), 0)
-
-
-def _cell_seed() -> int:
-    from sklearn_qavi._random import derive_seed
-
-    return derive_seed(_seed(), 1)
 
 
 def test_training_improves_on_the_untrained_network(X: NDArray[np.float64]) -> None:
@@ -142,7 +110,17 @@ def test_auto_chooses_families_by_column_and_candidate() -> None:
         ["histogram", "bernoulli", "histogram"],
         ["histogram", "bernoulli", "histogram"],
     ]
-    assert [c.smoothing for c in candidates] == [0.0, 0.0, 1.0]
+    assert [(c.smoothing, c.anneals) for c in candidates] == [
+        (0.0, False),
+        (1.0, False),
+        (1.0, True),
+    ]
+    assert all(c.linear for c in candidates)  # too few rows for a random start
+    many = fresh(likelihood="student_t")._candidates(np.tile(table, (10, 1)))
+    assert [c.linear for c in many] == [True, False]
+    for start in (True, False):
+        chosen = fresh(likelihood="student_t", linear_start=start)._candidates(table)
+        assert [c.linear for c in chosen] == [start]
     assert len(fresh(likelihood="histogram", histogram_smoothing=0.5)._candidates(table)) == 1
     with pytest.raises(ValueError, match="for each of the 3 columns"):
         fresh(likelihood=["gaussian"])._candidates(table)
@@ -340,9 +318,9 @@ def test_a_fit_keeps_to_one_thread_and_leaves_the_setting(
 
     def watched(*args: Any, **kwargs: Any) -> Any:
         seen.append(torch.get_num_threads())
-        return train_network(*args, **kwargs)
+        return race(*args, **kwargs)
 
-    monkeypatch.setattr("sklearn_qavi.generative._tabular_vae.train_network", watched)
+    monkeypatch.setattr("sklearn_qavi.generative._table_training.race", watched)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
