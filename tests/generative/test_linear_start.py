@@ -7,6 +7,7 @@ from scipy import stats
 from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 
+from _factories import training
 from sklearn_qavi import QAVIImputer
 from sklearn_qavi._random import torch_generator
 from sklearn_qavi.generative import TabularVAE
@@ -167,7 +168,11 @@ def test_learning_from_incomplete_rows_keeps_linear_relations() -> None:
     holes = table.copy()
     holes[rng.random(table.shape) < 0.3] = np.nan
     vae = TabularVAE(
-        likelihood="student_t", n_decoders=1, max_epochs=3, linear_start=True, random_state=0
+        likelihood="student_t",
+        n_decoders=1,
+        linear_start=True,
+        random_state=0,
+        **training(rounds=3),
     )
     imputer = QAVIImputer(generative_model=vae, random_state=0)
     with pytest.warns(ConvergenceWarning):  # three epochs are too few, which is not the point

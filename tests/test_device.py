@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from _factories import tiny_table_model
 from sklearn_qavi import QAVIImputer, QAVIInpainter
 from sklearn_qavi._device import resolve_device
 from sklearn_qavi.baselines import PosteriorMatching
@@ -40,8 +41,8 @@ def image_decoder() -> PretrainedImageDecoder:
 
 @pytest.fixture(scope="module")
 def trained() -> TabularVAE:
-    model = TabularVAE(n_decoders=1, max_epochs=1, steps_per_epoch=1, random_state=0)
-    with pytest.warns(UserWarning, match="max_epochs"):
+    model = tiny_table_model(random_state=0)
+    with pytest.warns(UserWarning, match="still improved"):
         return model.fit(COMPLETE)
 
 
