@@ -84,6 +84,13 @@ def quick_layers(**options: Any) -> HierarchicalVAE:
     return HierarchicalVAE(**_with_training({**shape, **length, **options}))
 
 
+def train_options(steps: int) -> list[str]:
+    """Return options of the training program: a small hierarchical model of images in colour."""
+    params = {**LAYERS, "width": 8, **training(steps=steps)}
+    options = [f"{name}={value}" for name, value in params.items()]
+    return ["--preset", "cifar10", "--device", "cpu", *(o for p in options for o in ("--param", p))]
+
+
 def tiny_inpainter(**options: Any) -> QAVIInpainter:
     """Return an inpainter with a network that is hardly trained, and few steps of inference."""
     options = {"generative_model": tiny_image_model(), "max_iter": 2, **options}

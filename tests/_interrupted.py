@@ -19,10 +19,19 @@ import numpy as np
 import skorch
 import torch
 from sklearn.base import BaseEstimator, clone
-from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
 
+from _factories import (
+    digits,
+    iris,
+    tiny_image_model,
+    tiny_imputer,
+    tiny_layers,
+    tiny_table_model,
+    with_holes,
+)
+from _factories import training as of_length
 from sklearn_qavi import MultipleImputationRegressor, QAVIImputer, QAVIInpainter
 from sklearn_qavi.baselines import (
     HierarchicalPosteriorMatching,
@@ -32,18 +41,15 @@ from sklearn_qavi.baselines import (
     RetunedEncoder,
 )
 from sklearn_qavi.generative import (
-    HierarchicalVAE,
     PretrainedDecoder,
-    TabularVAE,
-    WideResNetVAE,
 )
 from sklearn_qavi.generative._ensemble import EnsembleNet
 from sklearn_qavi.inference import Gaussian, Newton, _engine
 
 ENDLESS = 10**7
+SHORT = of_length(rounds=1, patience=1)
+LONG = of_length(rounds=ENDLESS, patience=ENDLESS)
 SHORT_TABLE, LONG_TABLE = {"max_steps": 2}, {"max_steps": ENDLESS}
-SHORT = {"max_epochs": 1, "patience": 1, "steps_per_epoch": 2}
-LONG = {"max_epochs": ENDLESS, "patience": ENDLESS, "steps_per_epoch": 5}
 
 calls = {"left": 0, "all": 0}
 os.environ["ENDED"] = "0"  # workers started later know it as well
@@ -83,11 +89,6 @@ def interrupted(name: str) -> Iterator[None]:
         say(f"interrupted {name}")
     else:
         raise AssertionError(f"{name} came to its end.")
-
-
-def holes(X: np.ndarray) -> np.ndarray:
-    missing = np.random.default_rng(0).random(X.shape) < 0.3
-    return np.where(missing, np.nan, X)
 
 
 def answers(estimator: Any, X: np.ndarray) -> list[np.ndarray]:
@@ -144,32 +145,26 @@ def of_model(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def of_method(params: dict[str, Any]) -> dict[str, Any]:
-    kept = {k: v for k, v in params.items() if k != "steps_per_epoch"}
-    return {f"posterior__{key}": value for key, value in kept.items()}
-
-
-def small_layers() -> HierarchicalVAE:
-    layers = {"encoder_layers": "8x1,8d2,4d4,1x1", "decoder_layers": "1x1,4m1,8m4"}
-    return HierarchicalVAE(**layers, width=8, widths={}, random_state=0)
+    return {f"posterior__{key}": value for key, value in params.items()}
 
 
 def training() -> None:
     """Interrupt the training of every model and of every method that trains."""
     announce(skorch.NeuralNet, "train_step")
     announce(EnsembleNet, "step")
-    table, images = holes(load_iris().data), holes(load_digits().images[:60] / 16)
-    small = TabularVAE(latent_dim=2, hidden_layer_sizes=(8,), likelihood="gaussian")
+    table, images = with_holes(iris()), with_holes(digits(0, 60))
+    small = tiny_table_model()
     quick, endless = of_model(SHORT_TABLE), of_model(LONG_TABLE)
     imputer = QAVIImputer(generative_model=small, random_state=0)
     fit_is_whole_or_not_at_all("table", imputer, quick, endless, (table[:, :3],), (table,))
-    resnet = WideResNetVAE(latent_dim=2, likelihood="gaussian", random_state=0)
+    resnet = tiny_image_model(likelihood="gaussian", random_state=0)
     quick, endless = of_model(SHORT), of_model(LONG)
-    for name, model in {"resnet": resnet, "layers": small_layers()}.items():
+    for name, model in {"resnet": resnet, "layers": tiny_layers()}.items():
         inpainter = QAVIInpainter(generative_model=model, max_iter=2, random_state=0)
         fit_is_whole_or_not_at_all(name, inpainter, quick, endless, (images[:9],), (images,))
     quick, endless = of_method(SHORT), of_method(LONG)
     trained = small.set_params(**SHORT_TABLE).fit(table)
-    layered = small_layers().set_params(**SHORT).fit(images)
+    layered = tiny_layers().fit(images)
     for method in (PosteriorMatching(), RetunedEncoder()):
         of_table = QAVIImputer(generative_model=trained, posterior=method, random_state=0)
         name = type(method).__name__
@@ -195,9 +190,8 @@ def inference() -> None:
     """Interrupt all that infers, with one worker and with threads."""
     announce(_engine._Loop, "advance")
     announce(PseudoGibbs, "_step")
-    table = holes(load_iris().data)
-    model = TabularVAE(latent_dim=2, hidden_layer_sizes=(8,), likelihood="gaussian", **SHORT_TABLE)
-    imputer = QAVIImputer(generative_model=model, max_iter=20, random_state=0).fit(table)
+    table = with_holes(iris())
+    imputer = tiny_imputer(max_iter=20).fit(table)
     before = answers(imputer, table)
     many = np.tile(table, (1000, 1))
     for n_jobs in (1, 2):
@@ -219,10 +213,9 @@ def inference() -> None:
 def ending() -> None:
     """Let an interrupt end the program while threads are inside of long steps."""
     announce(_engine._Loop, "advance")
-    X = holes(load_iris().data)
-    model = TabularVAE(latent_dim=2, hidden_layer_sizes=(8,), likelihood="gaussian", **SHORT_TABLE)
+    X = with_holes(iris())
     posterior = Gaussian(optimizer=Newton(n_draws=1000))
-    imputer = QAVIImputer(generative_model=model, posterior=posterior, n_jobs=2, random_state=0)
+    imputer = tiny_imputer(posterior=posterior, n_jobs=2, max_iter=None)
     imputer.fit(X)
     calls["left"] = 4
     imputer.transform(np.tile(X, (1000, 1)))
@@ -258,14 +251,13 @@ class SlowRegression(LinearRegression):
 
 def processes() -> None:
     """Interrupt what waits for other processes, and multiple imputation."""
-    X = holes(load_iris().data)
+    X = with_holes(iris())
     decoder = PretrainedDecoder(SlowElsewhere(), "gaussian", n_features=4)
     imputer = QAVIImputer(generative_model=decoder, n_jobs=2, random_state=0).fit(X)
     with joblib.parallel_config("loky"), interrupted("inference in processes"):
         imputer.transform(X)
-    y = load_iris().data.sum(axis=1)
-    model = TabularVAE(latent_dim=2, hidden_layer_sizes=(8,), likelihood="gaussian", **SHORT_TABLE)
-    drawing = QAVIImputer(generative_model=model, random_state=0)
+    y = iris().sum(axis=1)
+    drawing = tiny_imputer(max_iter=None)
     regressor = MultipleImputationRegressor(
         estimator=SlowRegression(), imputer=drawing, n_draws=3, random_state=0
     )

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV
 
+from _factories import iris, tiny_imputer, tiny_table_model, with_holes
 from sklearn_qavi import QAVIImputer
-from sklearn_qavi.generative import TabularVAE
 from sklearn_qavi.inference import Mixture
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -17,19 +16,13 @@ GRID = {"beta": [0.5, 1.0], "posterior": ["gaussian", Mixture(n_components=2)]}
 
 
 def _imputer(memory: Path | None = None, **params) -> QAVIImputer:
-    model = TabularVAE(
-        latent_dim=2, hidden_layer_sizes=(8,), n_decoders=1, max_steps=10,
-        likelihood="student_t", memory=None if memory is None else str(memory),
-    )  # fmt: skip
-    params = {"max_iter": 24, "random_state": 0, **params}
-    return QAVIImputer(generative_model=model, **params)
+    model = tiny_table_model(memory=None if memory is None else str(memory))
+    return tiny_imputer(generative_model=model, **params)
 
 
 @pytest.fixture(scope="module")
 def table() -> np.ndarray:
-    X = load_iris().data[::2].copy()
-    X[np.random.default_rng(0).random(X.shape) < 0.1] = np.nan
-    return X
+    return with_holes(iris()[::2], 0.1)
 
 
 def _entries(memory: Path) -> list[Path]:
@@ -72,7 +65,7 @@ def test_a_damaged_entry_is_trained_again(table, tmp_path) -> None:
 def test_an_entry_that_is_no_model_of_this_table_is_replaced(table, tmp_path) -> None:
     first = _imputer(tmp_path).fit(table)
     (entry,) = _entries(tmp_path)
-    other = TabularVAE(n_decoders=1, max_steps=2, random_state=0)
+    other = tiny_table_model(random_state=0)
     for foreign in ({"no": "model"}, other, other.fit(table[:, :3])):
         entry.write_bytes(pickle.dumps(foreign))
         with pytest.warns(UserWarning, match="holds something else than the trained TabularVAE"):

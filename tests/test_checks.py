@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import sklearn_qavi
+from _factories import tiny_table_model
 from sklearn_qavi import (
     MultipleImputationClassifier,
     MultipleImputationRegressor,
@@ -89,9 +90,9 @@ def test_no_message_shows_types_of_numpy(call: Callable[[], Any]) -> None:
 
 def test_messages_of_a_fitted_imputer() -> None:
     rng = np.random.default_rng(0)
-    model = TabularVAE(hidden_layer_sizes=(4,), n_decoders=1, max_steps=1)
+    model = tiny_table_model()
     imputer = QAVIImputer(generative_model=model, random_state=0)
-    with pytest.warns(UserWarning, match="max_steps"):
+    with pytest.warns(UserWarning, match="still improved"):
         imputer.fit(rng.normal(size=(30, 2)))
     holes = [[np.nan, 0.5]]
     gibbs = PseudoGibbs(n_draws=I(0))

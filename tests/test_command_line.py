@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
 
+from _factories import digits, tiny_layers, train_options
 from sklearn_qavi import QAVIInpainter, inpaint, train
 from sklearn_qavi.datasets import ImageFiles, read_image, write_image
 from sklearn_qavi.generative import HierarchicalVAE
@@ -22,10 +22,7 @@ from sklearn_qavi.metrics import frechet_distance, p_ids
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-LAYERS = [
-    *("--param", "encoder_layers=8x1,8d2,4d4,1x1", "--param", "decoder_layers=1x1,4m1,8m4"),
-    *("--param", "width=8", "--param", "widths={}", "--param", "steps_per_epoch=6"),
-]
+OPTIONS = train_options(steps=6)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +30,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of digits in colour, some in a subfolder."""
     folder = tmp_path_factory.mktemp("photos")
     (folder / "more").mkdir()
-    for i, image in enumerate(load_digits().images[:40] / 16.0):
+    for i, image in enumerate(digits(0, 40)):
         tint = np.array([1.0, 0.8, 0.5])[:, None, None]
         place = folder / "more" if i >= 30 else folder
         write_image(tint * image, place / f"digit{i:02d}.png")
@@ -48,8 +45,7 @@ def model(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_train(photos: Path, folder: Path, *more: str) -> None:
-    options = ["--preset", "cifar10", "--workers", "0", "--device", "cpu"]
-    train.main([str(photos), str(folder), *options, *LAYERS, *more])
+    train.main([str(photos), str(folder), "--workers", "0", *OPTIONS, *more])
 
 
 def run_inpaint(model: Path, photos: Path, out: Path, *more: str) -> dict[str, Any]:
@@ -61,16 +57,7 @@ def run_inpaint(model: Path, photos: Path, out: Path, *more: str) -> dict[str, A
 
 class TestTrain:
     def test_it_trains_what_the_class_trains(self, photos: Path, model: Path) -> None:
-        ours = HierarchicalVAE(
-            preset="cifar10",
-            encoder_layers="8x1,8d2,4d4,1x1",
-            decoder_layers="1x1,4m1,8m4",
-            width=8,
-            widths={},
-            steps_per_epoch=6,
-            max_epochs=2,
-            random_state=0,
-        ).fit(ImageFiles(photos))
+        ours = tiny_layers(preset="cifar10", width=8, rounds=2, steps=6).fit(ImageFiles(photos))
         loaded = HierarchicalVAE.load(model)
         for a, b in zip(
             ours.decoders_[0].parameters(), loaded.decoders_[0].parameters(), strict=True
@@ -80,7 +67,7 @@ class TestTrain:
     @pytest.mark.slow
     def test_a_killed_training_goes_on(self, photos: Path, tmp_path: Path) -> None:
         state = tmp_path / "killed" / "training" / "decoder_0.pt"
-        options = ["--preset", "cifar10", "--workers", "1", "--device", "cpu", *LAYERS]
+        options = ["--workers", "1", *OPTIONS]
         command = [
             sys.executable,
             "-m",

@@ -17,8 +17,8 @@ from sklearn.utils.estimator_checks import (
     parametrize_with_checks,
 )
 
+from _factories import tiny_imputer, tiny_table_model
 from sklearn_qavi import QAVIImputer
-from sklearn_qavi.generative import TabularVAE
 
 # ConvergenceWarning is right on twenty rows and ten epochs
 pytestmark = [
@@ -29,30 +29,18 @@ pytestmark = [
 ]
 
 
-def quick_model() -> TabularVAE:
-    """Return a model that is trained for three epochs of two steps."""
-    return TabularVAE(
-        latent_dim=2,
-        hidden_layer_sizes=(16,),
-        histogram_smoothing=0.0,
-        n_decoders=1,
-        max_steps=6,
-    )
-
-
-def quick(posterior: str) -> QAVIImputer:
+def with_posterior(posterior: str) -> QAVIImputer:
     """Return an imputer whose training is short; the contract does not depend on its length."""
-    return QAVIImputer(
-        generative_model=quick_model(),
-        posterior=posterior,
-        max_iter=None if posterior == "pseudo_gibbs" else 24,
-    )
+    max_iter = None if posterior == "pseudo_gibbs" else 24
+    return tiny_imputer(posterior=posterior, max_iter=max_iter, random_state=None)
 
 
 POSTERIORS = ["gaussian", "mixture", "flow", "feature", "pseudo_gibbs"]
 
 
-@parametrize_with_checks([*map(quick, POSTERIORS), quick_model()])
+@parametrize_with_checks(
+    [*map(with_posterior, POSTERIORS), tiny_table_model(likelihood="auto", histogram_smoothing=0.0)]
+)
 def test_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
 
@@ -73,7 +61,7 @@ EXTRA = [
 @pytest.mark.parametrize("posterior", ["gaussian", "mixture", "flow"])
 @pytest.mark.parametrize("check", EXTRA, ids=lambda check: check.__name__)
 def test_scikit_learn_checks_that_check_estimator_leaves_out(posterior: str, check: Any) -> None:
-    check("QAVIImputer", quick(posterior))
+    check("QAVIImputer", with_posterior(posterior))
 
 
 def test_docstring_of_every_parameter_is_a_constructor_argument() -> None:

@@ -26,6 +26,7 @@ from sklearn.utils.estimator_checks import (
     parametrize_with_checks,
 )
 
+from _factories import tiny_image_model, tiny_inpainter, with_holes
 from _linear_images import LinearImages, smooth_model
 from sklearn_qavi import QAVIImputer, QAVIInpainter
 from sklearn_qavi.generative import HierarchicalVAE, WideResNetVAE, _wide_resnet_vae
@@ -64,13 +65,6 @@ class InpainterOfTables(QAVIInpainter):
         return super()._encoded(in_floats(X), mask, reset=reset)
 
 
-def quick_model() -> WideResNetVAE:
-    """Return a model that is trained for one step, and takes images of a single pixel."""
-    return WideResNetVAE(
-        latent_dim=2, n_levels=1, width=2, patch_size=1, max_epochs=1, steps_per_epoch=1
-    )
-
-
 @pytest.fixture(autouse=True)
 def one_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let training try one weight of the KL and not six, which is most of what it takes here."""
@@ -78,7 +72,7 @@ def one_weight(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def of_tables() -> InpainterOfTables:
-    return InpainterOfTables(generative_model=quick_model(), image_shape=(1, 1), max_iter=2)
+    return InpainterOfTables(generative_model=tiny_image_model(), image_shape=(1, 1), max_iter=2)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
@@ -104,7 +98,7 @@ def test_scikit_learn_checks_that_check_estimator_leaves_out(check: Any) -> None
 
 def test_images_of_unknown_size_are_no_tables() -> None:
     """check_estimator makes tables only, so that it leaves out what would fit."""
-    inpainter = QAVIInpainter(generative_model=quick_model())
+    inpainter = QAVIInpainter(generative_model=tiny_image_model())
     assert not get_tags(inpainter).input_tags.two_d_array
     with pytest.warns(SkipTestWarning, match="Can't test estimator"):
         results = check_estimator(inpainter)
@@ -131,7 +125,7 @@ DIGITS = np.random.default_rng(0).random((6, 4, 4))
     ],
 )
 def test_tags_say_which_axes_are_taken(options: dict[str, Any], tables: bool, grey: bool) -> None:
-    inpainter = QAVIInpainter(**{"generative_model": quick_model(), **options})
+    inpainter = QAVIInpainter(**{"generative_model": tiny_image_model(), **options})
     tags = get_tags(inpainter).input_tags
     assert (tags.two_d_array, tags.three_d_array) == (tables, grey)
     for X, taken in ((DIGITS.reshape(6, 16), tables), (DIGITS, grey)):
@@ -181,13 +175,11 @@ def test_models_of_images_take_images_from_0_on(model: Any) -> None:
 def colours() -> NDArray[np.float64]:
     """Eight images of three channels with holes."""
     rng = np.random.default_rng(1)
-    images = rng.random((8, 3, 4, 4))
-    images[rng.random(images.shape) < 0.2] = np.nan
-    return images
+    return with_holes(rng.random((8, 3, 4, 4)), 0.2)
 
 
 def test_images_of_four_axes_are_held_to_the_same_contract(colours: NDArray[np.float64]) -> None:
-    inpainter = QAVIInpainter(generative_model=quick_model(), max_iter=2, random_state=0)
+    inpainter = tiny_inpainter()
     before = inpainter.get_params(deep=False)
     with pytest.raises(NotFittedError):
         inpainter.transform(colours)

@@ -11,9 +11,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
+from _factories import tiny_table_model
 from sklearn_qavi import QAVIImputer
 from sklearn_qavi._completions import TargetColumns, seeded_clone
-from sklearn_qavi.generative import TabularVAE
 
 X = np.arange(8.0).reshape(4, 2)
 LABELS = np.array(["b", "a", "c", "a"])
@@ -84,7 +84,7 @@ def test_parts_get_seeds_only_from_those_that_have_none_themselves() -> None:
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.global_rng
 def test_parts_that_clones_share_keep_their_state() -> None:
-    model = TabularVAE(latent_dim=1, n_decoders=1, max_steps=1)
+    model = tiny_table_model()
     model.fit(np.random.default_rng(0).normal(size=(20, 2)))
     pipe = make_pipeline(StandardScaler(), QAVIImputer(generative_model=model))
     copied = seeded_clone(pipe, 0)

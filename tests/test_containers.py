@@ -13,8 +13,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from _factories import tiny_imputer
 from sklearn_qavi import QAVIImputer
-from sklearn_qavi.generative import TabularVAE
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -27,17 +27,6 @@ BIG = 4873214862074861313  # no float is this number
 HOLES = np.zeros(N, dtype=bool)
 HOLES[[0, 5, 23]] = True
 ROME = zoneinfo.ZoneInfo("Europe/Rome")
-
-
-def tiny(**options: Any) -> QAVIImputer:
-    model = TabularVAE(
-        latent_dim=2,
-        hidden_layer_sizes=(8,),
-        likelihood="student_t",
-        n_decoders=1,
-        max_steps=2,
-    )
-    return QAVIImputer(generative_model=model, max_iter=4, random_state=0, **options)
 
 
 def moment(i: int) -> datetime.datetime:
@@ -195,7 +184,7 @@ MAKERS: dict[str, Callable[[np.ndarray], Any]] = {
 def test_dataframes_of_every_type(container: str) -> None:
     make = MAKERS[container]
     table = make(HOLES)
-    imputer = tiny().fit(table).set_output(transform=container)
+    imputer = tiny_imputer().fit(table).set_output(transform=container)
     lower, upper = imputer.predict_interval(table)
     answers = [imputer.transform(table), *imputer.sample(table, n=2), lower, upper]
     for completed in answers:
@@ -221,7 +210,7 @@ def test_rows_that_show_nothing_have_the_types_of_fit(container: str, tmp_path: 
         "default": lambda: pa.table({name: pa.nulls(3) for name in names}),
     }
     nothing = empty[container]()
-    imputer = tiny().fit(table)
+    imputer = tiny_imputer().fit(table)
     imputer.save(tmp_path)
     loaded = QAVIImputer.load(tmp_path)
     for each in [imputer] + [loaded] * (container != "polars"):
@@ -247,7 +236,7 @@ def test_arrays_of_every_type(kind: str, dtype: str) -> None:
     given = np.column_stack([column, column[::-1]]).astype(dtype)
     mask = np.column_stack([HOLES, HOLES])
     table = np.ma.array(given, mask=mask)
-    imputer = tiny().fit(table)
+    imputer = tiny_imputer().fit(table)
     lower, upper = imputer.predict_interval(table)
     for completed in (imputer.transform(table), *imputer.sample(table, n=2), lower, upper):
         assert type(completed) is np.ndarray
@@ -261,7 +250,7 @@ def test_arrays_of_every_type(kind: str, dtype: str) -> None:
 def test_markers_of_integers_leave_an_array_of_integers() -> None:
     given = np.array([[BIG + i, i % 5] for i in range(N)])
     given[HOLES, 1] = -1
-    imputer = tiny(missing_values=-1).fit(given)
+    imputer = tiny_imputer(missing_values=-1).fit(given)
     completed = imputer.transform(given)
     assert completed.dtype == np.int64
     assert (completed[:, 0] == given[:, 0]).all()
@@ -270,11 +259,11 @@ def test_markers_of_integers_leave_an_array_of_integers() -> None:
 
 def test_lists_keep_what_floats_do_not_hold() -> None:
     rows = [[BIG + i, None if i in (0, 5) else 0.5 * i] for i in range(N)]
-    completed = tiny().fit(rows).transform(rows)
+    completed = tiny_imputer().fit(rows).transform(rows)
     assert completed.dtype == object
     assert completed[:, 0].tolist() == [row[0] for row in rows]
     numbers = [[float(i), None if i in (0, 5) else i] for i in range(N)]
-    assert tiny().fit(numbers).transform(numbers).dtype == np.float64
+    assert tiny_imputer().fit(numbers).transform(numbers).dtype == np.float64
 
 
 @pytest.mark.parametrize("as_type", [np.ndarray, np.recarray])
@@ -283,7 +272,7 @@ def test_structured_arrays_are_tables_with_names(as_type: Any) -> None:
     table = np.array(
         [(np.nan if g else i, BIG + i, "ab"[i % 2]) for i, g in enumerate(HOLES)], dtype=fields
     ).view(as_type)
-    imputer = tiny().fit(table)
+    imputer = tiny_imputer().fit(table)
     assert imputer.get_feature_names_out().tolist() == ["x", "id", "c"]
     completed = imputer.transform(table)
     assert completed.dtype == object
@@ -307,21 +296,21 @@ def test_columns_that_cannot_be_imputed_are_named_at_fit(column: Any, message: s
     make = {"polars": pl.DataFrame, "pyarrow": pa.table}
     table = make.get(type(column).__module__.partition(".")[0], pd.DataFrame)({"c": column})
     with pytest.raises(ValueError, match=message):
-        tiny().fit(table)
+        tiny_imputer().fit(table)
 
 
 def test_tables_that_are_only_plans_are_refused() -> None:
     with pytest.raises(TypeError, match=r"LazyFrame has no values yet. Pass X.collect\(\)"):
-        tiny().fit(polars_table(HOLES).lazy())
+        tiny_imputer().fit(polars_table(HOLES).lazy())
     import dask.dataframe as dd
 
     with pytest.raises(TypeError, match=r"Dask collection.*complete_dask"):
-        tiny().fit(dd.from_pandas(pd.DataFrame({"x": VALUES["float"]}), npartitions=2))
+        tiny_imputer().fit(dd.from_pandas(pd.DataFrame({"x": VALUES["float"]}), npartitions=2))
 
 
 def test_record_batches_are_tables() -> None:
     batch = arrow_table(HOLES).select(["float/double", "text/string"]).to_batches()[0]
-    completed = tiny().fit(batch).transform(batch)
+    completed = tiny_imputer().fit(batch).transform(batch)
     assert isinstance(completed, pa.Table)
     assert completed.num_rows == N
 
@@ -336,7 +325,7 @@ def test_one_container_in_and_another_out(container: str, output: str) -> None:
     frame = frame.astype({"float": "float64", "big": "int64", "time": "datetime64[us]"})
     make: dict[str, Any] = {"pandas": pd.DataFrame, "polars": pl.from_pandas}
     table = make.get(container, pa.Table.from_pandas)(frame)
-    completed = tiny().fit(table).set_output(transform=output).transform(table)
+    completed = tiny_imputer().fit(table).set_output(transform=output).transform(table)
     if isinstance(completed, np.ndarray):
         completed = pd.DataFrame(completed, columns=kinds)
     for kind, cells in cells_of(completed).items():
@@ -345,7 +334,7 @@ def test_one_container_in_and_another_out(container: str, output: str) -> None:
 
 def test_the_same_array_of_floats_whether_a_batch_has_holes() -> None:
     frame = pd.DataFrame({"x": np.where(HOLES, np.nan, np.arange(N)), "k": pd.array(range(N))})
-    imputer = tiny().fit(frame)
+    imputer = tiny_imputer().fit(frame)
     assert imputer.transform(frame).dtype == imputer.transform(frame[~HOLES]).dtype == np.float64
     later = frame.assign(k=pd.array([BIG] * N))  # what floats do not hold stays what it is
     assert imputer.transform(later)[:, 1].tolist() == [BIG] * N
@@ -359,7 +348,7 @@ def test_times_stay_near_the_observed_ones_and_within_their_type() -> None:
     frame["old"] = [
         None if g else datetime.date(1 + 9000 * (i % 2), 1, 1) for i, g in enumerate(HOLES)
     ]
-    imputer = tiny().set_output(transform="pandas").fit(frame)
+    imputer = tiny_imputer().set_output(transform="pandas").fit(frame)
     shown = days.dropna()
     margin = 0.1 * (shown.max() - shown.min())
     for draw in imputer.sample(frame, n=50):
@@ -371,6 +360,6 @@ def test_times_stay_near_the_observed_ones_and_within_their_type() -> None:
 def test_integers_stay_within_their_type() -> None:
     frame = pd.DataFrame({"k": pd.array([-128, 127] * (N // 2), dtype="Int8")}).mask(HOLES[:, None])
     frame["x"] = np.arange(N) % 3 - 1.0
-    for draw in tiny().set_output(transform="pandas").fit(frame).sample(frame, n=50):
+    for draw in tiny_imputer().set_output(transform="pandas").fit(frame).sample(frame, n=50):
         assert draw["k"].dtype == "Int8"
         assert draw["k"].between(-128, 127).all()

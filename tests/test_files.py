@@ -14,13 +14,13 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.datasets import load_digits
 
+from _factories import digits, tiny_imputer, tiny_layers, tiny_table_model
 from sklearn_qavi import QAVIImputer, QAVIInpainter, inpaint, train
 from sklearn_qavi._files import read_json, write_json, write_whole
 from sklearn_qavi._persistence import load_model
 from sklearn_qavi.exceptions import ModelFormatError
-from sklearn_qavi.generative import HierarchicalVAE, TabularVAE, WideResNetVAE
+from sklearn_qavi.generative import WideResNetVAE
 from sklearn_qavi.partitions import complete_parquet
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -28,23 +28,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 X = np.random.default_rng(0).normal(size=(40, 3))
 HOLES = np.where(X > 0.8, np.nan, X)
 FRAME = pd.DataFrame(HOLES, columns=list("abc")).assign(d=["x", None, "y", "x"] * 10)
-IMAGES = load_digits().images[:40] / 16.0
+IMAGES = digits(0, 40)
 
 
-def quick(**options: Any) -> QAVIImputer:
-    memory = options.pop("memory", None)
-    model = TabularVAE(
-        latent_dim=2, hidden_layer_sizes=(4,), n_decoders=1, max_steps=1,
-        likelihood="gaussian", linear_start=False, memory=memory,
-    )  # fmt: skip
-    return QAVIImputer(generative_model=model, **{"random_state": 0, **options})
-
-
-def hierarchical(**options: Any) -> HierarchicalVAE:
-    return HierarchicalVAE(
-        encoder_layers="8x1,8d2,4d4,1x1", decoder_layers="1x1,4m1,8m4", width=4, widths={},
-        max_epochs=1, steps_per_epoch=1, random_state=0, device="cpu", **options,
-    )  # fmt: skip
+def cached(memory: Any) -> QAVIImputer:
+    return tiny_imputer(generative_model=tiny_table_model(memory=memory))
 
 
 def flipped(file: Path, n: int) -> Iterator[int]:
@@ -62,7 +50,7 @@ def flipped(file: Path, n: int) -> Iterator[int]:
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved") / "imputer"
-    quick().fit(FRAME).save(folder)
+    tiny_imputer().fit(FRAME).save(folder)
     return folder
 
 
@@ -78,14 +66,14 @@ class TestChecksums:
 
     @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
     def test_no_flipped_bit_of_a_model_is_taken(self, name: str, tmp_path: Path) -> None:
-        hierarchical().fit(IMAGES).save(tmp_path)
+        tiny_layers().fit(IMAGES).save(tmp_path)
         for _ in flipped(tmp_path / name, 100):
             with pytest.raises(ModelFormatError, match=name):
                 load_model(tmp_path)
 
     @pytest.mark.parametrize("name", ["training.json", "decoder_0.pt"])
     def test_no_flipped_bit_of_a_training_is_taken(self, name: str, tmp_path: Path) -> None:
-        model = hierarchical(checkpoint_folder=tmp_path)
+        model = tiny_layers(checkpoint_folder=tmp_path)
         model.fit(IMAGES)
         for _ in flipped(tmp_path / name, 40):
             with pytest.raises(ModelFormatError, match=f"{name}.*delete it"):
@@ -95,10 +83,10 @@ class TestChecksums:
     @pytest.mark.filterwarnings("ignore:.*while loading results")  # joblib says so
     @pytest.mark.filterwarnings("ignore:The cache in .* holds something else:UserWarning")
     def test_no_flipped_bit_of_the_cache_is_taken(self, tmp_path: Path) -> None:
-        expected = quick(memory=str(tmp_path)).fit(HOLES).transform(HOLES)
+        expected = cached(str(tmp_path)).fit(HOLES).transform(HOLES)
         (entry,) = tmp_path.rglob("output.pkl")
         for _ in flipped(entry, 10):
-            again = quick(memory=str(tmp_path)).fit(HOLES)
+            again = cached(str(tmp_path)).fit(HOLES)
             np.testing.assert_array_equal(again.transform(HOLES), expected)
 
     def test_a_description_edited_by_hand_is_refused(self, saved: Path, tmp_path: Path) -> None:
@@ -112,7 +100,7 @@ class TestChecksums:
         assert not pd.isna(loaded.transform(FRAME)).any()
 
     def test_the_model_of_another_imputer_is_refused(self, saved: Path, tmp_path: Path) -> None:
-        quick(random_state=1).fit(FRAME).save(tmp_path)
+        tiny_imputer(random_state=1).fit(FRAME).save(tmp_path)
         shutil.copy(saved / "imputer.json", tmp_path)
         with pytest.raises(ModelFormatError, match=r"config.json is not as it was saved"):
             QAVIImputer.load(tmp_path)
@@ -152,7 +140,7 @@ KILLED = """
 def test_a_save_that_was_killed_leaves_the_old_one_or_is_refused(
     saved: Path, tmp_path: Path
 ) -> None:
-    old, new = quick(random_state=1).fit(FRAME), QAVIImputer.load(saved)
+    old, new = tiny_imputer(random_state=1).fit(FRAME), QAVIImputer.load(saved)
     folders = [tmp_path / str(k) for k in range(4)]
     for folder in folders:
         old.save(folder)
@@ -208,13 +196,13 @@ def refused(name: str, path: Path, call: Callable[[], Any]) -> None:
 @pytest.mark.usefixtures("no_training")
 class TestPlaces:
     def test_memory(self, unusable: Path) -> None:
-        refused("memory", unusable, lambda: quick(memory=str(unusable)).fit(HOLES))
+        refused("memory", unusable, lambda: cached(str(unusable)).fit(HOLES))
         model = WideResNetVAE(memory=str(unusable))
         inpainter = QAVIInpainter(generative_model=model, random_state=0)
         refused("memory", unusable, lambda: inpainter.fit(IMAGES))
 
     def test_checkpoints(self, unusable: Path) -> None:
-        for model in (hierarchical(), WideResNetVAE(random_state=0)):
+        for model in (tiny_layers(), WideResNetVAE(random_state=0)):
             model.set_params(checkpoint_folder=unusable)
             refused("checkpoint_folder", unusable, lambda model=model: model.fit(IMAGES))
 
@@ -298,5 +286,5 @@ class TestParquet:
 
 def test_a_cache_in_a_new_folder_is_made(tmp_path: Path) -> None:
     place = tmp_path / "not" / "there" / "yet"
-    quick(memory=joblib.Memory(place, verbose=0)).fit(HOLES)
+    cached(joblib.Memory(place, verbose=0)).fit(HOLES)
     assert list(place.rglob("output.pkl"))

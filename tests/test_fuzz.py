@@ -14,8 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sklearn_qavi
-from sklearn_qavi import QAVIImputer
-from sklearn_qavi.generative import TabularVAE
+from _factories import tiny_imputer
 
 N_TABLES = int(os.environ.get("SKLEARN_QAVI_FUZZ", "120"))
 OURS = (ValueError, TypeError)  # what scikit-learn and this package raise, with a message of theirs
@@ -142,18 +141,6 @@ def frames(draw: Any) -> pd.DataFrame:
     return frame
 
 
-def tiny() -> QAVIImputer:
-    model = TabularVAE(
-        latent_dim=1,
-        hidden_layer_sizes=(4,),
-        likelihood="student_t",
-        n_decoders=1,
-        max_steps=1,
-        random_state=0,
-    )
-    return QAVIImputer(generative_model=model, max_iter=2, random_state=0)
-
-
 def given_as(frame: pd.DataFrame, container: str) -> Any:
     """Return a table in another container; a dataframe that has no place there stays one."""
     if container == "array":
@@ -209,7 +196,7 @@ def test_every_table_is_completed_or_refused_in_our_words(
     output = own if own in ("pandas", "polars") and not as_floats else "default"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        imputer = tiny().set_output(transform=output)
+        imputer = tiny_imputer().set_output(transform=output)
         try:
             completed = getattr(imputer.fit(table), method)(table)
         except OURS as error:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
+from _factories import digits, training, with_holes
 from _linear_images import LinearImages, smooth_model
 from sklearn_qavi import QAVIInpainter
 from sklearn_qavi._device import one_torch_thread
@@ -18,21 +18,9 @@ from sklearn_qavi.generative import HierarchicalVAE
 from sklearn_qavi.inference import Context, Gaussian, Hierarchical, HierarchicalPosterior
 
 
-@pytest.fixture(scope="module")
-def layered() -> HierarchicalVAE:
-    """Return a small hierarchical model of digits, not trained for long."""
-    vae = HierarchicalVAE(
-        encoder_layers="8x1,8d2,4x1,4d4,1x1",
-        decoder_layers="1x1,4m1,8m4",
-        width=16,
-        widths={},
-        max_epochs=5,
-        steps_per_epoch=40,
-        random_state=0,
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return vae.fit(load_digits().images[:400] / 16)
+@pytest.fixture
+def layered(layered_digits: HierarchicalVAE) -> HierarchicalVAE:
+    return layered_digits
 
 
 class TestHierarchical:
@@ -45,17 +33,16 @@ class TestHierarchical:
     def holed(self, n: int = 4) -> np.ndarray:
         lower = np.zeros((8, 8), dtype=bool)
         lower[5:] = True
-        return np.where(lower, np.nan, load_digits().images[400 : 400 + n] / 16)
+        return np.where(lower, np.nan, digits(400, 400 + n))
 
     def test_it_completes_better_than_the_mean_image(self, layered: HierarchicalVAE) -> None:
-        digits = load_digits().images / 16
-        truth = digits[400:416]
-        missing = np.random.default_rng(0).random(truth.shape) < 0.4
-        holed = np.where(missing, np.nan, truth)
+        truth = digits(400, 416)
+        holed = with_holes(truth, 0.4)
+        missing = np.isnan(holed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InferenceConvergenceWarning)
             completed = self.fitted(layered, max_iter=48).transform(holed)
-        mean = np.broadcast_to(digits[:400].mean(0), truth.shape)
+        mean = np.broadcast_to(digits(0, 400).mean(0), truth.shape)
         error = np.square(completed - truth)[missing].mean()
         assert error < 0.9 * np.square(mean - truth)[missing].mean()
         np.testing.assert_array_equal(completed[~missing], holed[~missing])
@@ -108,7 +95,7 @@ class TestHierarchical:
         nothing = np.full((1, 8, 8), np.nan)
         draws = self.fitted(layered).sample(nothing, n=3)
         assert np.isfinite(draws).all()
-        whole = load_digits().images[:2] / 16
+        whole = digits(0, 2)
         np.testing.assert_array_equal(self.fitted(layered).transform(whole), whole)
 
     def test_auto_is_hierarchical_and_others_are_refused_or_work(
@@ -130,12 +117,12 @@ class TestHierarchical:
         assert (recipe.max_iter, recipe.n_draws, recipe.warmup) == (1000, 28, 0.5)
 
     def test_by_name_it_trains(self) -> None:
-        digits = np.zeros((30, 28, 28))
-        digits[:, 8:20, 8:20] = np.random.default_rng(0).random((30, 12, 12))
-        model = HierarchicalVAE(max_epochs=1, steps_per_epoch=1)
+        images = np.zeros((30, 28, 28))
+        images[:, 8:20, 8:20] = np.random.default_rng(0).random((30, 12, 12))
+        model = HierarchicalVAE(**training(rounds=1, steps=1))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            fitted = QAVIInpainter(generative_model=model, random_state=0).fit(digits)
+            fitted = QAVIInpainter(generative_model=model, random_state=0).fit(images)
         assert fitted.generative_model_.preset == "mnist"
         with pytest.raises(ValueError, match="larger than the decoder's last resolution"):
             QAVIInpainter(generative_model="hierarchical", random_state=0).fit(

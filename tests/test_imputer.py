@@ -1,7 +1,6 @@
 """QAVIImputer: the contract with missing cells, bad input, pipelines, models handed in."""
 
 import pickle
-import warnings
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import sklearn
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer
@@ -22,6 +21,14 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
+from _factories import (
+    iris,
+    quick_imputer,
+    quick_table_model,
+    tiny_imputer,
+    tiny_table_model,
+    with_holes,
+)
 from _linear_gaussian import LinearGaussian
 from sklearn_qavi import QAVIImputer
 from sklearn_qavi.exceptions import (
@@ -43,54 +50,26 @@ UNRELIABLE = pytest.mark.filterwarnings(
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-def quick_model(**options: Any) -> TabularVAE:
-    options = {
-        "latent_dim": 3,
-        "hidden_layer_sizes": (32,),
-        "histogram_smoothing": 0.0,
-        "linear_start": True,
-        "n_decoders": 2,
-        "max_steps": 120,
-        **options,
-    }
-    return TabularVAE(**options)
-
-
-def quick(**options: Any) -> QAVIImputer:
-    options = {
-        "generative_model": quick_model(),
-        "max_iter": 60,
-        "random_state": 0,
-        **options,
-    }
-    return QAVIImputer(**options)
-
-
-def hide(X: Array, rate: float = 0.3, seed: int = 0) -> Array:
-    missing = np.random.default_rng(seed).random(X.shape) < rate
-    return np.where(missing, np.nan, X)
-
-
 @pytest.fixture(scope="module")
 def X() -> Array:  # noqa: N802
-    return load_iris().data
+    return iris()
 
 
 @pytest.fixture(scope="module")
 def holes(X: Array) -> Array:
-    holes = hide(X)
+    holes = with_holes(X)
     holes[7] = np.nan  # a row without any observed cell
     return holes
 
 
 @pytest.fixture(scope="module")
-def fitted(holes: Array) -> dict[str, QAVIImputer]:
+def fitted(holes: Array, iris_model: TabularVAE) -> dict[str, QAVIImputer]:
     """One trained model under each posterior."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model = quick_model(random_state=0).fit(holes[~np.isnan(holes).all(1)])
     chosen = {"gaussian": "gaussian", "mixture": Mixture(n_components=2), "flow": "flow"}
-    return {p: quick(generative_model=model, posterior=chosen[p]).fit(holes) for p in POSTERIORS}
+    return {
+        name: quick_imputer(generative_model=iris_model, posterior=posterior).fit(holes)
+        for name, posterior in chosen.items()
+    }
 
 
 @pytest.mark.parametrize("posterior", POSTERIORS)
@@ -116,7 +95,7 @@ class TestRowsStandAlone:
     def test_batch_size_n_jobs_and_repetition_do_not_matter(
         self, fitted: dict[str, QAVIImputer], holes: Array, posterior: str
     ) -> None:
-        imputer = fitted[posterior]
+        imputer, holes = fitted[posterior], holes[:70]
         completed, draws = imputer.transform(holes), imputer.sample(holes, n=3)
         np.testing.assert_array_equal(imputer.transform(holes), completed)
         for option in ({"batch_size": 1}, {"batch_size": 50}, {"n_jobs": 2}):
@@ -147,9 +126,13 @@ class TestRowsStandAlone:
 
 
 def test_training_twice_gives_the_same_answer(holes: Array) -> None:
-    first, second = (quick().fit(holes).transform(holes) for _ in range(2))
+    model = tiny_table_model(likelihood="auto", n_decoders=2)
+    first, second, other = (
+        tiny_imputer(generative_model=model, random_state=seed).fit(holes).transform(holes)
+        for seed in (0, 0, 1)
+    )
     np.testing.assert_array_equal(first, second)
-    assert not np.array_equal(first, quick(random_state=1).fit(holes).transform(holes))
+    assert not np.array_equal(first, other)
 
 
 def test_sample_without_a_table_completes_the_one_seen_in_fit(
@@ -291,7 +274,7 @@ def test_infer_reports_each_row(fitted: dict[str, QAVIImputer], holes: Array) ->
     assert pooled.bound[7] == pytest.approx(0.0, abs=0.02)
     assert len(pooled.results) == 2
     with pytest.raises(NotFittedError):
-        quick().infer(holes)
+        quick_imputer().infer(holes)
 
 
 @UNRELIABLE
@@ -300,7 +283,7 @@ def test_infer_keeps_a_trace_of_each_decoder_if_asked(
     fitted: dict[str, QAVIImputer], holes: Array, name: str
 ) -> None:
     model = fitted["gaussian"].generative_model_
-    imputer = quick(generative_model=model, posterior=name).fit(holes)
+    imputer = quick_imputer(generative_model=model, posterior=name).fit(holes)
     plain, traced = (imputer.infer(holes[:20], trace=trace) for trace in (False, True))
     np.testing.assert_array_equal(plain.bound, traced.bound)
     for without, member in zip(plain.results, traced.results, strict=True):
@@ -315,7 +298,9 @@ def test_a_method_that_climbs_nothing_has_no_trace(
     fitted: dict[str, QAVIImputer], holes: Array
 ) -> None:
     model = fitted["gaussian"].generative_model_
-    imputer = quick(generative_model=model, posterior="fill_zeros", max_iter=None).fit(holes)
+    imputer = quick_imputer(generative_model=model, posterior="fill_zeros", max_iter=None).fit(
+        holes
+    )
     with pytest.raises(ValueError, match="'fill_zeros' optimises no bound"):
         imputer.infer(holes, trace=True)
 
@@ -332,15 +317,15 @@ def test_imputation_learns_from_the_other_columns(X: Array) -> None:
     """Petal length is nearly a function of petal width: far better than the column's mean."""
     holes = X.copy()
     holes[::3, 2] = np.nan
-    imputer = quick(generative_model=quick_model(max_steps=600, n_decoders=1)).fit(holes)
+    imputer = quick_imputer(generative_model=quick_table_model(n_decoders=1)).fit(holes)
     error = (imputer.transform(holes) - X)[::3, 2]
     assert np.sqrt((error**2).mean()) < 0.35 * X[:, 2].std()
 
 
 def test_score_prefers_a_better_model(X: Array) -> None:
-    untrained = quick_model(max_steps=1, linear_start=False)
-    poor = quick(generative_model=untrained).fit(X)
-    good = quick(generative_model=quick_model(max_steps=600)).fit(X)
+    untrained = tiny_table_model(linear_start=False)
+    poor = quick_imputer(generative_model=untrained).fit(X)
+    good = quick_imputer(generative_model=quick_table_model()).fit(X)
     assert good.score(X) > poor.score(X) + 0.2
     assert good.score(X) == good.score(X)
     with pytest.raises(ValueError, match="no row of X has two"):
@@ -351,7 +336,7 @@ class TestLikeIterativeImputer:
     """Options that both have behave the same way."""
 
     def _both(self, **options: Any) -> tuple[QAVIImputer, IterativeImputer]:
-        return quick(**options), IterativeImputer(max_iter=2, **options)
+        return tiny_imputer(**options), IterativeImputer(max_iter=2, **options)
 
     @pytest.mark.filterwarnings("ignore:Skipping features without any observed:UserWarning")
     def test_empty_columns(self, holes: Array) -> None:
@@ -370,13 +355,13 @@ class TestLikeIterativeImputer:
     def test_a_column_that_was_empty_at_fit_stays_dropped(self, holes: Array) -> None:
         empty = np.column_stack([holes, np.full(len(holes), np.nan)])
         later = np.column_stack([holes, np.arange(len(holes), dtype=float)])
-        ours = quick().fit(empty)
+        ours = tiny_imputer().fit(empty)
         assert ours.transform(later).shape == (150, 4)
         assert ours.sample(later, n=2).shape == (2, 150, 4)
 
     def test_bounds(self, holes: Array, X: Array) -> None:
         low, high = [4.9, -np.inf, -np.inf, -np.inf], [np.inf, 3.0, np.inf, np.inf]
-        imputer = quick(min_value=low, max_value=high).fit(holes)
+        imputer = tiny_imputer(min_value=low, max_value=high).fit(holes)
         missing = np.isnan(holes)
         for completed in imputer.sample(holes, n=5):
             assert (completed[missing[:, 0], 0] >= 4.9).all()
@@ -404,20 +389,22 @@ class TestLikeIterativeImputer:
 
     def test_other_markers_of_missing_cells(self, holes: Array) -> None:
         marked = np.where(np.isnan(holes), -1.0, holes)
-        with_nan = quick().fit(holes).transform(holes)
+        with_nan = tiny_imputer().fit(holes).transform(holes)
         np.testing.assert_array_equal(
-            quick(missing_values=-1).fit(marked).transform(marked), with_nan
+            tiny_imputer(missing_values=-1).fit(marked).transform(marked), with_nan
         )
         both = np.where(np.arange(len(holes))[:, None] % 2, holes, marked)  # NaN counts as well
-        np.testing.assert_array_equal(quick(missing_values=-1).fit(both).transform(both), with_nan)
+        np.testing.assert_array_equal(
+            tiny_imputer(missing_values=-1).fit(both).transform(both), with_nan
+        )
         with pytest.raises(ValueError, match="expected to be both numerical"):
-            quick(missing_values="?").fit(holes)
+            tiny_imputer(missing_values="?").fit(holes)
 
     @pytest.mark.parametrize("container", ["pandas", "polars"])
     def test_set_output(self, holes: Array, container: str) -> None:
         frame = pd.DataFrame(holes, columns=list("abcd"), index=np.arange(150) + 1000)
         table = frame if container == "pandas" else pl.from_pandas(frame)
-        imputer = quick().set_output(transform=container).fit(table)
+        imputer = tiny_imputer().set_output(transform=container).fit(table)
         completed = imputer.transform(table)
         draws = imputer.sample(table, n=3)
         again = imputer.sample(n=3)
@@ -433,7 +420,7 @@ class TestLikeIterativeImputer:
 
     def test_float32_stays_float32(self, holes: Array) -> None:
         table = holes.astype(np.float32)
-        imputer = quick().fit(table)
+        imputer = tiny_imputer().fit(table)
         assert imputer.transform(table).dtype == np.float32
         assert imputer.sample(table, n=1).dtype == np.float32
 
@@ -441,14 +428,14 @@ class TestLikeIterativeImputer:
 @pytest.fixture(scope="module")
 def table() -> tuple[Array, NDArray[np.int64]]:
     data = load_breast_cancer()
-    return hide(data.data[:240, :8], 0.2), data.target[:240]
+    return with_holes(data.data[:240, :8], 0.2), data.target[:240]
 
 
 class TestPipelines:
     def test_cross_val_score_with_a_flow(self, table: tuple[Array, NDArray[np.int64]]) -> None:
         pipe = Pipeline(
             [
-                ("impute", quick(posterior="flow", max_iter=36)),
+                ("impute", quick_imputer(posterior="flow", max_iter=36)),
                 ("scale", StandardScaler()),
                 ("clf", LogisticRegression()),
             ]
@@ -466,8 +453,8 @@ class TestPipelines:
             return run_all(self)
 
         monkeypatch.setattr(_Trainer, "run_all", counted)
-        model = quick_model(memory=str(tmp_path))
-        imputer = quick(generative_model=model, posterior="mixture", max_iter=24)
+        model = quick_table_model(memory=str(tmp_path))
+        imputer = quick_imputer(generative_model=model, posterior="mixture", max_iter=24)
         pipe = Pipeline(
             [
                 ("impute", imputer),
@@ -482,13 +469,13 @@ class TestPipelines:
 
     def test_grid_of_the_imputer_alone(self, table: tuple[Array, NDArray[np.int64]]) -> None:
         grid = {"beta": [1.0, 30.0], "generative_model__latent_dim": [2]}
-        search = GridSearchCV(quick(), grid, cv=2).fit(table[0])
+        search = GridSearchCV(quick_imputer(), grid, cv=2).fit(table[0])
         assert search.best_params_["beta"] == 1.0
 
 
 class TestModelsHandedIn:
     def test_a_trained_model_is_not_trained_again(self, X: Array, holes: Array) -> None:
-        model = quick_model(random_state=3).fit(X)
+        model = tiny_table_model(random_state=3).fit(X)
         before = [p.clone() for p in model.decoders_[0].parameters()]
         imputer = QAVIImputer(generative_model=model, random_state=0).fit(holes)
         assert imputer.generative_model_ is model
@@ -497,7 +484,7 @@ class TestModelsHandedIn:
         assert all(a.equal(b) for a, b in zip(before, after, strict=True))
 
     def test_nor_is_it_in_clones(self, X: Array, holes: Array, monkeypatch: Any) -> None:
-        model = quick_model(random_state=3).fit(X)
+        model = tiny_table_model(random_state=3).fit(X)
         monkeypatch.setattr(TabularVAE, "fit", None)
         imputer = QAVIImputer(generative_model=model, random_state=0, max_iter=24)
         assert clone(imputer).fit(holes).generative_model_ is model
@@ -505,8 +492,8 @@ class TestModelsHandedIn:
         assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
     def test_an_unfitted_model_is_cloned(self, holes: Array) -> None:
-        model = quick_model()
-        imputer = quick(generative_model=model).fit(holes)
+        model = tiny_table_model(latent_dim=3)
+        imputer = tiny_imputer(generative_model=model).fit(holes)
         assert not hasattr(model, "decoders_")
         assert imputer.generative_model_.latent_dim == 3
 
@@ -516,7 +503,7 @@ class TestModelsHandedIn:
         model = linear_gaussian
         decoder = model.decoder().train()
         x = model.draw_rows(30, seed=3)
-        holes = hide(x, 0.4, seed=4)
+        holes = with_holes(x, 0.4, seed=4)
         pretrained = PretrainedDecoder(decoder, "gaussian", model.n_features)
         imputer = QAVIImputer(generative_model=pretrained, posterior="flow", random_state=0)
         completed = imputer.fit(holes).transform(holes)
@@ -532,7 +519,7 @@ class TestModelsHandedIn:
             decoder = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Linear(8, 8))
         model = PretrainedDecoder(decoder, "gaussian", 4)
         imputer = QAVIImputer(generative_model=model, random_state=0)
-        imputer.fit(X).transform(hide(X[:20]))
+        imputer.fit(X).transform(with_holes(X[:20]))
         assert all(p.requires_grad and p.grad is None for p in decoder.parameters())
 
     def test_a_bare_module_has_to_be_wrapped(self, X: Array) -> None:
@@ -542,7 +529,7 @@ class TestModelsHandedIn:
             QAVIImputer(generative_model=decoder, random_state=0).fit(X)
 
     def test_a_model_of_other_columns_is_refused(self, X: Array) -> None:
-        model = quick_model(random_state=0).fit(X)
+        model = tiny_table_model(random_state=0).fit(X)
         with pytest.raises(ValueError, match=r"has 4 columns, but X has 3"):
             QAVIImputer(generative_model=model, random_state=0).fit(X[:, :3])
 
@@ -580,13 +567,13 @@ class TestModelsHandedIn:
 class TestBadInput:
     def test_nullable_and_object_numbers_work(self, holes: Array) -> None:
         frame = pd.DataFrame(holes, columns=list("abcd"))
-        expected = quick().fit(frame).transform(frame)
+        expected = tiny_imputer().fit(frame).transform(frame)
         nullable = frame.astype("Float64")
-        np.testing.assert_array_equal(quick().fit(nullable).transform(nullable), expected)
+        np.testing.assert_array_equal(tiny_imputer().fit(nullable).transform(nullable), expected)
         objects = frame.astype(object).where(frame.notna(), None)
-        np.testing.assert_array_equal(quick().fit(objects).transform(objects), expected)
+        np.testing.assert_array_equal(tiny_imputer().fit(objects).transform(objects), expected)
         integers = (frame * 10).round().astype("Int64")
-        assert np.isfinite(quick().fit(integers).transform(integers)).all()
+        assert np.isfinite(tiny_imputer().fit(integers).transform(integers)).all()
 
     def test_infinity_text_sparse_and_one_dimension(self, holes: Array) -> None:
         import scipy.sparse
@@ -599,13 +586,13 @@ class TestBadInput:
             (holes[:, 0], "1D array"),
         ]:
             with pytest.raises(ValueError, match=message):
-                quick().fit(bad)
+                tiny_imputer().fit(bad)
         with pytest.raises(TypeError, match=r"[Ss]parse"):
-            quick().fit(scipy.sparse.csr_matrix(np.eye(10)))
+            tiny_imputer().fit(scipy.sparse.csr_matrix(np.eye(10)))
 
     def test_wrong_columns_at_transform(self, holes: Array) -> None:
         frame = pd.DataFrame(holes, columns=list("abcd"))
-        imputer = quick().fit(frame)
+        imputer = tiny_imputer().fit(frame)
         with pytest.raises(ValueError, match="feature names"):
             imputer.transform(frame[list("badc")])
         with pytest.raises(ValueError, match="feature names"):
@@ -628,34 +615,34 @@ class TestBadInput:
     def test_wrong_parameters_are_named(self, holes: Array, option: dict[str, Any]) -> None:
         (name,) = option
         with pytest.raises(ValueError, match=f"'{name}' parameter of QAVIImputer"):
-            quick(**option).fit(holes)
+            tiny_imputer(**option).fit(holes)
 
     def test_a_device_that_is_not_there(self, holes: Array) -> None:
         with pytest.raises(ValueError, match="device='mps:3' cannot be used here"):
-            quick(device="mps:3", generative_model=None).fit(holes)
+            tiny_imputer(device="mps:3", generative_model=None).fit(holes)
 
     def test_too_few_rows(self) -> None:
         with pytest.raises(ValueError, match=r"at least 5 .*n_samples = 1"):
-            quick().fit([[1.0, 2.0]])
+            tiny_imputer().fit([[1.0, 2.0]])
         few = np.full((30, 3), np.nan)
         few[:4] = np.arange(12.0).reshape(4, 3)
         with pytest.raises(ValueError, match="at least 5 rows with an observed cell, got 4"):
-            quick().fit(few)
+            tiny_imputer().fit(few)
 
     def test_every_column_empty(self) -> None:
         with pytest.raises(ValueError, match="Every column is empty"):
-            quick().fit(np.full((10, 2), np.nan))
+            tiny_imputer().fit(np.full((10, 2), np.nan))
 
     def test_one_column(self) -> None:
         table = np.arange(40.0).reshape(-1, 1)
         table[::4] = np.nan
-        completed = quick().fit(table).transform(table)
+        completed = tiny_imputer().fit(table).transform(table)
         assert ((completed >= 0) & (completed <= 40)).all()
 
     def test_constant_columns_come_back_constant(self, holes: Array) -> None:
         for constant in (5.0, -1e9, 0.1 + 0.2):
             table = np.column_stack([holes, np.where(np.isnan(holes[:, 0]), np.nan, constant)])
-            imputer = quick().fit(table)
+            imputer = tiny_imputer().fit(table)
             np.testing.assert_allclose(imputer.sample(table, n=3)[:, :, 4], constant, rtol=1e-6)
 
     def test_complete_tables_come_back_at_once(
@@ -667,14 +654,14 @@ class TestBadInput:
         assert imputer.sample(X, n=2).shape == (2, *X.shape)
 
     def test_a_column_complete_at_fit_and_missing_later(self, X: Array) -> None:
-        imputer = quick().fit(X)
+        imputer = tiny_imputer().fit(X)
         holes = X.copy()
         holes[::2, 1] = np.nan
         assert np.isfinite(imputer.transform(holes)).all()
 
     @pytest.mark.parametrize("likelihood", ["auto", "student_t", "gaussian"])
     def test_values_far_out_are_returned_with_a_warning(self, X: Array, likelihood: str) -> None:
-        imputer = quick(generative_model=quick_model(likelihood=likelihood)).fit(X)
+        imputer = tiny_imputer(generative_model=tiny_table_model(likelihood=likelihood)).fit(X)
         far = X[:5].copy()
         far[0, 0], far[1, 2] = 1e12 * X[:, 0].std(), -1e300
         far[:, 3] = np.nan
@@ -684,9 +671,9 @@ class TestBadInput:
         assert np.isfinite(completed).all()
 
     def test_training_that_diverges_says_what_to_do(self, X: Array) -> None:
-        model = quick_model(learning_rate=1e30, likelihood="gaussian")
+        model = tiny_table_model(learning_rate=1e30, likelihood="gaussian")
         with pytest.raises(TrainingDivergedError, match="Lower learning_rate"):
-            quick(generative_model=model).fit(X)
+            tiny_imputer(generative_model=model).fit(X)
 
     def test_input_is_not_written_to(self, fitted: dict[str, QAVIImputer], holes: Array) -> None:
         table = holes.copy()
@@ -707,7 +694,7 @@ class TestWarnings:
 
     def test_training_that_did_not_settle_is_told(self, X: Array) -> None:
         with pytest.warns(ConvergenceWarning, match="Increase max_steps"):
-            quick_model(max_steps=30, random_state=0).fit(X)
+            quick_table_model(max_steps=30, random_state=0).fit(X)
 
 
 @UNRELIABLE
@@ -719,7 +706,9 @@ def test_optimizers_can_be_handed_in(fitted: dict[str, QAVIImputer], holes: Arra
 
 
 def test_verbose_shows_progress(holes: Array, capsys: Any) -> None:
-    quick(generative_model=quick_model(verbose=1), verbose=1).fit(holes).transform(holes)
+    tiny_imputer(generative_model=tiny_table_model(verbose=1), verbose=1).fit(holes).transform(
+        holes
+    )
     shown = capsys.readouterr().err
     assert "training" in shown
     assert "inference" in shown
@@ -735,15 +724,19 @@ def test_gpu_and_cpu_agree(fitted: dict[str, QAVIImputer], holes: Array) -> None
 def test_draws_take_bootstrapped_decoders_in_turn(X: Array) -> None:
     holes = X.copy()
     holes[::3, 2] = np.nan
-    imputer = quick(generative_model=quick_model(n_decoders=3, bootstrap=True)).fit(holes)
+    imputer = tiny_imputer(generative_model=tiny_table_model(n_decoders=3, bootstrap=True)).fit(
+        holes
+    )
     assert imputer.n_nests_ == 3
     assert len(imputer.generative_model_.decoders_) == 3
     draws = imputer.sample(n=5)
     later = list(imputer.iter_samples(n=5))
     np.testing.assert_array_equal(draws, later)
     fitted = imputer.generative_model_
-    np.testing.assert_array_equal(quick(generative_model=fitted).fit(holes).sample(n=5), draws)
-    assert quick().fit(holes).n_nests_ is None
+    np.testing.assert_array_equal(
+        tiny_imputer(generative_model=fitted).fit(holes).sample(n=5), draws
+    )
+    assert tiny_imputer().fit(holes).n_nests_ is None
 
 
 def test_weights_are_routed_through_a_pipeline(X: Array) -> None:
@@ -751,7 +744,7 @@ def test_weights_are_routed_through_a_pipeline(X: Array) -> None:
     holes[::3, 2] = np.nan
     weight = np.where(np.arange(len(X)) < 100, 1.0, 0.0)
     with sklearn.config_context(enable_metadata_routing=True):
-        imputer = quick(random_state=0).set_fit_request(sample_weight=True)
+        imputer = tiny_imputer(random_state=0).set_fit_request(sample_weight=True)
         scaler = StandardScaler().set_fit_request(sample_weight=False)
         pipeline = Pipeline([("impute", imputer), ("scale", scaler)])
         pipeline.fit(holes, sample_weight=weight)
@@ -765,4 +758,4 @@ def test_weights_need_a_model_that_learns_with_them(X: Array) -> None:
             return super().fit(X)
 
     with pytest.raises(ValueError, match="NoWeights cannot learn with sample_weight"):
-        quick(generative_model=NoWeights()).fit(X, sample_weight=np.ones(len(X)))
+        tiny_imputer(generative_model=NoWeights()).fit(X, sample_weight=np.ones(len(X)))

@@ -26,6 +26,7 @@ from sklearn.utils.estimator_checks import (
 )
 from torch import nn
 
+from _factories import quick_image_model, training
 from _linear_images import LinearImages, LinearImageVAE, smooth_model
 from sklearn_qavi import QAVIInpainter, _persistence
 from sklearn_qavi.baselines import PosteriorMatching
@@ -389,7 +390,9 @@ class TestTraining:
         model = LinearImages(smooth_model(), SHAPE)
         X = np.where(holes((4, *SHAPE)), np.nan, images(n=4))
         learning = QAVIInpainter(
-            generative_model=model, posterior=PosteriorMatching(max_epochs=2), random_state=0
+            generative_model=model,
+            posterior=PosteriorMatching(**training(rounds=2)),
+            random_state=0,
         )
         with pytest.raises(ValueError, match=r"has to be trained: pass X to fit"):
             learning.fit()
@@ -407,15 +410,7 @@ def digits() -> np.ndarray:
 @pytest.fixture(scope="module")
 def on_digits(digits: np.ndarray) -> QAVIInpainter:
     """Return an inpainter with a small network, trained for two epochs."""
-    model = WideResNetVAE(
-        latent_dim=8,
-        n_levels=1,
-        width=8,
-        patch_size=1,
-        learning_rate=1e-2,
-        max_epochs=2,
-        steps_per_epoch=120,
-    )
+    model = quick_image_model(latent_dim=8, n_levels=1, patch_size=1, learning_rate=1e-2, steps=120)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return QAVIInpainter(generative_model=model, random_state=0).fit(digits[:1500])
@@ -464,14 +459,7 @@ class TestNetworks:
         shade, tint = rng.random((60, 1, 1, 1)), np.array([1.0, 0.6, 0.3])
         X = np.rint(255 * shade * tint * np.linspace(0.5, 1, 8)[:, None, None]).astype(np.uint8)
         X = np.broadcast_to(X, (60, 8, 8, 3)).copy()
-        model = WideResNetVAE(
-            latent_dim=2,
-            width=8,
-            likelihood=likelihood,
-            learning_rate=1e-2,
-            max_epochs=2,
-            steps_per_epoch=50,
-        )
+        model = quick_image_model(latent_dim=2, likelihood=likelihood, learning_rate=1e-2, steps=50)
         fitted = QAVIInpainter(
             generative_model=model, data_format="channels_last", random_state=0
         ).fit(X)

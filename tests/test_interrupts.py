@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+from _factories import digits, train_options
 from sklearn_qavi import MultipleImputationClassifier, QAVIImputer, QAVIInpainter, train
 from sklearn_qavi.datasets import write_image
 from sklearn_qavi.generative import HierarchicalVAE, TabularVAE, WideResNetVAE
@@ -100,17 +100,13 @@ def interrupt_once(child: subprocess.Popen[str], is_busy: Any) -> str:
     return said
 
 
-LAYERS = [
-    *("--preset", "cifar10", "--param", "encoder_layers=8x1,8d2,4d4,1x1"),
-    *("--param", "decoder_layers=1x1,4m1,8m4", "--param", "width=8", "--param", "widths={}"),
-    *("--param", "steps_per_epoch=3", "--device", "cpu"),
-]
+OPTIONS = train_options(steps=3)
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
-    for i, image in enumerate(load_digits().images[:40] / 16.0):
+    for i, image in enumerate(digits(0, 40)):
         write_image(np.stack([image] * 3), folder / f"{i:02d}.png")
     return folder
 
@@ -121,7 +117,7 @@ def test_programs_end_in_one_line_and_go_on(photos: Path, tmp_path: Path) -> Non
     endless = ["--epochs", "1000000", "--param", "patience=1000000", "--workers", "1"]
     state = stopped / "training" / "decoder_0.pt"
     child = start(
-        ["-m", "sklearn_qavi.train", str(photos), str(stopped), *LAYERS, *endless],
+        ["-m", "sklearn_qavi.train", str(photos), str(stopped), *OPTIONS, *endless],
         stderr=subprocess.PIPE,
     )
     said = interrupt_once(child, state.exists)
@@ -131,7 +127,7 @@ def test_programs_end_in_one_line_and_go_on(photos: Path, tmp_path: Path) -> Non
     n_done = len(json.loads(torch.load(state, weights_only=True)["history"]))
     more = ["--epochs", str(n_done + 1), "--param", "patience=1000000", "--workers", "0"]
     for folder in (stopped, whole):
-        train.main([str(photos), str(folder), *LAYERS, *more])
+        train.main([str(photos), str(folder), *OPTIONS, *more])
     resumed, undisturbed = (HierarchicalVAE.load(folder) for folder in (stopped, whole))
     for a, b in zip(
         resumed.decoders_[0].parameters(), undisturbed.decoders_[0].parameters(), strict=True

@@ -13,24 +13,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from _factories import quick_table_model, tiny_imputer, tiny_table_model
 from sklearn_qavi import QAVIImputer
-from sklearn_qavi.generative import TabularVAE
 from sklearn_qavi.partitions import complete_parquet
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-def quick(**options: Any) -> QAVIImputer:
-    model = TabularVAE(
-        latent_dim=3,
-        hidden_layer_sizes=(32,),
-        likelihood="student_t",
-        linear_start=True,
-        n_decoders=2,
-        max_steps=240,
-    )
-    options = {"generative_model": model, "random_state": 0, **options}
-    return QAVIImputer(**options)
 
 
 def people(n: int = 240, seed: int = 0) -> pd.DataFrame:
@@ -70,7 +57,9 @@ def with_holes(frame: pd.DataFrame, rate: float = 0.3, seed: int = 1) -> tuple[A
 @pytest.fixture(scope="module")
 def fitted() -> QAVIImputer:
     holes, _ = with_holes(people())
-    return quick(column_types=DECLARED).fit(holes).set_output(transform="pandas")
+    model = quick_table_model(likelihood="student_t", max_steps=240)
+    imputer = QAVIImputer(generative_model=model, column_types=DECLARED, random_state=0)
+    return imputer.fit(holes).set_output(transform="pandas")
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +144,8 @@ def test_arrays_of_objects_are_what_frames_are(holes: pd.DataFrame) -> None:
     table = holes[["income", "city", "member"]]
     objects = np.empty(table.shape, dtype=object)
     objects[:] = table.astype(object).to_numpy()
-    frame = quick().fit(table).transform(table)
-    array = quick().fit(objects).transform(objects)
+    frame = tiny_imputer().fit(table).transform(table)
+    array = tiny_imputer().fit(objects).transform(objects)
     assert frame.dtype == array.dtype == object
     assert (frame == array).all()
 
@@ -166,7 +155,7 @@ def test_polars_comes_back_as_polars(holes: pd.DataFrame) -> None:
     frame = pl.DataFrame(
         {name: [None if pd.isna(v) else v for v in holes[name].astype(object)] for name in names}
     ).with_columns(pl.col("since").cast(pl.Date), pl.col("city").cast(pl.Categorical))
-    completed = quick().fit(frame).set_output(transform="polars").sample(frame, n=2)[1]
+    completed = tiny_imputer().fit(frame).set_output(transform="polars").sample(frame, n=2)[1]
     assert completed.schema == frame.schema
     assert completed.null_count().sum_horizontal().item() == 0
     for name in names:
@@ -178,15 +167,15 @@ def test_codes_in_an_array_are_levels_if_named(fitted: QAVIImputer) -> None:
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.normal(size=120), rng.choice([3.0, 7.0, 11.0], size=120)])
     X[::4, 1] = np.nan
-    imputer = quick(column_types={1: "nominal"}).fit(X)
+    imputer = tiny_imputer(column_types={1: "nominal"}).fit(X)
     assert imputer.generative_model_.n_levels_ == [None, 3]
     completed = imputer.transform(X)
     assert completed.dtype == np.float64
     assert set(completed[:, 1]) == {3.0, 7.0, 11.0}
-    from_the_end = quick(column_types={-1: "nominal"}).fit(X)
+    from_the_end = tiny_imputer(column_types={-1: "nominal"}).fit(X)
     np.testing.assert_array_equal(from_the_end.transform(X), completed)
     with pytest.raises(ValueError, match="column_types names 'z'"):
-        quick(column_types={"z": "nominal"}).fit(X)
+        tiny_imputer(column_types={"z": "nominal"}).fit(X)
 
 
 def test_unknown_levels_come_back_and_tell_nothing(
@@ -216,7 +205,7 @@ def test_identifiers_of_new_rows_come_back() -> None:
     train = people(60)[["age"]].assign(name=[f"car {i}" for i in range(60)])
     train["age"] = train["age"].mask(np.arange(60) % 6 == 0)
     new = pd.DataFrame({"age": [np.nan, 30.0, np.nan], "name": ["car 900", "car 901", None]})
-    completed = quick().set_output(transform="pandas").fit(train).transform(new)
+    completed = tiny_imputer().set_output(transform="pandas").fit(train).transform(new)
     assert completed["name"].tolist()[:2] == ["car 900", "car 901"]
     assert completed.loc[2, "name"] in set(train["name"])
     assert completed["age"].notna().all()
@@ -266,7 +255,7 @@ def test_rows_do_not_see_each_other(fitted: QAVIImputer, holes: pd.DataFrame) ->
 
 def test_a_pipeline_of_levels(holes: pd.DataFrame) -> None:
     target = (people()["income"] > np.exp(8)).astype(int)
-    imputer = quick().set_output(transform="pandas")
+    imputer = tiny_imputer().set_output(transform="pandas")
     text = make_column_selector(dtype_include=["object", "category", "string"])
     from sklearn.compose import make_column_transformer
 
@@ -282,7 +271,7 @@ def test_a_pipeline_of_levels(holes: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize("posterior", ["mixture", "flow", "feature", "posterior_matching"])
 def test_every_kind_of_inference_takes_levels(posterior: str, holes: pd.DataFrame) -> None:
-    imputer = quick(posterior=posterior).fit(holes)
+    imputer = tiny_imputer(posterior=posterior, max_iter=None).fit(holes)
     completed = imputer.set_output(transform="pandas").transform(holes.head(30))
     assert not completed.isna().any().any()
 
@@ -297,7 +286,7 @@ def test_scores_count_levels(fitted: QAVIImputer) -> None:
 
 
 def test_a_trained_model_of_other_levels_is_refused(holes: pd.DataFrame) -> None:
-    model = TabularVAE(n_decoders=1, max_steps=10, likelihood="student_t", random_state=0)
+    model = tiny_table_model(random_state=0)
     model.fit(np.random.default_rng(0).normal(size=(50, 2)))
     with pytest.raises(ValueError, match=r"\['city'\] of X hold levels"):
         QAVIImputer(generative_model=model, random_state=0).fit(holes[["age", "city"]])
@@ -319,7 +308,7 @@ def text_and_more(n: int = 60) -> pd.DataFrame:
 def test_rows_that_show_numbers_alone_are_completed_as_in_the_table(output: str) -> None:
     frame = text_and_more()
     frame.loc[:4, ["text", "kind", "time"]] = None
-    imputer = quick().fit(frame).set_output(transform=output)
+    imputer = tiny_imputer().fit(frame).set_output(transform=output)
     expected = imputer.transform(frame)[:5]
     # without a type of their own the columns look like numbers
     shown = {"number": frame["number"][:5]} | {c: np.full(5, np.nan) for c in frame.columns[1:]}
@@ -335,7 +324,7 @@ def test_rows_that_show_numbers_alone_are_completed_as_in_the_table(output: str)
 def test_arrays_that_show_numbers_alone_are_completed_as_in_the_table(container: Any) -> None:
     table = text_and_more()[["number", "text"]].astype(object).to_numpy()
     table[:5, 1] = None
-    imputer = quick().fit(table)
+    imputer = tiny_imputer().fit(table)
     completed = imputer.transform(container(table[:5].tolist()))
     np.testing.assert_array_equal(completed, imputer.transform(table)[:5])
 
@@ -343,7 +332,7 @@ def test_arrays_that_show_numbers_alone_are_completed_as_in_the_table(container:
 def test_missing_values_may_be_marked_by_text() -> None:
     frame = people(60)[["income", "city"]]
     frame.loc[::5, "city"] = "?"
-    completed = quick(missing_values="?").fit(frame).transform(frame)
+    completed = tiny_imputer(missing_values="?").fit(frame).transform(frame)
     assert "?" not in set(completed[:, 1])
 
 

@@ -30,13 +30,14 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from _factories import quick_imputer
 from _linear_gaussian import LinearGaussian
 from sklearn_qavi import (
     MultipleImputationClassifier,
     MultipleImputationRegressor,
     QAVIImputer,
 )
-from sklearn_qavi.generative import PretrainedDecoder, TabularVAE
+from sklearn_qavi.generative import PretrainedDecoder
 from sklearn_qavi.pooling import fit_pooled
 
 Array = NDArray[np.float64]
@@ -388,8 +389,7 @@ def test_an_estimator_sees_the_dataframe_and_its_categories() -> None:
         remainder="passthrough",
         verbose_feature_names_out=False,
     )
-    quick = TabularVAE(n_decoders=1, latent_dim=2, likelihood="student_t", max_steps=100)
-    imputer = QAVIImputer(generative_model=quick, random_state=0)
+    imputer = quick_imputer(max_iter=None)
     regressor = MultipleImputationRegressor(
         make_pipeline(encode, LinearRegression()), imputer=imputer, n_draws=3, random_state=0
     )

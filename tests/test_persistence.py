@@ -13,11 +13,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
 
-from sklearn_qavi import QAVIImputer, QAVIInpainter
+from _factories import tiny_imputer, tiny_inpainter, tiny_layers, tiny_table_model
+from sklearn_qavi import QAVIImputer
 from sklearn_qavi._files import read_json, write_json
 from sklearn_qavi.baselines import PseudoGibbs
 from sklearn_qavi.exceptions import ModelFormatError
-from sklearn_qavi.generative import HierarchicalVAE, PretrainedDecoder, TabularVAE
+from sklearn_qavi.generative import PretrainedDecoder
 from sklearn_qavi.inference import Adam, Gaussian, Mixture, Newton
 
 pytestmark = [
@@ -41,10 +42,10 @@ def frame(n: int = 60) -> pd.DataFrame:
     return table.mask(rng.random(table.shape) < 0.25)
 
 
-def quick(**options: Any) -> QAVIImputer:
-    model = TabularVAE(latent_dim=2, hidden_layer_sizes=(8,), n_decoders=2, max_steps=4)
-    options = {"generative_model": model, "random_state": 0, **options}
-    return QAVIImputer(**options)
+def two_decoders(**options: Any) -> QAVIImputer:
+    """Return an imputer whose decoders have different likelihoods."""
+    model = tiny_table_model(likelihood="auto", n_decoders=2)
+    return tiny_imputer(**{"generative_model": model, "max_iter": None, **options})
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def quick(**options: Any) -> QAVIImputer:
 )
 def test_a_loaded_imputer_gives_the_same_bits(options: dict[str, Any], tmp_path: Path) -> None:
     table = frame()
-    imputer = quick(**options).fit(table)
+    imputer = two_decoders(**options).fit(table)
     imputer.save(tmp_path)
     loaded = QAVIImputer.load(tmp_path)
     assert loaded.encoder_.schema_ == imputer.encoder_.schema_
@@ -80,8 +81,8 @@ def test_a_loaded_imputer_gives_the_same_bits(options: dict[str, Any], tmp_path:
 def test_arrays_and_models_handed_in(tmp_path: Path) -> None:
     X = np.random.default_rng(0).normal(size=(40, 3))
     holes = np.where(X > 0.8, np.nan, X)
-    trained = quick().fit(X).generative_model_
-    imputer = quick(generative_model=trained).fit(X)
+    trained = two_decoders().fit(X).generative_model_
+    imputer = two_decoders(generative_model=trained).fit(X)
     imputer.save(tmp_path)
     loaded = QAVIImputer.load(tmp_path)
     np.testing.assert_array_equal(loaded.transform(holes), imputer.transform(holes))
@@ -99,11 +100,11 @@ def test_what_needs_pickle_is_refused(tmp_path: Path) -> None:
         QAVIImputer(generative_model=model, random_state=0).fit(X).save(tmp_path)
     levels = pd.DataFrame({"a": X[:, 0], "b": [(1, 2), (3,)] * 20})
     sets = levels.assign(b=[frozenset({i % 2}) for i in range(40)])
-    imputer = quick(column_types={"b": "nominal"}).fit(sets)
+    imputer = two_decoders(column_types={"b": "nominal"}).fit(sets)
     with pytest.raises(ModelFormatError, match="holds a frozenset"):
         imputer.save(tmp_path)
-    quick(column_types={"b": "nominal"}).fit(levels).save(tmp_path)
-    assert QAVIImputer.load(tmp_path).encoder_.schema_[1].categories == ((1, 2), (3,))
+    two_decoders(column_types={"b": "nominal"}).fit(levels).save(tmp_path)
+    assert QAVIImputer.load(tmp_path).encoder_.schema_[1].levels == ((1, 2), (3,))
 
 
 def _spoil(config: dict[str, Any], how: str) -> None:
@@ -148,7 +149,7 @@ def _spoil(config: dict[str, Any], how: str) -> None:
     ],
 )
 def test_files_that_are_not_what_they_say(how: str, message: str, tmp_path: Path) -> None:
-    quick().fit(frame()).save(tmp_path)
+    two_decoders().fit(frame()).save(tmp_path)
     file = tmp_path / "imputer.json"
     config = read_json(file, "imputer")
     _spoil(config, how)
@@ -175,7 +176,7 @@ def test_files_that_are_no_description(text: str, message: str, tmp_path: Path) 
 def test_missing_and_truncated_weights(tmp_path: Path) -> None:
     with pytest.raises(ModelFormatError, match=r"imputer.json is missing"):
         QAVIImputer.load(tmp_path)
-    quick().fit(frame()).save(tmp_path)
+    two_decoders().fit(frame()).save(tmp_path)
     weights = tmp_path / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-8])
     with pytest.raises(ModelFormatError, match=r"model.safetensors.*cut short"):
@@ -189,7 +190,7 @@ def test_numbers_of_numpy_as_parameters(tmp_path: Path) -> None:
     X = np.random.default_rng(0).normal(size=(40, 3))
     numbers = {"latent_dim": np.int64(2), "beta": np.float32(0.5), "n_decoders": np.int64(1)}
     posterior = Gaussian(optimizer=Newton(n_draws=np.int64(40)))
-    imputer = quick(beta=np.float32(0.5), posterior=posterior)
+    imputer = two_decoders(beta=np.float32(0.5), posterior=posterior)
     imputer.generative_model.set_params(hidden_layer_sizes=(np.int64(8),), **numbers)
     imputer.fit(X).save(tmp_path)
     holes = np.where(X > 0.8, np.nan, X)
@@ -198,7 +199,7 @@ def test_numbers_of_numpy_as_parameters(tmp_path: Path) -> None:
 
 
 def test_the_container_of_the_output_is_kept(tmp_path: Path) -> None:
-    imputer = quick().set_output(transform="pandas").fit(frame())
+    imputer = two_decoders().set_output(transform="pandas").fit(frame())
     imputer.save(tmp_path)
     loaded = QAVIImputer.load(tmp_path)
     pd.testing.assert_frame_equal(loaded.transform(frame()), imputer.transform(frame()))
@@ -221,7 +222,7 @@ class TestSkops:
     def test_pipelines_give_the_same_bits(self, kind: str, given: str, skops: Any) -> None:
         table = frame().drop(columns="day")
         table = table if kind == "frame" else table[["price", "count"]].to_numpy()
-        y, imputer = np.arange(60) % 2, quick(sample_posterior=True)
+        y, imputer = np.arange(60) % 2, two_decoders(sample_posterior=True)
         if given == "trained":
             imputer.set_params(generative_model=imputer.fit(table).generative_model_)
         encoder = FunctionTransformer() if kind == "array" else OrdinalEncoder()
@@ -235,7 +236,7 @@ class TestSkops:
         np.testing.assert_array_equal(again.predict_proba(table), loaded.predict_proba(table))
 
     def test_what_is_kept_and_what_is_not(self, skops: Any) -> None:
-        imputer = quick().set_output(transform="pandas").fit(frame())
+        imputer = two_decoders().set_output(transform="pandas").fit(frame())
         loaded = skops.loads(skops.dumps(imputer), trusted=self.trusted)
         pd.testing.assert_frame_equal(loaded.transform(frame()), imputer.transform(frame()))
         with pytest.raises(ValueError, match="not part of a saved imputer"):
@@ -243,18 +244,15 @@ class TestSkops:
         assert loaded.fit(frame()).sample(n=2)[0].shape == (60, 5)
 
     def test_what_is_not_fitted(self, skops: Any) -> None:
-        loaded = skops.loads(skops.dumps(quick(beta=0.5)), trusted=self.trusted)
+        loaded = skops.loads(skops.dumps(two_decoders(beta=0.5)), trusted=self.trusted)
         assert loaded.get_params()["beta"] == 0.5
         table = frame()
-        assert (loaded.fit_transform(table) == quick(beta=0.5).fit_transform(table)).all()
+        assert (loaded.fit_transform(table) == two_decoders(beta=0.5).fit_transform(table)).all()
 
     def test_models_of_images(self, skops: Any) -> None:
         images = np.random.default_rng(0).random((12, 8, 8))
-        model = HierarchicalVAE(
-            encoder_layers="8x1,8d2,4d4,1x1", decoder_layers="1x1,4m1,8m4", width=4,
-            widths={4: 8, 1: 8}, max_epochs=1, steps_per_epoch=1, random_state=0, device="cpu",
-        )  # fmt: skip
-        inpainter = QAVIInpainter(generative_model=model, max_iter=3, random_state=0).fit(images)
+        model = tiny_layers(widths={4: 8, 1: 8}, device="cpu")
+        inpainter = tiny_inpainter(generative_model=model).fit(images)
         trusted = [
             "sklearn_qavi._inpainter.QAVIInpainter",
             "sklearn_qavi.generative._hierarchical_vae.HierarchicalVAE",
@@ -275,7 +273,7 @@ class TestSkops:
 
 
 def test_pickle_keeps_all_there_is() -> None:
-    imputer = quick().fit(frame())
+    imputer = two_decoders().fit(frame())
     copies = pickle.loads(pickle.dumps(imputer)), copy.deepcopy(imputer), copy.copy(imputer)
     for other in copies:
         assert (other.sample(n=2) == imputer.sample(n=2)).all()

@@ -13,8 +13,8 @@ from sklearn.impute.tests import test_common as common
 from sklearn.impute.tests import test_impute as theirs
 from sklearn.utils import check_array
 
+from _factories import tiny_table_model
 from sklearn_qavi import QAVIImputer
-from sklearn_qavi.generative import TabularVAE
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -34,14 +34,7 @@ class Ours(QAVIImputer):
         known = QAVIImputer().get_params(deep=False)
         options = {name: value for name, value in options.items() if name in known}
         options.pop("strategy", None)  # "most_frequent" is what levels get in any case
-        model = TabularVAE(
-            latent_dim=2,
-            hidden_layer_sizes=(4,),
-            likelihood="student_t",
-            n_decoders=1,
-            max_steps=2,
-        )
-        super().__init__(**{"generative_model": model, "max_iter": 4, **options})
+        super().__init__(**{"generative_model": tiny_table_model(), "max_iter": 4, **options})
 
     @classmethod
     def _get_param_names(cls) -> list[str]:

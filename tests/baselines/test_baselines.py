@@ -9,6 +9,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
+from _factories import training, with_holes
 from _linear_gaussian import LinearGaussian
 from sklearn_qavi import QAVIImputer
 from sklearn_qavi.baselines import (
@@ -107,7 +108,7 @@ def test_partial_encoders_approach_the_exact_posterior_under_their_masks(model, 
     train = torch.as_tensor(model.draw_rows(1500, seed=1), dtype=torch.float32)
     decoder = _decoder(model)
     pattern = PATTERNS[:1]
-    trained = method(masks=~pattern, max_epochs=60)
+    trained = method(masks=~pattern, **training(rounds=60))
     everything = torch.ones_like(train, dtype=torch.bool)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -134,11 +135,11 @@ def test_partial_encoders_approach_the_exact_posterior_under_their_masks(model, 
 @pytest.mark.parametrize("name", OF_ONE_CODE)
 def test_a_row_is_the_same_alone_and_after_pickling(model, name) -> None:
     x = model.draw_rows(80)
-    holed = np.where(np.random.default_rng(0).random(x.shape) < 0.4, np.nan, x)
+    holed = with_holes(x, 0.4)
     decoder = PretrainedDecoder(model.decoder(), "gaussian", 5, encoder=model.encoder())
     method = BASELINES[name]()
     if hasattr(method, "max_epochs"):
-        method.set_params(max_epochs=2)
+        method.set_params(**training(rounds=2))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         imputer = QAVIImputer(

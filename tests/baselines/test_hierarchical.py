@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
+from _factories import digits, tiny_image_model, training
 from sklearn_qavi import QAVIInpainter
 from sklearn_qavi._random import torch_generator
 from sklearn_qavi.baselines import HierarchicalPosteriorMatching, HierarchicalVAEAC
@@ -18,27 +18,16 @@ from sklearn_qavi.baselines._hierarchical import (
     _ConditionedNetwork,
     _MatchedNetwork,
 )
-from sklearn_qavi.generative import HierarchicalVAE, WideResNetVAE
+from sklearn_qavi.generative import HierarchicalVAE
 from sklearn_qavi.generative._training import LossOnRows
 
-IMAGES = load_digits().images / 16.0
+IMAGES = digits()
 RIVALS = (HierarchicalPosteriorMatching, HierarchicalVAEAC)
 
 
-@pytest.fixture(scope="module")
-def model() -> HierarchicalVAE:
-    vae = HierarchicalVAE(
-        encoder_layers="8x1,8d2,4x1,4d4,1x1",
-        decoder_layers="1x1,4m1,8m4",
-        width=16,
-        widths={},
-        max_epochs=3,
-        steps_per_epoch=30,
-        random_state=0,
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return vae.fit(IMAGES[:300])
+@pytest.fixture
+def model(layered_digits: HierarchicalVAE) -> HierarchicalVAE:
+    return layered_digits
 
 
 def learned(rival: Any, model: HierarchicalVAE, n: int = 120) -> Any:
@@ -72,7 +61,7 @@ def test_matching_leaves_the_decoder_alone_and_conditioning_does_not(
 ) -> None:
     decoder = model.decoders_[0]
     before = copy.deepcopy(decoder.state_dict())
-    options = {"masks": 0.5, "max_epochs": 1, "steps_per_epoch": 3}
+    options = {"masks": 0.5, **training(rounds=1, steps=3)}
     matched = learned(HierarchicalPosteriorMatching(**options), model)
     conditioned = learned(HierarchicalVAEAC(**options), model)
     codes = noise(3, model)
@@ -107,18 +96,18 @@ def test_losses_are_those_of_the_papers(
 def test_training_lowers_the_loss_of_other_images(rival: Any, model: HierarchicalVAE) -> None:
     lower = np.zeros((1, 64), dtype=bool)
     lower[:, 32:] = True
-    x = torch.from_numpy(IMAGES[300:364].reshape(64, -1)).float()
+    x = torch.from_numpy(IMAGES[400:464].reshape(64, -1)).float()
     everything = torch.ones_like(x).bool()
     hidden = torch.from_numpy(lower).expand(64, -1)
     loss = LossOnRows(x, everything, everything & ~hidden, torch.ones(64), seed=0)
-    method = rival(masks=lower, max_epochs=2, steps_per_epoch=25, learning_rate=3e-3)
+    method = rival(masks=lower, **training(rounds=2, steps=25), learning_rate=3e-3)
     before = loss(method._network(model.decoders_[0]).eval())
     after = loss(learned(method, model, n=250))
     assert after < before - 1.0
 
 
 def test_a_row_does_not_depend_on_the_others(model: HierarchicalVAE) -> None:
-    rival = HierarchicalPosteriorMatching(max_epochs=1, steps_per_epoch=2)
+    rival = HierarchicalPosteriorMatching(**training(rounds=1, steps=2))
     holed = np.where(np.arange(64).reshape(8, 8) < 20, np.nan, IMAGES[:20])
     inpainter = QAVIInpainter(generative_model=model, posterior=rival, random_state=0)
     with warnings.catch_warnings():
@@ -134,8 +123,7 @@ def test_bad_input(model: HierarchicalVAE) -> None:
         learned(HierarchicalVAEAC(masks=1.5), model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        flat = WideResNetVAE(width=4, latent_dim=2, max_epochs=1, steps_per_epoch=2, random_state=0)
-        flat.fit(IMAGES[:30])
+        flat = tiny_image_model(random_state=0).fit(IMAGES[:30])
     with pytest.raises(ValueError, match="needs a hierarchical model"):
         QAVIInpainter(generative_model=flat, posterior=HierarchicalVAEAC(), random_state=0).fit(
             IMAGES[:30]

@@ -9,23 +9,17 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
+from _factories import digits, quick_layers, tiny_layers
 from _published_weights import DECODER, ENCODER, Published, published_state
 from sklearn_qavi._random import torch_generator
 from sklearn_qavi.exceptions import ModelFormatError
 from sklearn_qavi.generative import HierarchicalVAE
 from sklearn_qavi.generative._hierarchical_vae import PRESETS, GuardSteps
 
-IMAGES = load_digits().images / 16.0
-SIZES: dict[str, Any] = {"encoder_layers": ENCODER, "decoder_layers": DECODER, "width": 16}
-
-
-def quick(**options: Any) -> HierarchicalVAE:
-    training = {"max_epochs": 4, "steps_per_epoch": 20, "patience": 4, "random_state": 0}
-    return HierarchicalVAE(**{**SIZES, "widths": {}, **training, **options})
+IMAGES = digits()
 
 
 def fit(model: HierarchicalVAE, images: np.ndarray) -> HierarchicalVAE:
@@ -34,26 +28,21 @@ def fit(model: HierarchicalVAE, images: np.ndarray) -> HierarchicalVAE:
         return model.fit(images)
 
 
-@pytest.fixture(scope="module")
-def trained() -> HierarchicalVAE:
-    return fit(quick(), IMAGES[:300])
-
-
 class TestTraining:
     def test_the_validation_bound_improves_and_the_best_epoch_is_kept(
-        self, trained: HierarchicalVAE
+        self, layered_digits: HierarchicalVAE
     ) -> None:
-        losses = [epoch["valid_loss"] for epoch in trained.history_[0]]
+        losses = [epoch["valid_loss"] for epoch in layered_digits.history_[0]]
         assert losses[-1] < losses[0] - 5.0
-        assert not trained.decoders_[0].training
+        assert not layered_digits.decoders_[0].training
 
-    def test_the_encoder_reads_standardised_pixels(self, trained: HierarchicalVAE) -> None:
-        network = trained.decoders_[0]
-        assert float(network.shift) == pytest.approx(IMAGES[:300].mean(), abs=0.01)
-        assert float(network.scale) == pytest.approx(IMAGES[:300].std(), abs=0.01)
+    def test_the_encoder_reads_standardised_pixels(self, layered_digits: HierarchicalVAE) -> None:
+        network = layered_digits.decoders_[0]
+        assert float(network.shift) == pytest.approx(IMAGES[:400].mean(), abs=0.01)
+        assert float(network.scale) == pytest.approx(IMAGES[:400].std(), abs=0.01)
 
     def test_a_seed_gives_the_same_weights(self) -> None:
-        runs = [fit(quick(max_epochs=1), IMAGES[:60]).decoders_[0] for _ in range(2)]
+        runs = [fit(quick_layers(rounds=1), IMAGES[:60]).decoders_[0] for _ in range(2)]
         for ours, theirs in zip(runs[0].parameters(), runs[1].parameters(), strict=True):
             assert torch.equal(ours, theirs)
 
@@ -61,7 +50,7 @@ class TestTraining:
         images = IMAGES[:60].copy()
         hidden = np.random.default_rng(0).random(images.shape) < 0.3
         holed = np.where(hidden, np.nan, images)
-        network = fit(quick(max_epochs=1), holed).decoders_[0]
+        network = fit(quick_layers(rounds=1), holed).decoders_[0]
         x = torch.from_numpy(np.where(hidden, 0.0, images).reshape(60, -1)).float()
         other = torch.from_numpy(np.where(hidden, 1.0, images).reshape(60, -1)).float()
         seen = torch.from_numpy(~hidden.reshape(60, -1))
@@ -93,7 +82,7 @@ class TestTraining:
         for side in (2, 8):
             layers = {"encoder_layers": f"{side}d{side},1x1", "decoder_layers": f"1x1,{side}m1"}
             images = np.tile(IMAGES[:40, 2:4, 2:4], (1, side // 2, side // 2))
-            model = fit(quick(**layers, max_epochs=1), images)
+            model = fit(quick_layers(**layers, rounds=1), images)
             steps.append(dict(model._training_options()["callbacks"])["guard"])
         assert steps[0].skip_norm == 4 * PRESETS["mnist"]["skip_norm"]
         assert steps[1].skip_norm == 64 * PRESETS["mnist"]["skip_norm"]
@@ -103,7 +92,7 @@ class TestTraining:
         images = np.kron(IMAGES[:40], np.ones((4, 4)))
         layers = {"encoder_layers": "32d8,4d4,1x1", "decoder_layers": "1x1,4m1,32m4"}
         sharp = {"likelihood": "gaussian", "likelihood_options": {}}
-        model = fit(quick(**layers, **sharp, max_epochs=2, learning_rate=0.01), images)
+        model = fit(quick_layers(**layers, **sharp, rounds=2, steps=10, learning_rate=0.01), images)
         losses = [epoch["valid_loss"] for epoch in model.history_[0]]
         assert losses[1] < losses[0]
 
@@ -190,16 +179,18 @@ class TestPresets:
 
 
 class TestFolders:
-    def test_a_loaded_model_is_the_same(self, trained: HierarchicalVAE, tmp_path: Path) -> None:
-        trained.save(tmp_path)
+    def test_a_loaded_model_is_the_same(
+        self, layered_digits: HierarchicalVAE, tmp_path: Path
+    ) -> None:
+        layered_digits.save(tmp_path)
         loaded = HierarchicalVAE.load(tmp_path)
-        z = torch.randn(3, trained.decoders_[0].latent_dim, generator=torch_generator(0))
-        assert torch.equal(loaded.decoders_[0].decode(z), trained.decoders_[0].decode(z))
-        assert loaded.get_params()["decoder_layers"] == DECODER
-        assert loaded.history_ == trained.history_
+        z = torch.randn(3, layered_digits.decoders_[0].latent_dim, generator=torch_generator(0))
+        assert torch.equal(loaded.decoders_[0].decode(z), layered_digits.decoders_[0].decode(z))
+        assert loaded.get_params()["decoder_layers"] == layered_digits.decoder_layers
+        assert loaded.history_ == layered_digits.history_
 
     def test_widths_keep_their_resolutions(self, tmp_path: Path) -> None:
-        model = fit(quick(widths={8: 8}, max_epochs=1, steps_per_epoch=2), IMAGES[:40])
+        model = fit(tiny_layers(width=16, widths={8: 8}), IMAGES[:40])
         model.save(tmp_path)
         assert HierarchicalVAE.load(tmp_path).widths == {8: 8}
         assert clone(model).widths == {8: 8}
@@ -221,4 +212,4 @@ class TestBadInput:
         self, options: dict[str, Any], images: np.ndarray, message: str
     ) -> None:
         with pytest.raises(ValueError, match=message):
-            quick(**options).fit(images)
+            quick_layers(**options).fit(images)

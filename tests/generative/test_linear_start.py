@@ -167,7 +167,11 @@ def test_learning_from_incomplete_rows_keeps_linear_relations() -> None:
     holes = table.copy()
     holes[rng.random(table.shape) < 0.3] = np.nan
     vae = TabularVAE(
-        likelihood="student_t", n_decoders=1, max_steps=30, linear_start=True, random_state=0
+        likelihood="student_t",
+        n_decoders=1,
+        linear_start=True,
+        random_state=0,
+        max_steps=30,
     )
     imputer = QAVIImputer(generative_model=vae, random_state=0)
     with pytest.warns(ConvergenceWarning):  # three epochs are too few, which is not the point

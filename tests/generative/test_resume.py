@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,15 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
+from _factories import digits, quick_image_model, tiny_layers
 from sklearn_qavi._files import write_sealed
 from sklearn_qavi.datasets import ImageFiles, write_image
 from sklearn_qavi.exceptions import ModelFormatError
-from sklearn_qavi.generative import HierarchicalVAE, WideResNetVAE
+from sklearn_qavi.generative import HierarchicalVAE
 
-SMALL: dict[str, Any] = {"latent_dim": 4, "width": 8, "batch_size": 32}
-IMAGES = load_digits().images[:120] / 16.0
-LAYERS: dict[str, Any] = {
-    "encoder_layers": "8x1,8d2,4d4,1x1",
-    "decoder_layers": "1x1,4m1,8m4",
-    "width": 8,
-    "widths": {},
-}
+IMAGES = digits(0, 120)
 
 
 class Killer:
@@ -56,14 +50,8 @@ def _alive() -> None:
     killer.n_calls, killer.last = 0, np.inf
 
 
-def hierarchical(**options: Any) -> HierarchicalVAE:
-    training = {"max_epochs": 4, "steps_per_epoch": 6, "random_state": 0, "augmentation": change}
-    return HierarchicalVAE(**{**LAYERS, **training, **options})
-
-
-def wide_resnet(**options: Any) -> WideResNetVAE:
-    training = {"max_epochs": 4, "steps_per_epoch": 6, "random_state": 0, "augmentation": change}
-    return WideResNetVAE(**{**SMALL, **training, **options})
+hierarchical = partial(tiny_layers, rounds=4, steps=6, augmentation=change)
+wide_resnet = partial(quick_image_model, rounds=4, steps=6, augmentation=change)
 
 
 def fit(model: Any, images: Any = IMAGES) -> Any:
@@ -105,15 +93,15 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_been(
 
 
 def test_a_second_decoder_goes_on_alone(tmp_path: Path) -> None:
-    whole = fit(hierarchical(n_decoders=2, max_epochs=2))
-    interrupt(hierarchical(n_decoders=2, max_epochs=2, checkpoint_folder=tmp_path), 20)
+    whole = fit(hierarchical(n_decoders=2, rounds=2))
+    interrupt(hierarchical(n_decoders=2, rounds=2, checkpoint_folder=tmp_path), 20)
     killer.n_calls = 0
-    assert_same(fit(hierarchical(n_decoders=2, max_epochs=2, checkpoint_folder=tmp_path)), whole)
+    assert_same(fit(hierarchical(n_decoders=2, rounds=2, checkpoint_folder=tmp_path)), whole)
     assert killer.n_calls == 6
 
 
 def test_more_epochs_may_be_asked_for(tmp_path: Path) -> None:
-    fit(hierarchical(max_epochs=2, checkpoint_folder=tmp_path))
+    fit(hierarchical(rounds=2, checkpoint_folder=tmp_path))
     assert_same(fit(hierarchical(checkpoint_folder=tmp_path)), fit(hierarchical()))
 
 
@@ -128,13 +116,13 @@ def test_what_has_settled_is_not_trained_further(tmp_path: Path) -> None:
 
 @pytest.mark.global_rng
 def test_without_a_seed_that_of_the_folder_is_taken(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"random_state": None, "checkpoint_folder": tmp_path, "max_epochs": 2}
+    options: dict[str, Any] = {"random_state": None, "checkpoint_folder": tmp_path, "rounds": 2}
     assert_same(fit(hierarchical(**options)), fit(clone(hierarchical(**options))))
 
 
 class TestForeignFolders:
     def test_other_images_or_settings_are_refused(self, tmp_path: Path) -> None:
-        fit(hierarchical(max_epochs=1, checkpoint_folder=tmp_path))
+        fit(hierarchical(rounds=1, checkpoint_folder=tmp_path))
         message = "holds a training on other images"
         with pytest.raises(ValueError, match=message):
             fit(hierarchical(checkpoint_folder=tmp_path), 1 - IMAGES)
@@ -143,7 +131,7 @@ class TestForeignFolders:
                 fit(hierarchical(checkpoint_folder=tmp_path, **options))
 
     def test_damaged_files_are_refused(self, tmp_path: Path) -> None:
-        fit(hierarchical(max_epochs=1, checkpoint_folder=tmp_path))
+        fit(hierarchical(rounds=1, checkpoint_folder=tmp_path))
         file = tmp_path / "decoder_0.pt"
         content = file.read_bytes()
         file.write_bytes(content[: len(content) // 2])
@@ -177,7 +165,7 @@ def test_files_train_what_their_pixels_train(files: ImageFiles, n_workers: int) 
 
 def test_a_training_on_files_goes_on(files: ImageFiles, tmp_path: Path) -> None:
     folder = tmp_path / "state"
-    fit(hierarchical(max_epochs=2, checkpoint_folder=folder), files)
+    fit(hierarchical(rounds=2, checkpoint_folder=folder), files)
     assert_same(fit(hierarchical(checkpoint_folder=folder), files), fit(hierarchical(), files))
     files.files[3].unlink()
     with pytest.raises(ValueError, match="other images"):
@@ -186,71 +174,77 @@ def test_a_training_on_files_goes_on(files: ImageFiles, tmp_path: Path) -> None:
 
 SCRIPT = """
     import sys, warnings
-    from sklearn.datasets import load_digits
-    from sklearn_qavi.generative import HierarchicalVAE
+    from _factories import digits, tiny_layers
 
     warnings.simplefilter("ignore")
-    folder, device, n_epochs, checkpoint = sys.argv[1:]
-    vae = HierarchicalVAE(
-        encoder_layers="8x1,8d2,4d4,1x1", decoder_layers="1x1,4m1,8m4", width=8, widths={},
-        max_epochs=int(n_epochs), steps_per_epoch=6, random_state=0, device=device,
-        checkpoint_folder=checkpoint or None,
+    folder, device, n_rounds, checkpoint = sys.argv[1:]
+    vae = tiny_layers(
+        rounds=int(n_rounds), steps=6, device=device, checkpoint_folder=checkpoint or None
     )
-    vae.fit(load_digits().images[:120] / 16.0)
+    vae.fit(digits(0, 120))
     vae.save(folder)
 """
+
+
+def run(
+    script: Path, name: str, n: int, n_rounds: int, checkpoint: str = ""
+) -> list[HierarchicalVAE]:
+    """Train in n processes with the threads of this one; each saves to its own folder."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    running = []
+    for rank in range(n):
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(n)}
+        place |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "ACCELERATE_USE_CPU": "true"}
+        place |= {"PYTHONPATH": os.pathsep.join(sys.path)}  # to find the factories
+        folder = script.parent / f"{name}_{rank}"
+        command = [sys.executable, str(script), str(folder), "distributed", str(n_rounds)]
+        running.append(
+            subprocess.Popen(
+                [*command, checkpoint],
+                env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), **place},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    errors = [process.communicate(timeout=300)[1] for process in running]
+    assert all(process.returncode == 0 for process in running), errors[0][-3000:]
+    return [HierarchicalVAE.load(script.parent / f"{name}_{rank}") for rank in range(n)]
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("processes") / "script.py"
+    file.write_text(textwrap.dedent(SCRIPT))
+    return file
+
+
+@pytest.fixture(scope="module")
+def two(script: Path) -> list[HierarchicalVAE]:
+    """What two processes have trained without a break."""
+    return run(script, "two", 2, 4)
 
 
 @pytest.mark.slow
 class TestProcesses:
     """Real processes that average their gradients, over the loopback interface."""
 
-    @pytest.fixture
-    def script(self, tmp_path: Path) -> Path:
-        file = tmp_path / "script.py"
-        file.write_text(textwrap.dedent(SCRIPT))
-        return file
-
-    def run(
-        self, script: Path, name: str, n: int, n_epochs: int, checkpoint: str = ""
-    ) -> list[HierarchicalVAE]:
-        """Train in n processes with the threads of this one; each saves to its own folder."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        running = []
-        for rank in range(n):
-            place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(n)}
-            place |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "ACCELERATE_USE_CPU": "true"}
-            folder = script.parent / f"{name}_{rank}"
-            command = [sys.executable, str(script), str(folder), "distributed", str(n_epochs)]
-            running.append(
-                subprocess.Popen(
-                    [*command, checkpoint],
-                    env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), **place},
-                    stderr=subprocess.PIPE,
-                    text=True,
-                )
-            )
-        errors = [process.communicate(timeout=300)[1] for process in running]
-        assert all(process.returncode == 0 for process in running), errors[0][-3000:]
-        return [HierarchicalVAE.load(script.parent / f"{name}_{rank}") for rank in range(n)]
-
-    def test_they_agree_and_learn(self, script: Path) -> None:
-        first, second = self.run(script, "two", 2, 4)
+    def test_they_agree_and_learn(self, two: list[HierarchicalVAE]) -> None:
+        first, second = two
         assert_same(first, second)
         losses = [epoch["valid_loss"] for epoch in first.history_[0]]
         assert losses[-1] < losses[0]
 
     def test_one_alone_is_as_without(self, script: Path) -> None:
-        (alone,) = self.run(script, "one", 1, 2)
-        assert_same(alone, fit(hierarchical(max_epochs=2, augmentation=None)))
+        (alone,) = run(script, "one", 1, 2)
+        assert_same(alone, fit(hierarchical(rounds=2, augmentation=None)))
 
-    def test_they_go_on_together(self, script: Path) -> None:
+    def test_they_go_on_together(self, script: Path, two: list[HierarchicalVAE]) -> None:
         checkpoint = str(script.parent / "state")
-        self.run(script, "start", 2, 2, checkpoint)
-        resumed = self.run(script, "resumed", 2, 4, checkpoint)
-        assert_same(resumed[0], self.run(script, "whole", 2, 4)[0])
+        run(script, "start", 2, 2, checkpoint)
+        resumed = run(script, "resumed", 2, 4, checkpoint)
+        assert_same(resumed[0], two[0])
 
 
 def test_batches_that_cannot_be_shared_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 
+from _factories import iris, quick_table_model, tiny_table_model, with_holes
 from sklearn_qavi import QAVIImputer
 from sklearn_qavi._files import read_json, write_json
 from sklearn_qavi._random import torch_generator
@@ -26,26 +27,20 @@ from sklearn_qavi.generative._network import TabularNetwork
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-def quick(**options: Any) -> TabularVAE:
-    options = {
-        "latent_dim": 2,
-        "hidden_layer_sizes": (24,),
-        "max_steps": 120,
-        "n_decoders": 2,
-        "random_state": 0,
-        **options,
-    }
-    return TabularVAE(**options)
+# what the class decides by itself is open: the smoothing, and where to start
+undecided = partial(
+    quick_table_model, latent_dim=2, histogram_smoothing=None, linear_start="auto", random_state=0
+)
 
 
 @pytest.fixture(scope="module")
 def X() -> NDArray[np.float64]:  # noqa: N802
-    return load_iris().data
+    return iris()
 
 
 @pytest.fixture(scope="module")
 def model(X: NDArray[np.float64]) -> TabularVAE:
-    return quick().fit(X)
+    return undecided(max_steps=45).fit(X)
 
 
 def test_a_fitted_model_follows_the_contract(model: TabularVAE, X: NDArray[np.float64]) -> None:
@@ -58,7 +53,7 @@ def test_a_fitted_model_follows_the_contract(model: TabularVAE, X: NDArray[np.fl
 
 
 def test_training_improves_on_the_untrained_network(X: NDArray[np.float64]) -> None:
-    vae = quick(n_decoders=1, likelihood="student_t", max_steps=400, linear_start=False)
+    vae = undecided(n_decoders=1, likelihood="student_t", max_steps=450, linear_start=False)
     history = vae.fit(X).history_[0]
     scores = [epoch["valid_crps"] for epoch in history]
     assert min(scores) < 0.75 * scores[0]
@@ -70,7 +65,7 @@ def test_incomplete_rows_teach_as_well(X: NDArray[np.float64]) -> None:
     rng = np.random.default_rng(0)
     holes = X.copy()
     holes[np.arange(150), rng.integers(0, 4, 150)] = np.nan
-    model = quick(max_steps=600, likelihood="student_t", n_decoders=1).fit(holes)
+    model = undecided(max_steps=300, likelihood="student_t", n_decoders=1).fit(holes)
     row = np.where(np.arange(4) == 2, np.nan, X[::10])
     completed = QAVIImputer(generative_model=model, random_state=0).fit(X).transform(row)
     error = completed[:, 2] - X[::10, 2]
@@ -100,7 +95,7 @@ def test_auto_chooses_families_by_column_and_candidate() -> None:
     table = np.column_stack([rng.normal(size=60), rng.integers(0, 2, 60), np.full(60, 3.0)])
 
     def fresh(**parameters: Any) -> TabularVAE:
-        model = quick(**parameters)
+        model = undecided(**parameters)
         model.n_levels_ = [None] * 3
         return model
 
@@ -132,7 +127,7 @@ def test_auto_prefers_the_histogram_on_atoms() -> None:
     on = rng.random(300) < 0.5
     first = np.where(on, 3.0 + rng.gamma(2.0, size=300), 0.0)
     second = np.where(on, 5.0 + rng.gamma(2.0, size=300), 0.0)
-    model = quick(n_decoders=1, linear_start=True, max_steps=300).fit(
+    model = undecided(n_decoders=1, linear_start=True, max_steps=180).fit(
         np.column_stack([first, second])
     )
     assert model.families_ == [["histogram", "histogram"]]
@@ -148,8 +143,8 @@ def test_draws_of_an_atom_are_the_value_itself(tmp_path: Path) -> None:
             rng.normal(size=200),
         ]
     )
-    model = quick(
-        n_decoders=1, likelihood=["histogram", "bernoulli", "student_t"], max_steps=30
+    model = undecided(
+        n_decoders=1, likelihood=["histogram", "bernoulli", "student_t"], max_steps=45
     ).fit(table)
     assert model.atoms_ == [[0.1], [0.3, 1e6 + 0.7], []]
     model.save(tmp_path)
@@ -161,7 +156,7 @@ def test_draws_of_an_atom_are_the_value_itself(tmp_path: Path) -> None:
 
 
 def test_same_seed_same_weights(X: NDArray[np.float64], model: TabularVAE) -> None:
-    again = quick().fit(X)
+    again = undecided(max_steps=45).fit(X)
     for first, second in zip(model.decoders_, again.decoders_, strict=True):
         for a, b in zip(first.parameters(), second.parameters(), strict=True):
             assert a.equal(b)
@@ -172,7 +167,7 @@ def test_same_seed_same_weights(X: NDArray[np.float64], model: TabularVAE) -> No
 
 def test_training_that_still_improves_warns(X: NDArray[np.float64]) -> None:
     with pytest.warns(ConvergenceWarning, match=r"2 of 2 decoder\(s\) still improved"):
-        quick(max_steps=10).fit(X)
+        undecided(max_steps=15).fit(X)
 
 
 class TestSaving:
@@ -185,7 +180,7 @@ class TestSaving:
         self, model: TabularVAE, folder: Path, X: NDArray[np.float64]
     ) -> None:
         loaded = TabularVAE.load(folder)
-        holes = np.where(np.random.default_rng(0).random(X.shape) < 0.3, np.nan, X)
+        holes = with_holes(X)
         first, second = (
             QAVIImputer(generative_model=m, random_state=0).fit(X).transform(holes)
             for m in (model, loaded)
@@ -236,7 +231,7 @@ class TestSaving:
 
 
 def test_bootstrapped_decoders_learn_from_other_rows(X: NDArray[np.float64]) -> None:
-    model = quick(n_decoders=2, likelihood="student_t", bootstrap=True)
+    model = tiny_table_model(n_decoders=2, bootstrap=True, random_state=0)
     rows = [model._split(len(X), seed) for seed in range(40)]
     for train, validation in rows:
         assert len(train) == len(X)
@@ -255,7 +250,7 @@ def test_a_column_of_one_value_may_be_outside_of_the_training_rows(bootstrap: bo
     X[:, 2] = np.nan
     X[7, 2] = 1.0
     for seed in range(8):
-        model = quick(max_steps=10, n_decoders=1, bootstrap=bootstrap, random_state=seed).fit(X)
+        model = tiny_table_model(bootstrap=bootstrap, random_state=seed).fit(X)
         assert model.atoms_[2] == [1.0]
 
 
@@ -264,7 +259,7 @@ def test_weights_count_like_repeated_rows() -> None:
     X = np.concatenate([rng.normal(-1, 0.3, (60, 2)), rng.normal(2, 0.3, (60, 2))])
     weight = np.repeat([3.0, 1.0], 60)
     repeated = np.concatenate([X, X[:60], X[:60]])
-    model = quick(n_decoders=1, likelihood="gaussian", linear_start=True, max_steps=300)
+    model = undecided(n_decoders=1, likelihood="gaussian", linear_start=True, max_steps=300)
     weighted, plain, alike = (
         clone(model).fit(X, sample_weight=w) for w in (weight, None, np.full(len(X), 7.0))
     )
@@ -282,8 +277,8 @@ def test_weights_count_like_repeated_rows() -> None:
 def test_rows_without_weight_are_left_out(X: NDArray[np.float64]) -> None:
     spoiled = np.concatenate([X, np.full((20, 4), 1e6)])
     weight = np.repeat([1.0, 0.0], [len(X), 20])
-    model = quick(n_decoders=1, max_steps=20)
-    with_them = quick(n_decoders=1, max_steps=20).fit(spoiled, sample_weight=weight)
+    model = tiny_table_model(random_state=0)
+    with_them = clone(model).fit(spoiled, sample_weight=weight)
     np.testing.assert_array_equal(with_them.mean_, model.fit(X).mean_)
     assert with_them.history_[0][0]["train_loss"] == model.history_[0][0]["train_loss"]
     with pytest.raises(ValueError, match="3 rows have a sample_weight above 0"):
@@ -324,7 +319,7 @@ def test_a_fit_keeps_to_one_thread_and_leaves_the_setting(
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        quick(max_steps=10, device="cpu").fit(X)
+        tiny_table_model(random_state=0, device="cpu").fit(X)
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)

@@ -10,10 +10,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
+from _factories import digits, quick_image_model, tiny_image_model, with_holes
 from sklearn_qavi._files import read_json, write_json
 from sklearn_qavi._random import derive_seed, seed_from, torch_generator
 from sklearn_qavi.exceptions import ModelFormatError
@@ -32,27 +32,14 @@ from sklearn_qavi.sampling import DecoderPool, PooledPosterior
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-def quick(**options: Any) -> WideResNetVAE:
-    options = {
-        "latent_dim": 4,
-        "width": 8,
-        "batch_size": 32,
-        "max_epochs": 2,
-        "steps_per_epoch": 20,
-        "random_state": 0,
-        **options,
-    }
-    return WideResNetVAE(**options)
-
-
 @pytest.fixture(scope="module")
 def images() -> NDArray[np.float64]:
-    return load_digits().images[:300] / 16
+    return digits(0, 300)
 
 
 @pytest.fixture(scope="module")
 def model(images: NDArray[np.float64]) -> WideResNetVAE:
-    return quick(latent_dim=8, width=16, max_epochs=4, steps_per_epoch=150).fit(images)
+    return quick_image_model(latent_dim=8, width=16, rounds=4, steps=150).fit(images)
 
 
 def test_a_fitted_model_follows_the_contract(
@@ -78,7 +65,7 @@ def test_training_improves_on_the_first_epoch(model: WideResNetVAE) -> None:
 def test_the_hidden_half_is_filled_better_than_by_the_mean_image(
     model: WideResNetVAE, images: NDArray[np.float64]
 ) -> None:
-    test = load_digits().images[300:332] / 16
+    test = digits(300, 332)
     x = torch.tensor(test.reshape(-1, 64), dtype=torch.float32)
     observed = ~hidden_halves((1, 8, 8), len(x), torch_generator(0))
     member = model.decoders_[0]
@@ -109,13 +96,12 @@ def test_inference_gives_a_row_the_same_bits_whatever_the_others(
 
 
 def test_missing_pixels_teach_nothing_and_harm_nothing(images: NDArray[np.float64]) -> None:
-    rng = np.random.default_rng(0)
-    holes = np.where(rng.random(images.shape) < 0.4, np.nan, images)
-    fitted = quick(max_epochs=3).fit(holes)
+    holes = with_holes(images, 0.4)
+    fitted = quick_image_model(rounds=3).fit(holes)
     losses = [epoch["train_loss"] for epoch in fitted.history_[0]]
     assert losses[-1] < losses[0] - 5
     # the masks of channels or none are the same
-    again = quick(max_epochs=1).fit(holes[:, None]).history_[0][0]["train_loss"]
+    again = quick_image_model(rounds=1).fit(holes[:, None]).history_[0][0]["train_loss"]
     assert again == losses[0]
 
 
@@ -134,7 +120,7 @@ def test_colour_images_and_every_likelihood_train(options: dict[str, Any]) -> No
     shade, colour = rng.random((60, 1, 1, 1)), rng.random((60, 3, 1, 1))
     images = np.clip(shade * colour + np.linspace(0, 0.3, 6), 0, 1) * np.ones((60, 3, 6, 6))
     images[:5, 1, :2] = np.nan
-    fitted = quick(max_epochs=3, **options).fit(images)
+    fitted = quick_image_model(rounds=3, **options).fit(images)
     assert fitted.image_shape_ == (3, 6, 6)
     losses = [epoch["train_loss"] for epoch in fitted.history_[0]]
     assert losses[-1] < losses[0]
@@ -144,13 +130,13 @@ def test_single_channels_are_drawn_given_the_others_of_their_pixel() -> None:
     """In each image the channels are alike, whatever the code says."""
     rng = np.random.default_rng(0)
     images = np.repeat(rng.random((200, 1, 2, 2)), 2, axis=1)
-    fitted = quick(
+    fitted = quick_image_model(
         likelihood="logistic_mixture",
         latent_dim=1,
         n_levels=1,
         patch_size=1,
         learning_rate=0.01,
-        max_epochs=10,
+        rounds=10,
     ).fit(images)
     x = torch.tensor(images[:10].reshape(10, -1), dtype=torch.float32)
     observed = torch.ones_like(x).bool()
@@ -176,7 +162,7 @@ def test_single_channels_are_drawn_given_the_others_of_their_pixel() -> None:
 def test_augmented_images_keep_their_holes(images: NDArray[np.float64]) -> None:
     x = torch.tensor(images[:40].reshape(40, -1), dtype=torch.float32)
     observed = torch.rand(x.shape, generator=torch_generator(0)) < 0.7
-    model = quick(augmentation="flip")
+    model = quick_image_model(augmentation="flip")
     model.image_shape_ = (1, 8, 8)
     values, mask = model._augment(x, observed, torch_generator(1))
     as_images = [t.view(40, 8, 8) for t in (x, observed, values, mask)]
@@ -188,7 +174,7 @@ def test_augmented_images_keep_their_holes(images: NDArray[np.float64]) -> None:
     expected = torch.where(seen, x_image, 0.0).flip(-1)
     assert changed[flipped].equal(expected[flipped])
     with pytest.raises(ValueError, match=r"augmentation returned shape \(32, 1, 8, 4\)"):
-        quick(augmentation=lambda images, generator: images[..., :4]).fit(images)
+        quick_image_model(augmentation=lambda images, generator: images[..., :4]).fit(images)
 
 
 def test_halves_hide_whole_pixels_about_one_half() -> None:
@@ -203,7 +189,7 @@ def test_halves_hide_whole_pixels_about_one_half() -> None:
 
 def test_same_seed_same_weights(images: NDArray[np.float64]) -> None:
     first, again, other = (
-        quick(batch_norm=True, random_state=seed).fit(images[:60]).decoders_[0]
+        quick_image_model(batch_norm=True, random_state=seed).fit(images[:60]).decoders_[0]
         for seed in (0, 0, 1)
     )
     weights = [torch.cat([p.flatten() for p in m.parameters()]) for m in (first, again, other)]
@@ -215,7 +201,7 @@ def test_averaged_statistics_are_those_of_the_averaged_weights(
     images: NDArray[np.float64],
 ) -> None:
     """What is kept must fit images about as well as training said with the batch's statistics."""
-    fitted = quick(batch_norm=True, max_epochs=3).fit(images)
+    fitted = quick_image_model(batch_norm=True, rounds=3).fit(images)
     network, x = fitted.decoders_[0], torch.tensor(images.reshape(-1, 64), dtype=torch.float32)
     seen = torch.ones_like(x).bool()
     noise = torch.randn(len(x), 4, generator=torch_generator(0))
@@ -227,33 +213,33 @@ def test_averaged_statistics_are_those_of_the_averaged_weights(
 def test_weights_count_and_rows_without_are_left_out(images: NDArray[np.float64]) -> None:
     spoiled = np.concatenate([images[:60], np.ones((20, 8, 8))])
     weight = np.repeat([1.0, 0.0], [60, 20])
-    with_them = quick(max_epochs=1).fit(spoiled, sample_weight=weight)
-    without = quick(max_epochs=1).fit(images[:60])
+    with_them = quick_image_model(rounds=1).fit(spoiled, sample_weight=weight)
+    without = quick_image_model(rounds=1).fit(images[:60])
     assert with_them.history_[0][0]["train_loss"] == without.history_[0][0]["train_loss"]
     with pytest.raises(ValueError, match="2 images have a sample_weight above 0"):
-        quick().fit(images, sample_weight=np.arange(300) < 2)
+        quick_image_model().fit(images, sample_weight=np.arange(300) < 2)
 
 
 def test_bad_images_are_refused(images: NDArray[np.float64]) -> None:
     with pytest.raises(ValueError, match=r"must lie from 0 to 1, got 0 to 255\. Divide bytes"):
-        quick().fit(np.arange(600.0).reshape(6, 10, 10) % 256)
+        quick_image_model().fit(np.arange(600.0).reshape(6, 10, 10) % 256)
     with pytest.raises(ValueError, match=r"must have shape .*got \(300, 64\)"):
-        quick().fit(images.reshape(300, 64))
+        quick_image_model().fit(images.reshape(300, 64))
     with pytest.raises(ValueError, match="too small for n_levels=4"):
-        quick(n_levels=4).fit(images)
+        quick_image_model(n_levels=4).fit(images)
     with pytest.raises(ValueError, match="no observed pixel"):
-        quick().fit(np.full((6, 8, 8), np.nan))
+        quick_image_model().fit(np.full((6, 8, 8), np.nan))
     with pytest.raises(ValueError, match="not the options of likelihood='bernoulli'"):
-        quick(likelihood="bernoulli", likelihood_options={"scale": "pixel"}).fit(images)
+        quick_image_model(likelihood="bernoulli", likelihood_options={"scale": "pixel"}).fit(images)
 
 
 def test_training_that_still_improves_warns(images: NDArray[np.float64]) -> None:
     with pytest.warns(ConvergenceWarning, match=r"1 of 1 decoder\(s\) still improved"):
-        quick(max_epochs=1).fit(images)
+        quick_image_model(rounds=1).fit(images)
 
 
 def test_it_clones_and_lists_its_parameters() -> None:
-    model = quick(likelihood_options={"scale": "pixel"})
+    model = quick_image_model(likelihood_options={"scale": "pixel"})
     assert clone(model).get_params() == model.get_params()
 
 
@@ -263,7 +249,7 @@ class TestSaving:
         self, tmp_path: Path, images: NDArray[np.float64], batch_norm: bool
     ) -> None:
         options = {"likelihood": "gaussian", "n_decoders": 2, "augmentation": "flip"}
-        model = quick(batch_norm=batch_norm, max_epochs=1, **options).fit(images)
+        model = quick_image_model(batch_norm=batch_norm, rounds=1, **options).fit(images)
         model.save(tmp_path)
         loaded = WideResNetVAE.load(tmp_path)
         z = torch.randn(5, 4, generator=torch_generator(0))
@@ -296,7 +282,7 @@ def test_the_kept_epoch_has_the_best_score_under_the_tempered_posterior(
 ) -> None:
     scores = []
     for beta in (1.0, 20.0):
-        fitted = quick(validation_beta=beta, max_epochs=3, patience=3).fit(images[:60])
+        fitted = quick_image_model(validation_beta=beta, rounds=3, patience=3).fit(images[:60])
         scores.append([epoch["valid_crps"] for epoch in fitted.history_[0]])
     assert scores[0] != scores[1]
     network, rows = fitted.decoders_[0], fitted.standardise(images[:60].reshape(60, -1))
@@ -309,10 +295,10 @@ def test_the_kept_epoch_has_the_best_score_under_the_tempered_posterior(
 
 
 def test_the_weight_for_inference_is_the_best_on_validation_images(tmp_path: Path) -> None:
-    images = load_digits().images[:200] / 16
+    images = digits(0, 200)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = quick(max_epochs=3, patience=3).fit(images)
+        fitted = quick_image_model(rounds=3, patience=3).fit(images)
     assert fitted.inference_beta_ in (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
     _, held = fitted._split(200, derive_seed(seed_from(fitted.random_state), 0))
     x = torch.from_numpy(images[held].reshape(len(held), -1)).float()
@@ -333,5 +319,5 @@ def test_images_with_one_observed_pixel_can_be_validated(shape: tuple[int, int])
     """Where the hidden half holds no observed pixel, the other half is hidden."""
     X = np.full((6, *shape), np.nan)
     X[:, shape[0] // 2, shape[1] // 2] = 0.5  # the centre, which no half holds
-    model = quick(n_levels=1, patch_size=1, width=2, max_epochs=1, steps_per_epoch=1).fit(X)
+    model = tiny_image_model(random_state=0).fit(X)
     assert np.isfinite(model.history_[0][0]["valid_crps"])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
+from _factories import quick_table_model, with_holes
 from _linear_gaussian import LinearGaussian
 from sklearn_qavi import QAVIImputer
 from sklearn_qavi.generative import PretrainedDecoder, TabularVAE, make_image_likelihood
@@ -129,14 +130,7 @@ def mixed_model() -> tuple[TabularVAE, np.ndarray]:
     X[:, 0] = np.where(X[:, 0] < 0, 0.0, X[:, 0])  # half of it is an atom
     X[:, 3] = X[:, 3] > 0
     families = ["histogram", "student_t", "gaussian", "bernoulli"]
-    model = TabularVAE(
-        likelihood=families,
-        histogram_smoothing=0.0,
-        n_decoders=1,
-        latent_dim=2,
-        max_steps=120,
-        random_state=0,
-    )
+    model = quick_table_model(likelihood=families, n_decoders=1, latent_dim=2, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(X), X
@@ -144,8 +138,7 @@ def mixed_model() -> tuple[TabularVAE, np.ndarray]:
 
 def test_it_serves_tables_with_every_likelihood(mixed_model) -> None:
     model, X = mixed_model
-    holed = X[:80].copy()
-    holed[np.random.default_rng(1).random(holed.shape) < 0.4] = np.nan
+    holed = with_holes(X[:80], 0.4, seed=1)
     imputer = QAVIImputer(generative_model=model, posterior="feature", random_state=0).fit(X)
     completed = imputer.transform(holed)
     known = ~np.isnan(holed)

@@ -10,8 +10,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_qavi import QAVIImputer
-from sklearn_qavi.generative import TabularVAE
+from _factories import tiny_imputer
 from sklearn_qavi.plotting import DistributionDisplay
 
 
@@ -153,9 +152,7 @@ def test_an_imputer_says_which_numbers_are_levels():
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.normal(size=60), rng.integers(0, 3, size=60)])
     X[:20, 1] = np.nan
-    model = TabularVAE(n_decoders=1, latent_dim=2, max_steps=10, likelihood="student_t")
-    types = {1: "nominal"}
-    imputer = QAVIImputer(generative_model=model, column_types=types, random_state=0).fit(X)
+    imputer = tiny_imputer(column_types={1: "nominal"}, max_iter=None).fit(X)
     display = DistributionDisplay.from_estimator(imputer, X, n_draws=5)
     assert [label.get_text() for label in display.ax_.get_xticklabels()] == ["0.0", "1.0", "2.0"]
     drawn = imputer.sample(X, n=5)[:, :20, 1]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from _factories import tiny_table_model
 from sklearn_qavi import QAVIImputer, QAVIInpainter
 from sklearn_qavi._device import resolve_device
 from sklearn_qavi.baselines import PosteriorMatching
@@ -40,8 +41,13 @@ def image_decoder() -> PretrainedImageDecoder:
 
 @pytest.fixture(scope="module")
 def trained() -> TabularVAE:
+<<<<<<< HEAD:tests/test_devices.py
     model = TabularVAE(n_decoders=1, max_steps=1, random_state=0)
     with pytest.warns(UserWarning, match="max_steps"):
+=======
+    model = tiny_table_model(random_state=0)
+    with pytest.warns(UserWarning, match="still improved"):
+>>>>>>> factories:tests/test_device.py
         return model.fit(COMPLETE)
 
 
