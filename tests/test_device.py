@@ -41,13 +41,8 @@ def image_decoder() -> PretrainedImageDecoder:
 
 @pytest.fixture(scope="module")
 def trained() -> TabularVAE:
-<<<<<<< HEAD:tests/test_devices.py
-    model = TabularVAE(n_decoders=1, max_steps=1, random_state=0)
-    with pytest.warns(UserWarning, match="max_steps"):
-=======
     model = tiny_table_model(random_state=0)
     with pytest.warns(UserWarning, match="still improved"):
->>>>>>> factories:tests/test_device.py
         return model.fit(COMPLETE)
 
 
@@ -56,8 +51,8 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def train(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("trained on a device that was not asked for")
 
-    for module in ("_tabular_vae", "_image_vae"):
-        monkeypatch.setattr(f"sklearn_qavi.generative.{module}.train_network", train)
+    for place in ("_table_training.race", "_image_vae.train_network"):
+        monkeypatch.setattr(f"sklearn_qavi.generative.{place}", train)
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "meta", "xpu:7", "hpu", "vulkan", "nonsense", ""])

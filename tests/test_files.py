@@ -184,8 +184,8 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def fit(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("trained before the place was looked at")
 
-    for module in ("_tabular_vae", "_image_vae"):
-        monkeypatch.setattr(f"sklearn_qavi.generative.{module}.train_network", fit)
+    for place in ("_table_training.race", "_image_vae.train_network"):
+        monkeypatch.setattr(f"sklearn_qavi.generative.{place}", fit)
 
 
 def refused(name: str, path: Path, call: Callable[[], Any]) -> None:

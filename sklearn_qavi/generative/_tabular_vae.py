@@ -274,9 +274,7 @@ class TabularVAE(SavedModel):
         weight = weight / weight.mean()
         self.n_levels_ = self._checked_levels(X)
         self._learn_standardisation(X, weight)
-        values = self.standardise(X)
-        trainer = TableTrainer(self, values, weight, seed_from(self.random_state))
-        runs = trainer.run_all(self._candidates(values))
+        runs = self._train(self.standardise(X), weight, seed_from(self.random_state))
         self.decoders_ = [run.network.cpu() for run in runs]
         self.families_ = [member.likelihood.families for member in self.decoders_]
         self.likelihood_options_ = [member.likelihood.options for member in self.decoders_]
@@ -416,6 +414,12 @@ class TabularVAE(SavedModel):
                 )
         return list(self.n_levels)
 
+    def _train(
+        self, values: NDArray[np.float64], weight: NDArray[np.float64], seed: int
+    ) -> list[TrainedMember]:
+        """Return the trained decoders for standardised rows."""
+        return TableTrainer(self, values, weight, seed).run_all(self._candidates(values))
+
     def _candidates(self, values: NDArray[np.float64]) -> list[Candidate]:
         """Return the observation models to choose between, at least one."""
         n_features = values.shape[1]
@@ -494,7 +498,7 @@ class TabularVAE(SavedModel):
 
 
 def _n_steps(history: list[dict[str, float]]) -> int:
-    return int(history[-1]["steps"]) if history else 0
+    return int(history[-1].get("steps", 0)) if history else 0
 
 
 def _family_of_few_values(n_values: int, auto: bool) -> str | None:

@@ -111,7 +111,7 @@ def test_auto_chooses_families_by_column_and_candidate() -> None:
         (1.0, True),
     ]
     assert all(c.linear for c in candidates)  # too few rows for a random start
-    many = fresh(likelihood="student_t")._candidates(np.tile(table, (10, 1)))
+    many = fresh(likelihood="student_t", linear_start="auto")._candidates(np.tile(table, (10, 1)))
     assert [c.linear for c in many] == [True, False]
     for start in (True, False):
         chosen = fresh(likelihood="student_t", linear_start=start)._candidates(table)
