@@ -106,7 +106,7 @@ class TrainedMember:
     best_step : int
         Steps after which that was.
     settled : bool
-        Whether later steps no longer improved it.
+        Whether it ended before the steps ran out, as they no longer improved it or it fell behind.
     history : list of dict
         By look the loss, the score and the steps.
     """
@@ -410,7 +410,10 @@ def race(
         if n_wanted is not None:
             going = [m for _, best in nets for m in best.going_ if not m.settled]
             lowest = min(member.score for member in everyone)
-            gone += _fallen_behind(going, lowest, step, n_wanted)
+            behind = _fallen_behind(going, lowest, step, n_wanted)
+            for member in behind:
+                member.settled = True  # more steps would not help it
+            gone += behind
         for net, best in nets:
             best.leave(net, gone)
         going = [member for _, best in nets for member in best.going_]

@@ -38,9 +38,10 @@ class TabularVAE(SavedModel):
     """Variational autoencoder for numeric tables; an ensemble of them on request.
 
     Columns are standardised by the training rows. Training adds noise to the encoder's input and
-    scores hidden cells of validation rows by fast QAVI after each epoch: the epoch with the best
-    score is kept, with weights averaged over steps. On a CPU one thread does it, whatever torch's
-    setting. Rows may have missing cells; the bound then sums over the observed ones.
+    scores hidden cells of validation rows by fast QAVI at growing intervals: the weights with the
+    best score are kept, averaged over about the last tenth of the steps. Networks are trained side
+    by side, in one pass where they share a likelihood. On a CPU one thread does it, whatever
+    torch's setting. Rows may have missing cells; the bound then sums over the observed ones.
 
     Parameters
     ----------
@@ -61,16 +62,17 @@ class TabularVAE(SavedModel):
         0, 1, ...; None for numbers. Categorical columns have a "categorical" likelihood, whatever
         ``likelihood`` says.
     histogram_smoothing : float or None, default=None
-        Spread of the histogram's training targets, in bins. None decides between 0 and 1 on
-        hidden validation cells.
+        Spread of the histogram's training targets, in bins. None trains networks with 1 and with
+        1 that falls to nothing after 100 steps, and decides on hidden validation cells.
     n_decoders : int, default=3
-        Decoders whose draws are pooled. Where likelihood or smoothing is open, one decoder is
-        trained with each candidate and scored by the CRPS of hidden validation cells: the best
-        candidate is continued with, and another stays in the pool only if less than 3% worse.
+        Decoders whose draws are pooled. A network for each open choice (likelihood, smoothing,
+        start) is trained, side by side, and as many more as it takes. Those that fall behind on
+        hidden validation cells are given up early. The pool is the best one and those that lower
+        the CRPS of the pooled draws most; all have seen the same validation rows.
     bootstrap : bool, default=False
         Train each decoder on as many rows drawn with replacement, and validate it on the others,
-        so that the decoders differ as much as the rows leave open. Of the candidates for the
-        likelihood only the best then stays.
+        so that the decoders differ as much as the rows leave open. The open choices are made on
+        the first sample.
     input_noise : float, default=0.2
         Standard deviation of the noise added to the input of the encoder's hidden layers in
         training, in standard deviations of the columns. Its linear path sees the values as they
@@ -92,9 +94,9 @@ class TabularVAE(SavedModel):
     linear_start : bool or "auto", default="auto"
         Start training from a factor analyser, fitted to the observed cells by expectation and
         maximisation: linear relations, which incomplete rows hide from an encoder, need then not
-        be learned by gradient steps. The start's own score on hidden validation cells counts like
-        that of an epoch. "auto" trains one more decoder from random weights and goes on with
-        those if it is more than 3% better.
+        be learned by gradient steps. The start's own score on hidden validation cells counts as
+        well. "auto" also trains networks from random weights if there are 500 rows or more; the
+        best decoder is then one of those only if it is more than 3% better.
     memory : str, joblib.Memory or None, default=None
         Where to cache the trained model by its table and parameters, so that a search over
         inference parameters trains once per fold, also from several processes. A damaged or foreign
@@ -105,8 +107,7 @@ class TabularVAE(SavedModel):
     random_state : int, RandomState instance or None, default=None
         Seed of initial weights, splits, batches and noise.
     verbose : int, default=0
-        With 1, a progress bar over epochs. Until a decoder has settled, it expects
-        ``max_epochs`` of each.
+        With 1, a progress bar over optimisation steps.
 
     Attributes
     ----------
@@ -117,10 +118,11 @@ class TabularVAE(SavedModel):
     atoms_ : list of list of float
         For each column the values that draws take exactly, in original units.
     history_ : list of list of dict
-        For each decoder and epoch the training loss (negative bound a row, in nats), the CRPS
-        on hidden validation cells in standardised units, and seconds.
+        For each decoder and look at the validation cells the mean training loss since the last
+        one ("train_loss", negative bound per row, in nats), the CRPS of hidden cells
+        ("valid_crps", in standardised units) and the optimisation steps so far ("steps").
     n_iter_ : int
-        Most epochs that a decoder was trained for.
+        Most optimisation steps that a decoder was trained for.
     mean_, scale_ : ndarray of shape (n_features,)
         Standardisation of the columns; codes of levels are left as they are.
     n_levels_ : list of (int or None)
@@ -140,7 +142,7 @@ class TabularVAE(SavedModel):
     Warns
     -----
     ConvergenceWarning
-        If the validation score still improved when the epochs ran out.
+        If the validation score still improved when the steps ran out.
 
     See Also
     --------
