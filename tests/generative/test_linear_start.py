@@ -167,13 +167,8 @@ def test_learning_from_incomplete_rows_keeps_linear_relations() -> None:
     table = np.column_stack([y, x])
     holes = table.copy()
     holes[rng.random(table.shape) < 0.3] = np.nan
-    vae = TabularVAE(
-        likelihood="student_t",
-        n_decoders=1,
-        linear_start=True,
-        random_state=0,
-        **training(rounds=3),
-    )
+    options = {"likelihood": "student_t", "n_decoders": 1, "linear_start": True, "random_state": 0}
+    vae = TabularVAE(**options, **training(rounds=3))
     imputer = QAVIImputer(generative_model=vae, random_state=0)
     with pytest.warns(ConvergenceWarning):  # three epochs are too few, which is not the point
         draws = imputer.fit(holes).sample(holes, n=10)
