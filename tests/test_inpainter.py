@@ -410,7 +410,15 @@ def digits() -> np.ndarray:
 @pytest.fixture(scope="module")
 def on_digits(digits: np.ndarray) -> QAVIInpainter:
     """Return an inpainter with a small network, trained for two epochs."""
-    model = quick_image_model(latent_dim=8, n_levels=1, patch_size=1, learning_rate=1e-2, steps=120)
+    model = quick_image_model(
+        latent_dim=8,
+        n_levels=1,
+        patch_size=1,
+        learning_rate=1e-2,
+        batch_size=64,
+        steps=120,
+        random_state=None,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return QAVIInpainter(generative_model=model, random_state=0).fit(digits[:1500])
