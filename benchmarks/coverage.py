@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=300)
     parser.add_argument("--mechanisms", nargs="+", choices=["mcar", "mar"], default=["mcar", "mar"])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--epochs", type=int, default=10, help="most epochs a decoder trains")
+    parser.add_argument("--steps", type=int, default=200, help="most steps a decoder trains")
     parser.add_argument("--n-jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("coverage.jsonl"))
     args = parser.parse_args()
@@ -148,12 +148,10 @@ def main() -> None:
         "likelihood": "student_t",
         "linear_start": True,
         "hidden_layer_sizes": (32, 32),
-        "max_epochs": args.epochs,
-        "patience": 2,
-        "steps_per_epoch": 20,
+        "max_steps": args.steps,
     }
     known = {
-        (r["method"], r["mechanism"], r["rows"], r["epochs"], r["seed"])
+        (r["method"], r["mechanism"], r["rows"], r["steps"], r["seed"])
         for r in read_records(args.out)
     }
     for first in range(0, args.repetitions, MAX_CHUNK):
@@ -162,7 +160,7 @@ def main() -> None:
                 seeds = [
                     seed
                     for seed in range(first, min(first + MAX_CHUNK, args.repetitions))
-                    if (method, mechanism, args.rows, args.epochs, seed) not in known
+                    if (method, mechanism, args.rows, args.steps, seed) not in known
                 ]
                 done = Parallel(n_jobs=args.n_jobs)(
                     delayed(repeat)(method, mechanism, args.rows, seed, settings) for seed in seeds
@@ -172,7 +170,7 @@ def main() -> None:
                         "method": method,
                         "mechanism": mechanism,
                         "rows": args.rows,
-                        "epochs": args.epochs,
+                        "steps": args.steps,
                         "seed": seed,
                     }
                     append_record(args.out, {**about, **record, "machine": machine()})

@@ -1,6 +1,7 @@
 """What a fit costs and what it gives: one core, tables small and large, beside scikit-learn's.
 
-Each fit runs in a process of its own with one thread; seconds are the processor's. Tables of
+Each fit runs in a process of its own with one thread; seconds are the processor's, those of rivals
+with the completion of the test rows, which they do not part from learning. Tables of
 numbers follow the protocol of peers.py (half of the cells of test rows hidden), mixed ones that of
 mixed.py. ``--package NAME=FOLDER`` measures other checkouts of the library in the same run, row by
 row beside this one. Prints Markdown and saves JSON, asserts nothing.
@@ -17,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _common import TABLES
+from mixed import SOURCES
 from numpy.typing import NDArray
 
 FOLDER = Path(__file__).resolve().parent
-UCI = ["concrete", "banknote", "red_wine", "yeast", "breast_cancer", "white_wine"]
+UCI = list(TABLES)
 BUNDLED = ["iris", "wine", "diabetes"]
-MIXED = ["credit", "abalone", "insurance", "stroke", "forestfires", "automobile"]
+MIXED = list(SOURCES)
 MADE = {"300x200": (300, 200), "20000x8": (20_000, 8), "100000x20": (100_000, 20)}
 RIVALS = ["bayesian_ridge", "extra_trees", "knn"]
 MAX_TEST_ROWS = 500
@@ -57,7 +60,7 @@ def learned(imputer: Any) -> dict[str, Any]:
     best = min((min(s) for s in scores if s), default=None)
     return {
         "records": sum(map(len, histories)),
-        "steps": getattr(model, "n_steps_", None),
+        "steps": model.n_iter_,
         "valid_crps": best,
         "families": families,
         "n_decoders": len(model.decoders_),
@@ -95,6 +98,10 @@ def measure_mixed(name: str, seed: int, method: str) -> dict[str, Any]:
     """Fit to a table of numbers and categories with 30% of its cells missing, and complete it."""
     import mixed
 
+    if method != "qavi":
+        start = time.process_time()
+        record = mixed.measure(name, seed, method, {})
+        return {"fit_seconds": time.process_time() - start, **record}
     fits: dict[str, Any] = {}
 
     def run(holes: Any, seed: int, params: dict[str, Any]) -> Any:
@@ -106,12 +113,8 @@ def measure_mixed(name: str, seed: int, method: str) -> dict[str, Any]:
         fits.update(fit_seconds=time.process_time() - start, **learned(imputer))
         return imputer.transform(holes), imputer.sample(holes, n=100)
 
-    start = time.process_time()
-    record = mixed.measure(name, seed, method, {}) if method != "qavi" else None
-    if record is None:
-        mixed.METHODS["qavi"] = run
-        record = mixed.measure(name, seed, "qavi", {})
-    return {"fit_seconds": time.process_time() - start, **record, **fits}
+    mixed.METHODS["qavi"] = run
+    return {**mixed.measure(name, seed, "qavi", {}), **fits}
 
 
 def in_own_process(package: str, question: dict[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ from sklearn_qavi.datasets import make_missing
 from sklearn_qavi.generative import TabularVAE
 
 MODEL = {"likelihood": "student_t", "n_decoders": 1}
-QUICK = {"max_epochs": 3}
+QUICK = {"max_steps": 30}
 
 # class of the model and its settings; "complete" is fitted to rows without missing values alone
 WAYS: dict[str, tuple[type[TabularVAE], dict[str, Any]]] = {

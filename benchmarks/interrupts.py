@@ -43,7 +43,7 @@ def images() -> NDArray[np.float64]:
 
 def fitted(posterior: Any = "gaussian", **options: Any) -> QAVIImputer:
     """Return an imputer with a model that was trained for an epoch."""
-    model = TabularVAE(max_epochs=1, n_decoders=2, random_state=0).fit(table(500))
+    model = TabularVAE(max_steps=60, n_decoders=2, random_state=0).fit(table(500))
     return QAVIImputer(generative_model=model, posterior=posterior, random_state=0, **options)
 
 
@@ -60,7 +60,7 @@ def transform(**options: Any) -> Callable[[], Any]:
 
 
 WORK: dict[str, Callable[[], Callable[[], Any]]] = {
-    "fit TabularVAE": lambda: lambda: TabularVAE(**ENDLESS).fit(table(5000)),
+    "fit TabularVAE": lambda: lambda: TabularVAE(max_steps=10**6).fit(table(5000)),
     "fit WideResNetVAE": lambda: lambda: WideResNetVAE(**ENDLESS).fit(images()),
     "fit HierarchicalVAE": lambda: lambda: HierarchicalVAE(**ENDLESS).fit(images()),
     "fit PosteriorMatching": lambda: lambda: fitted(PosteriorMatching(**ENDLESS)).fit(table(5000)),

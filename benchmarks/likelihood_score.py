@@ -57,8 +57,7 @@ def run(table: str, seed: int, args: argparse.Namespace) -> None:
     model = TabularVAE(
         likelihood=args.likelihood,
         n_decoders=args.n_decoders,
-        patience=args.patience,
-        max_epochs=args.max_epochs,
+        max_steps=args.max_steps,
         random_state=seed,
     ).fit(split.fit)
     x = torch.tensor(model.standardise(split.truth), dtype=torch.float32)
@@ -77,7 +76,7 @@ def run(table: str, seed: int, args: argparse.Namespace) -> None:
             "posterior": posterior,
             "likelihood": args.likelihood,
             "n_decoders": args.n_decoders,
-            "patience": args.patience,
+            "max_steps": args.max_steps,
             "beta": args.beta,
             "n_draws": args.draws,
             "iwae": iwae,
@@ -105,8 +104,7 @@ def main() -> None:
     parser.add_argument("--posteriors", nargs="+", default=["gaussian", "mixture", "flow"])
     parser.add_argument("--likelihood", default="student_t")
     parser.add_argument("--n-decoders", type=int, default=1)
-    parser.add_argument("--patience", type=int, default=15)
-    parser.add_argument("--max-epochs", type=int, default=120)
+    parser.add_argument("--max-steps", type=int, default=4000)
     parser.add_argument("--beta", type=float, default=1.0)
     parser.add_argument("--draws", type=int, default=10_000)
     parser.add_argument("--data-dir", type=Path, help="folder of CSV files, e.g. ../data/uci")

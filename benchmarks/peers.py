@@ -42,7 +42,7 @@ from sklearn_qavi.metrics import (
 )
 
 QUICK_ROWS = 250
-QUICK_PARAMS = {"generative_model__max_epochs": 3, "generative_model__n_decoders": 1}
+QUICK_PARAMS = {"generative_model__max_steps": 30, "generative_model__n_decoders": 1}
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def measure_recipe(table: str, args: argparse.Namespace) -> None:
         histogram_smoothing=0.0,
         n_decoders=1,
         random_state=0,
-        max_epochs=args.max_epochs,
+        max_steps=args.max_steps,
     ).fit(split.fit)
     rows = split.test[: args.rows]
     truth = torch.from_numpy(model.standardise(split.truth[: args.rows])).float()
@@ -175,7 +175,7 @@ def synthetic(n_rows: int, n_columns: int, seed: int = 0) -> np.ndarray:
 def fit_worker(options: dict[str, Any]) -> dict[str, Any]:
     """Fit to part of a synthetic table and keep the imputer; in a process of its own."""
     warnings.simplefilter("ignore")
-    model = TabularVAE(n_decoders=options["decoders"], max_epochs=options["max_epochs"])
+    model = TabularVAE(n_decoders=options["decoders"], max_steps=options["max_steps"])
     posterior = options["posterior"]
     if posterior == "mixture":
         posterior = Mixture(n_components=options["components"])
@@ -220,7 +220,7 @@ def measure_growth(args: argparse.Namespace) -> None:
         "posterior": "gaussian",
         "decoders": args.decoders,
         "n_jobs": args.n_jobs,
-        "max_epochs": args.max_epochs,
+        "max_steps": args.max_steps,
     }
     cases = [{**base, "rows": rows} for rows in args.grow_rows]
     cases += [{**base, "columns": columns} for columns in args.grow_columns]
@@ -282,7 +282,7 @@ def main() -> None:
     parser.add_argument("--tables", nargs="+", choices=sorted(TABLES), default=tables)
     parser.add_argument("--posteriors", nargs="+", default=["gaussian", "mixture", "flow"])
     parser.add_argument("--rows", type=int, default=128, help="test rows, for the recipe")
-    parser.add_argument("--max-epochs", type=int, default=120)
+    parser.add_argument("--max-steps", type=int, default=4000)
     parser.add_argument("--decoders", type=int, default=1, help="decoders, for growth")
     parser.add_argument("--n-jobs", type=int, default=2, help="threads, for growth")
     rows = [100, 1000, 10_000, 100_000, 1_000_000]

@@ -29,7 +29,7 @@ from sklearn_qavi.baselines import PosteriorMatching, RetunedEncoder
 from sklearn_qavi.generative import TabularVAE
 from sklearn_qavi.inference import Feature
 
-MODEL = {"likelihood": "student_t", "n_decoders": 3, "patience": 40, "max_epochs": 300}
+MODEL = {"likelihood": "student_t", "n_decoders": 3, "max_steps": 10_000}
 BETA = 3.0  # of the three posteriors over the code; chosen with --development
 FEATURE = {"posterior": Feature(gamma=2.0), "beta": 3.0}  # likewise
 
@@ -269,7 +269,7 @@ def main() -> None:
     args = parser.parse_args()
     args.model, args.max_rows = dict(MODEL), None
     if args.quick:
-        args.model.update(n_decoders=1, max_epochs=5)
+        args.model.update(n_decoders=1, max_steps=50)
         args.draws, args.max_rows, args.seeds = 500, 250, args.seeds[:1]
     warnings.simplefilter("ignore")
     for table in args.tables:
