@@ -19,10 +19,11 @@ from ._random import derive_seed, seed_from
 from ._row_inference import RowInference, Rows
 from ._sklearn_compat import Interval, StrOptions, clone_parametrized
 from ._summaries import KeyedDraws
-from ._typing import HasLayers
+from ._typing import Decoder, HasLayers
 from .baselines import BASELINES
 from .generative import GenerativeModel
 from .generative._checkpoint import PlainState
+from .generative._network import TabularNetwork
 from .inference import POSTERIORS, Context, InferenceMethod
 from .sampling import DecoderPool
 
@@ -38,6 +39,7 @@ __all__ = [
 
 _METHODS: dict[str | None, type[InferenceMethod]] = dict([*POSTERIORS.items(), *BASELINES.items()])
 _HIDDEN_SHARE = 0.3  # of the observed cells, in `score`
+_LARGE_NETWORK = 1_000_000  # weights
 _PARTS = {"model": 0, "inference": 1, "draws": 2, "score": 3, "method": 4}  # purposes of seeds
 
 
@@ -317,6 +319,7 @@ class BaseQAVI(PlainState):
             self.importance_resampling,
             method.time_budget,
             self.verbose,
+            all(map(_is_small, decoders)),
         )
 
     def _seed_of(self, part: str) -> int:
@@ -377,6 +380,14 @@ def check_hides_some(hidden: NDArray[np.bool_]) -> None:
 def is_layered(model: GenerativeModel) -> bool:
     """Return whether every decoder of a model has stochastic layers."""
     return all(isinstance(decoder, HasLayers) for decoder in model.decoders_)
+
+
+def _is_small(decoder: Decoder) -> bool:
+    """Return whether a decoder is a network of tables whose products keep no two cores busy."""
+    if not isinstance(decoder, TabularNetwork):
+        return False
+    n_weights = sum(weight.numel() for weight in decoder.parameters())
+    return n_weights < _LARGE_NETWORK
 
 
 def hide_some(observed: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:

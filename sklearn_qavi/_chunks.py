@@ -106,8 +106,9 @@ class ChunkTask:
         Compute importance weights, to say how reliable the posteriors are.
     seconds_per_row : float or None
         Time that may be spent on a row.
-    alone : bool
-        Whether no other chunk is worked on beside this one in the same process.
+    one_thread : bool
+        Whether torch works on one core: other chunks are worked on in the same process, or the
+        networks are small.
     """
 
     pool: DecoderPool
@@ -116,7 +117,7 @@ class ChunkTask:
     resample: bool = False
     weigh: bool = False
     seconds_per_row: float | None = None
-    alone: bool = True
+    one_thread: bool = False
 
     def run(self, chunk: Chunk, progress: Progress | None = None) -> ChunkResult:
         """Infer the rows of one chunk and summarise their posteriors."""
@@ -124,7 +125,7 @@ class ChunkTask:
         deadline = None
         if self.seconds_per_row is not None:
             deadline = time.monotonic() + self.seconds_per_row * len(chunk)
-        with one_torch_thread(not self.alone):
+        with one_torch_thread(self.one_thread):
             start = time.perf_counter()
             pooled = self.pool.on(device).infer(
                 chunk.x.to(device),

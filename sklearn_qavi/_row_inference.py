@@ -76,6 +76,9 @@ class RowInference:
         Seconds that the inference of one call may take.
     verbose : int
         Whether there is a progress bar.
+    small : bool
+        Whether decoders are so small that torch's threads would wait for each other more than they
+        work; rows are spread over cores by ``n_jobs``.
     """
 
     pool: DecoderPool
@@ -84,6 +87,7 @@ class RowInference:
     resample: bool
     time_budget: float | None
     verbose: int
+    small: bool
 
     def values(
         self,
@@ -212,7 +216,7 @@ class RowInference:
             resample=self.resample,
             weigh=weigh,
             seconds_per_row=seconds_per_row,
-            alone=n_workers == 1,
+            one_thread=self.small or n_workers > 1,
         )
         converged, pareto_k = [], []
         n_decoders, silent = len(self.pool.decoders), not self.verbose

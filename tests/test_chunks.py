@@ -14,7 +14,7 @@ from _factories import iris, with_holes
 from sklearn_qavi import QAVIImputer
 from sklearn_qavi._device import one_torch_thread
 from sklearn_qavi.exceptions import InferenceConvergenceWarning, UnreliablePosteriorWarning
-from sklearn_qavi.inference import Gaussian
+from sklearn_qavi.inference import Gaussian, _methods
 
 distributed = pytest.importorskip("dask.distributed")
 
@@ -66,6 +66,25 @@ def test_threads_and_processes_answer_like_one_worker(fitted, table, backend) ->
         parallel = _results(fitted, table)
     for one, other in zip(serial, parallel, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_small_networks_keep_to_one_thread_whatever_the_setting(fitted, table, monkeypatch) -> None:
+    seen = []
+    fit = _methods.fit_posterior
+
+    def watched(*args, **kwargs):
+        seen.append(torch.get_num_threads())
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(_methods, "fit_posterior", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        fitted.transform(table)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {1}
 
 
 @pytest.mark.filterwarnings("ignore")  # the cluster's own
