@@ -186,6 +186,7 @@ class EnsembleNet(EpochLoop):
         self.smoothing_ = torch.tensor([member.smoothing for member in self.members])
         self.anneals_ = torch.tensor([member.anneals for member in self.members])
         self.order_ = self.rows_[:, :0]
+        self.inputs_: Tensor | None = None
         super().initialize_module()
         self.average_ = copy.deepcopy(self.module_).eval().requires_grad_(False)
         return self
@@ -212,14 +213,16 @@ class EnsembleNet(EpochLoop):
             self._smooth()
         index = self._next_rows()
         x, observed, weight, prepared = table.at(index)
-        visible = observed
+        visible, inputs = observed, None
         if recipe.mask_rate:
             visible = observed & ~self._hide(observed.shape).to(observed.device)
+        else:
+            inputs = self._inputs_at(table, index.to(x.device))
         noise = torch.randn(*x.shape, generator=generator).to(x.device)
         code = torch.randn(*x.shape[:-1], self.module_.latent_dim, generator=generator)
-        fit, kl = self.module_(
-            x, observed, visible, recipe.input_noise * noise, code.to(x.device), prepared
-        )
+        network = self.module_
+        z, kl = network.draw_code(x, visible, recipe.input_noise * noise, code.to(x.device), inputs)
+        fit = network.reconstruction(network.decode(z), prepared, observed)
         loss = (weight * (recipe.beta * kl - fit)).mean(-1)
         optimizer = self.optimizer_
         optimizer.zero_grad()
@@ -241,11 +244,23 @@ class EnsembleNet(EpochLoop):
             setattr(self, name, getattr(self, name)[index])
         self._smooth()
         of_device = index.to(next(self.module_.parameters()).device)
+        if self.inputs_ is not None:
+            self.inputs_ = self.inputs_[of_device]
         select_members(self.module_, of_device)
         select_members(self.average_, of_device)
         for state in self.optimizer_.state.values():
             for name in ("exp_avg", "exp_avg_sq"):
                 state[name] = state[name][of_device]
+
+    def _inputs_at(self, table: "_Table", index: Tensor) -> Tensor:
+        """Return what the encoders read of rows (M, B): the same at every step, so kept."""
+        if self.inputs_ is None:
+            n_members = len(self.rows_)
+            with torch.no_grad():
+                x, observed = (t.expand(n_members, *t.shape) for t in (table.x, table.observed))
+                self.inputs_ = self.module_.inputs(x, observed)
+        member = torch.arange(len(self.inputs_), device=index.device).unsqueeze(1)
+        return self.inputs_[member, index]
 
     def _smooth(self) -> None:
         """Spread the targets of histograms as they are to be at this step."""

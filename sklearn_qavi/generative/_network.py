@@ -9,6 +9,7 @@ from torch.nn.functional import softplus
 
 from .._typing import JointLikelihood
 from ._inputs import EncoderInputs
+from ._inverse_root import inverse_root
 from ._layers import MLP, apply_tiled
 from ._likelihoods import ColumnLikelihoods
 
@@ -139,10 +140,15 @@ class TabularNetwork(GaussianEncoderNetwork):
         return mean, scale * root.square().sum(-1).sqrt()
 
     def _posterior(
-        self, x: Tensor, visible: Tensor, noise: Tensor | None = None
+        self,
+        x: Tensor,
+        visible: Tensor,
+        noise: Tensor | None = None,
+        inputs: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return mean and D, (..., L), and an upper triangular root of V, (..., L, L)."""
-        inputs = self.inputs(x, visible)
+        if inputs is None:
+            inputs = self.inputs(x, visible)
         shift = None if noise is None else self.inputs.noise_of(noise)
         mean, raw_scale = self.encoder(inputs, shift).chunk(2, dim=-1)
         products = (self.information.unsqueeze(-1) * self.information.unsqueeze(-2)).flatten(-2)
@@ -151,20 +157,25 @@ class TabularNetwork(GaussianEncoderNetwork):
         seen = mask[..., self.score_column].to(x.dtype)
         eye = torch.eye(self.latent_dim, dtype=x.dtype, device=x.device)
         precision = eye + apply_tiled(seen, products.mT).unflatten(-1, eye.shape)
-        # positive definite unless weights are not finite, which the loss then tells
-        factor = torch.linalg.cholesky_ex(precision).L
-        inverse = torch.linalg.solve_triangular(factor, eye, upper=False)
-        return mean, softplus(raw_scale) + MIN_SCALE, inverse.mT
+        return mean, softplus(raw_scale) + MIN_SCALE, inverse_root(precision).mT
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the likelihood's parameters (..., P) for codes (..., L)."""
         return self.decoder(z)
 
     def draw_code(
-        self, x: Tensor, visible: Tensor, input_noise: Tensor, code_noise: Tensor
+        self,
+        x: Tensor,
+        visible: Tensor,
+        input_noise: Tensor,
+        code_noise: Tensor,
+        inputs: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return what the base class does; noise is added for the hidden layers alone."""
-        mean, scale, root = self._posterior(x, visible, input_noise)
+        """Return what the base class does; noise is added for the hidden layers alone.
+
+        ``inputs`` (..., n_inputs) is what the encoder reads of the rows, where it is known.
+        """
+        mean, scale, root = self._posterior(x, visible, input_noise, inputs)
         variance = scale.square() * root.square().sum(-1)
         log_root = root.diagonal(dim1=-2, dim2=-1).log()
         kl = (0.5 * (mean.square() + variance - 1.0) - scale.log() - log_root).sum(-1)
