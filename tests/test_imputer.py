@@ -38,7 +38,7 @@ from sklearn_qavi.exceptions import (
     TrainingDivergedError,
 )
 from sklearn_qavi.generative import PretrainedDecoder, TabularVAE
-from sklearn_qavi.generative._tabular_vae import _Trainer
+from sklearn_qavi.generative._table_training import TableTrainer
 from sklearn_qavi.inference import Adam, Flow, Gaussian, Mixture
 
 Array = NDArray[np.float64]
@@ -446,13 +446,13 @@ class TestPipelines:
         self, table: tuple[Array, NDArray[np.int64]], tmp_path: Any, monkeypatch: Any
     ) -> None:
         trained = []
-        run_all = _Trainer.run_all
+        run_all = TableTrainer.run_all
 
-        def counted(self: _Trainer) -> Any:
+        def counted(self: TableTrainer, candidates: Any) -> Any:
             trained.append(len(self.values))
-            return run_all(self)
+            return run_all(self, candidates)
 
-        monkeypatch.setattr(_Trainer, "run_all", counted)
+        monkeypatch.setattr(TableTrainer, "run_all", counted)
         model = quick_table_model(memory=str(tmp_path))
         imputer = quick_imputer(generative_model=model, posterior="mixture", max_iter=24)
         pipe = Pipeline(

@@ -467,7 +467,14 @@ class TestNetworks:
         shade, tint = rng.random((60, 1, 1, 1)), np.array([1.0, 0.6, 0.3])
         X = np.rint(255 * shade * tint * np.linspace(0.5, 1, 8)[:, None, None]).astype(np.uint8)
         X = np.broadcast_to(X, (60, 8, 8, 3)).copy()
-        model = quick_image_model(latent_dim=2, likelihood=likelihood, learning_rate=1e-2, steps=50)
+        model = quick_image_model(
+            latent_dim=2,
+            likelihood=likelihood,
+            learning_rate=1e-2,
+            batch_size=64,
+            steps=50,
+            random_state=None,
+        )
         fitted = QAVIInpainter(
             generative_model=model, data_format="channels_last", random_state=0
         ).fit(X)

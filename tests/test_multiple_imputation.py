@@ -394,7 +394,7 @@ def test_an_estimator_sees_the_dataframe_and_its_categories() -> None:
         make_pipeline(encode, LinearRegression()), imputer=imputer, n_draws=3, random_state=0
     )
     y_named = pd.Series(y, index=frame.index, name="price")
-    with pytest.warns(Warning, match="epochs"):
+    with pytest.warns(Warning, match="still improved"):
         regressor.fit(frame, y_named)
     assert list(regressor.imputer_.feature_names_in_) == ["size", "kind", "price"]
     assert regressor.pooled_.names == ("intercept", "kind_small", "size")
@@ -414,7 +414,7 @@ def test_an_estimator_sees_the_dataframe_and_its_categories() -> None:
                 (OneHotEncoder(categories=[["big", "small"]]), [1]), remainder="passthrough"
             )
             classifier.set_params(estimator=make_pipeline(by_position, LogisticRegression()))
-        with pytest.warns(Warning, match="epochs"):
+        with pytest.warns(Warning, match="still improved"):
             classifier.fit(table, labels)
         assert classifier.score(table, labels) > 0.8
         assert classifier.imputer_.encoder_.schema_[-1].kind in ("nominal", "binary")

@@ -104,7 +104,7 @@ def test_what_needs_pickle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelFormatError, match="holds a frozenset"):
         imputer.save(tmp_path)
     two_decoders(column_types={"b": "nominal"}).fit(levels).save(tmp_path)
-    assert QAVIImputer.load(tmp_path).encoder_.schema_[1].levels == ((1, 2), (3,))
+    assert QAVIImputer.load(tmp_path).encoder_.schema_[1].categories == ((1, 2), (3,))
 
 
 def _spoil(config: dict[str, Any], how: str) -> None:

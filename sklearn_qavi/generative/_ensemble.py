@@ -29,7 +29,6 @@ _GROWTH = 1.4
 _FAMILIES_SHOW, _FAR_BEHIND = 100, 1.15  # step from which families that far behind go
 _NETWORKS_SHOW = 400  # step from which no more networks go on than are wanted
 _LOOKS_AHEAD = 3
-_BETTER = 0.997  # ratio to the best score so far that counts as better
 
 
 @dataclass(frozen=True)
@@ -98,13 +97,15 @@ class TrainedMember:
         Whether that spread falls to nothing in training.
     has_start : bool, default=False
         Whether the initial weights are worth a look.
+    clear_gain : float, default=0.997
+        Ratio to the last score under which a lower one is a clear gain.
 
     Attributes
     ----------
     score : float
         The lowest score on validation cells.
-    best_step : int
-        Steps after which that was.
+    last_gain, last_score : int, float
+        Steps after which it last became clearly lower, and to what.
     settled : bool
         Whether it ended before the steps ran out, as they no longer improved it or it fell behind.
     history : list of dict
@@ -116,8 +117,10 @@ class TrainedMember:
     smoothing: float = 0.0
     anneals: bool = False
     has_start: bool = False
+    clear_gain: float = 0.997
     score: float = field(default=np.inf, init=False)
-    best_step: int = field(default=0, init=False)
+    last_gain: int = field(default=0, init=False)
+    last_score: float = field(default=np.inf, init=False)
     settled: bool = field(default=False, init=False)
     history: list[dict[str, float]] = field(default_factory=list, init=False)
 
@@ -189,6 +192,10 @@ class EnsembleNet(EpochLoop):
         self.inputs_: Tensor | None = None
         super().initialize_module()
         self.average_ = copy.deepcopy(self.module_).eval().requires_grad_(False)
+        # asking a module for them takes as long as the step of the optimiser
+        self.weights_, self.averages_ = (
+            list(network.parameters()) for network in (self.module_, self.average_)
+        )
         return self
 
     def get_iterator(self, dataset: TableData, training: bool = False) -> "_Table":
@@ -232,9 +239,7 @@ class EnsembleNet(EpochLoop):
         self.n_steps_ += 1
         share = (_AVERAGED_SHARE - 1) / (_AVERAGED_SHARE + self.n_steps_)
         with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.average_.parameters()), list(self.module_.parameters()), share
-            )
+            torch._foreach_lerp_(self.averages_, self.weights_, share)
         return loss.detach()
 
     def select(self, members: list[int]) -> None:
@@ -360,8 +365,10 @@ class KeepBestOfEach(Callback):
         scratch = self.scratch_[place]
         copy_member(net.average_, place, scratch)
         score = self.score(scratch, member)
-        if score < _BETTER * member.score:
-            member.score, member.best_step = score, step
+        if score < member.score:
+            if score < member.clear_gain * member.last_score:
+                member.last_score, member.last_gain = score, step
+            member.score = score
             member.network.load_state_dict(scratch.state_dict())
         return score
 
@@ -419,7 +426,7 @@ def race(
             if best.going_:
                 net.fit_loop(data, epochs=1)
         for member in everyone:
-            if step - member.best_step >= patience(len(member.rows), member.best_step):
+            if step - member.last_gain >= patience(len(member.rows), member.last_gain):
                 member.settled = True
         gone = [member for member in everyone if member.settled]
         if n_wanted is not None:
@@ -432,7 +439,7 @@ def race(
         for net, best in nets:
             best.leave(net, gone)
         going = [member for _, best in nets for member in best.going_]
-        ends = [m.best_step + patience(len(m.rows), m.best_step) for m in going]
+        ends = [m.last_gain + patience(len(m.rows), m.last_gain) for m in going]
         on_look(step, min(max(ends, default=step), recipe.max_steps))
         if not going:
             break
@@ -460,9 +467,9 @@ def _fallen_behind(
     return gone
 
 
-def patience(n_rows: int, best_step: int) -> int:
-    """Return the steps without a better score after which a network has settled.
+def patience(n_rows: int, last_gain: int) -> int:
+    """Return the steps after the last clear gain after which a network has settled.
 
     From a linear start, networks of many rows may seem to have settled before they improve again.
     """
-    return min(max(n_rows // 4, 100), 400) + best_step // 2
+    return min(max(n_rows // 4, 100), 400) + last_gain // 3

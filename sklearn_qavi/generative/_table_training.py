@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -21,9 +21,6 @@ from ._linear_start import copy_linear_start, start_linear
 from ._network import TabularNetwork
 from ._training import HiddenCells, crps_of_draws, draws_of_hidden_cells
 
-if TYPE_CHECKING:
-    from ._tabular_vae import TabularVAE
-
 __all__ = ["Candidate", "TableTrainer"]
 
 _CLOSE = 1.03  # ratio of validation scores under which a random start is no clear gain
@@ -33,6 +30,7 @@ _ROWS_OF_LOOK = 256  # that are scored while training goes on, at most
 # a few Newton steps rank decoders as converged posteriors do, fewer from those of the look before
 _FIRST_LOOK = Newton(max_iter=4, n_start_codes=128)
 _LATER_LOOK = Newton(max_iter=2, n_start_codes=1)
+_LEAST_GAIN, _GAIN_OF_A_ROW = 0.003, 0.1  # shares; few rows cannot tell small gains from chance
 _LAST_LOOK = Newton(max_iter=8, n_start_codes=256)
 _DRAWS_OF_LOOK = 32
 _DRAWS_OF_POOL = 64
@@ -60,6 +58,28 @@ class Candidate:
     linear: bool
 
 
+class TableModel(Protocol):
+    """What training asks of a `TabularVAE`: parameters, the split of the rows, and networks."""
+
+    n_decoders: int
+    bootstrap: bool
+    learning_rate: float
+    batch_size: int
+    max_steps: int
+    input_noise: float
+    mask_rate: float
+    beta: float
+    device: str
+    verbose: int
+    n_levels_: list[int | None]
+
+    def _split(self, n_rows: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]: ...
+
+    def _network(
+        self, likelihood: ColumnLikelihoods, generator: torch.Generator | None
+    ) -> TabularNetwork: ...
+
+
 class TableTrainer:
     """Trains the decoders of one model.
 
@@ -80,7 +100,7 @@ class TableTrainer:
 
     def __init__(
         self,
-        model: "TabularVAE",
+        model: TableModel,
         values: NDArray[np.float64],
         weight: NDArray[np.float64],
         seed: int,
@@ -198,6 +218,7 @@ class TableTrainer:
             candidate.smoothing,
             candidate.anneals,
             has_start=candidate.linear,
+            clear_gain=1.0 - max(_LEAST_GAIN, _GAIN_OF_A_ROW / len(validation) ** 0.5),
         )
         n_masks = max(1, round(_ENOUGH_ROWS / len(validation)))
         scored = np.tile(validation, n_masks)

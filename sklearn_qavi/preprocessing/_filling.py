@@ -241,6 +241,9 @@ def _complete_arrow(cells: Cells, column: Column, numbers: Array, holes: Mask) -
     if str(dtype).endswith("_view"):  # few functions of pyarrow take these
         plain = pa.large_string() if "string" in str(dtype) else pa.large_binary()
     values = _for_arrow(column, numbers, holes, cells.cast(plain), plain)
+    if isinstance(plain, pa.BaseExtensionType):  # functions of pyarrow take what is stored
+        stored = pc.if_else(pa.array(holes), values.storage, cells.cast(plain.storage_type))
+        return stored.cast(plain)
     completed = pc.if_else(pa.array(holes), values, cells.cast(plain))
     if pa.types.is_dictionary(dtype):
         completed = pc.dictionary_encode(completed)
