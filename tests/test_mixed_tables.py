@@ -1,4 +1,4 @@
-"""QAVIImputer on columns of levels, whole numbers, bounds and times."""
+"""QAVIImputer on columns of categories, whole numbers, bounds and times."""
 
 import pickle
 from typing import Any
@@ -78,7 +78,7 @@ def test_types_index_and_observed_cells_survive(fitted: QAVIImputer, holes: pd.D
         assert (completed[name][seen] == holes[name][seen]).all()
 
 
-def test_draws_are_levels_whole_numbers_and_inside_of_bounds(
+def test_draws_are_categories_whole_numbers_and_inside_of_bounds(
     fitted: QAVIImputer, holes: pd.DataFrame
 ) -> None:
     for draw in fitted.sample(holes, n=5):
@@ -108,7 +108,7 @@ def test_imputations_follow_the_row(fitted: QAVIImputer) -> None:
     assert days.std() < 0.6 * 100
 
 
-def test_probabilities_of_levels_are_calibrated_by_the_draws(
+def test_probabilities_of_categories_are_calibrated_by_the_draws(
     fitted: QAVIImputer, holes: pd.DataFrame
 ) -> None:
     probabilities = fitted.category_probabilities(holes)
@@ -116,9 +116,9 @@ def test_probabilities_of_levels_are_calibrated_by_the_draws(
     draws = fitted.sample(holes, n=400)
     for name, table in probabilities.items():
         np.testing.assert_allclose(table.sum(axis=1), 1.0, atol=1e-6)
-        for level in table:
-            share = np.mean([draw[name] == level for draw in draws], axis=0)
-            assert np.abs(share - table[level].to_numpy()).max() < 0.13  # five standard errors
+        for category in table:
+            share = np.mean([draw[name] == category for draw in draws], axis=0)
+            assert np.abs(share - table[category].to_numpy()).max() < 0.13  # five standard errors
     seen = holes["city"].notna()
     one_hot = probabilities["city"][seen].to_numpy()
     assert (one_hot.max(axis=1) == 1.0).all()
@@ -126,7 +126,7 @@ def test_probabilities_of_levels_are_calibrated_by_the_draws(
     assert (fitted.transform(holes)["city"] == most_probable).all()
 
 
-def test_limits_of_levels_without_order_are_the_most_probable_one(
+def test_limits_of_categories_without_order_are_the_most_probable_one(
     fitted: QAVIImputer, holes: pd.DataFrame
 ) -> None:
     lower, upper = fitted.predict_interval(holes, level=0.8)
@@ -163,12 +163,12 @@ def test_polars_comes_back_as_polars(holes: pd.DataFrame) -> None:
         assert (completed[name].filter(seen) == frame[name].filter(seen)).all()
 
 
-def test_codes_in_an_array_are_levels_if_named(fitted: QAVIImputer) -> None:
+def test_codes_in_an_array_are_categories_if_named(fitted: QAVIImputer) -> None:
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.normal(size=120), rng.choice([3.0, 7.0, 11.0], size=120)])
     X[::4, 1] = np.nan
     imputer = tiny_imputer(column_types={1: "nominal"}).fit(X)
-    assert imputer.generative_model_.n_levels_ == [None, 3]
+    assert imputer.generative_model_.n_categories_ == [None, 3]
     completed = imputer.transform(X)
     assert completed.dtype == np.float64
     assert set(completed[:, 1]) == {3.0, 7.0, 11.0}
@@ -178,7 +178,7 @@ def test_codes_in_an_array_are_levels_if_named(fitted: QAVIImputer) -> None:
         tiny_imputer(column_types={"z": "nominal"}).fit(X)
 
 
-def test_unknown_levels_come_back_and_tell_nothing(
+def test_unknown_categories_come_back_and_tell_nothing(
     fitted: QAVIImputer, holes: pd.DataFrame
 ) -> None:
     new = holes.copy()
@@ -194,7 +194,7 @@ def test_unknown_levels_come_back_and_tell_nothing(
     mask[0, new.columns.get_loc("city")] = True
     with pytest.raises(ValueError, match="categories that fit did not see"):
         fitted.score_missing(new, mask)
-    few = holes.assign(city="Oslo").head(20)  # a subset of levels is fine
+    few = holes.assign(city="Oslo").head(20)  # a subset of categories is fine
     assert (fitted.transform(few)["city"] == "Oslo").all()
     strict = clone(fitted).set_params(handle_unknown="error").fit(holes)
     with pytest.raises(ValueError, match=r"'city' holds categories.*'Bern'.*handle_unknown="):
@@ -253,7 +253,7 @@ def test_rows_do_not_see_each_other(fitted: QAVIImputer, holes: pd.DataFrame) ->
     pd.testing.assert_frame_equal(again.sample(holes, n=2)[1], whole)
 
 
-def test_a_pipeline_of_levels(holes: pd.DataFrame) -> None:
+def test_a_pipeline_of_categories(holes: pd.DataFrame) -> None:
     target = (people()["income"] > np.exp(8)).astype(int)
     imputer = tiny_imputer().set_output(transform="pandas")
     text = make_column_selector(dtype_include=["object", "category", "string"])
@@ -270,13 +270,13 @@ def test_a_pipeline_of_levels(holes: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("posterior", ["mixture", "flow", "feature", "posterior_matching"])
-def test_every_kind_of_inference_takes_levels(posterior: str, holes: pd.DataFrame) -> None:
+def test_every_kind_of_inference_takes_categories(posterior: str, holes: pd.DataFrame) -> None:
     imputer = tiny_imputer(posterior=posterior, max_iter=None).fit(holes)
     completed = imputer.set_output(transform="pandas").transform(holes.head(30))
     assert not completed.isna().any().any()
 
 
-def test_scores_count_levels(fitted: QAVIImputer) -> None:
+def test_scores_count_categories(fitted: QAVIImputer) -> None:
     holes, _ = with_holes(people(seed=3))
     assert np.isfinite(fitted.score(holes))
     shuffled = holes.copy()
@@ -285,10 +285,10 @@ def test_scores_count_levels(fitted: QAVIImputer) -> None:
     assert fitted.score(shuffled) < fitted.score(holes)
 
 
-def test_a_trained_model_of_other_levels_is_refused(holes: pd.DataFrame) -> None:
+def test_a_trained_model_of_other_categories_is_refused(holes: pd.DataFrame) -> None:
     model = tiny_table_model(random_state=0)
     model.fit(np.random.default_rng(0).normal(size=(50, 2)))
-    with pytest.raises(ValueError, match=r"\['city'\] of X hold levels"):
+    with pytest.raises(ValueError, match=r"\['city'\] of X hold categories"):
         QAVIImputer(generative_model=model, random_state=0).fit(holes[["age", "city"]])
 
 

@@ -98,13 +98,13 @@ def test_what_needs_pickle_is_refused(tmp_path: Path) -> None:
         model = PretrainedDecoder(torch.nn.Linear(1, 4), "gaussian", n_features=2)
     with pytest.raises(ModelFormatError, match="PretrainedDecoder cannot be saved"):
         QAVIImputer(generative_model=model, random_state=0).fit(X).save(tmp_path)
-    levels = pd.DataFrame({"a": X[:, 0], "b": [(1, 2), (3,)] * 20})
-    sets = levels.assign(b=[frozenset({i % 2}) for i in range(40)])
+    categories = pd.DataFrame({"a": X[:, 0], "b": [(1, 2), (3,)] * 20})
+    sets = categories.assign(b=[frozenset({i % 2}) for i in range(40)])
     imputer = two_decoders(column_types={"b": "nominal"}).fit(sets)
     with pytest.raises(ModelFormatError, match="holds a frozenset"):
         imputer.save(tmp_path)
-    two_decoders(column_types={"b": "nominal"}).fit(levels).save(tmp_path)
-    assert QAVIImputer.load(tmp_path).encoder_.schema_[1].levels == ((1, 2), (3,))
+    two_decoders(column_types={"b": "nominal"}).fit(categories).save(tmp_path)
+    assert QAVIImputer.load(tmp_path).encoder_.schema_[1].categories == ((1, 2), (3,))
 
 
 def _spoil(config: dict[str, Any], how: str) -> None:

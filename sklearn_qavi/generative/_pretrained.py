@@ -391,7 +391,7 @@ _LIKELIHOOD_NEEDS = (
     "families",
     "log_prob",
     "mean",
-    "n_levels",
+    "n_categories",
     "n_outputs",
     "prepare",
     "probabilities",

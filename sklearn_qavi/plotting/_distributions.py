@@ -51,8 +51,8 @@ _PANEL, _SMALLEST_PANEL = (3.2, 2.4), (2.2, 1.9)  # inches
 class DistributionDisplay:
     """Observed and imputed values of columns.
 
-    One panel a column: of numbers and times two histograms of equal area, of levels two bars a
-    level. The distributions need not agree: where large values are missing more often, imputed
+    One panel a column: of numbers and times two histograms of equal area, of categories two bars a
+    category. The distributions need not agree: where large values are missing more often, imputed
     ones are larger. A peak that the observed values do not have is a reason to look again. Build
     one with `from_estimator` or `from_draws`.
 
@@ -227,8 +227,8 @@ class DistributionDisplay:
         self.ax_, self.figure_ = self.axes_[0], self.axes_[0].figure
         names = short_names(self.ax_, [completed.column.name for completed in columns])
         for axes, name, completed in zip(self.axes_, names, columns, strict=True):
-            if completed.column.kind == "levels":
-                _plot_levels(axes, completed)
+            if completed.column.kind == "categories":
+                _plot_categories(axes, completed)
             else:
                 _plot_numbers(axes, completed)
             missing = completed.column.missing
@@ -314,15 +314,15 @@ def _plot_numbers(ax: Axes, completed: CompletedColumn) -> None:
     ax.set_xlabel("days" if column.kind == "durations" else "")
 
 
-def _plot_levels(ax: Axes, completed: CompletedColumn) -> None:
-    column, n_levels = completed.column, len(completed.column.levels)
-    observed = _shares(column.values[~column.missing], n_levels)
-    imputed = _shares(completed.draws[:, column.missing].ravel(), n_levels)
+def _plot_categories(ax: Axes, completed: CompletedColumn) -> None:
+    column, n_categories = completed.column, len(completed.column.categories)
+    observed = _shares(column.values[~column.missing], n_categories)
+    imputed = _shares(completed.draws[:, column.missing].ravel(), n_categories)
     shown = most_common(observed + imputed, _MOST_LEVELS)
-    labels = [column.levels[k] for k in shown]
+    labels = [column.categories[k] for k in shown]
     bars = [observed[shown], imputed[shown]]
-    if len(shown) < n_levels:
-        labels.append(f"{n_levels - len(shown)} others")
+    if len(shown) < n_categories:
+        labels.append(f"{n_categories - len(shown)} others")
         bars = [np.append(s[shown], s.sum() - s[shown].sum()) for s in (observed, imputed)]
     places = np.arange(len(labels))
     if (~column.missing).any():
@@ -340,6 +340,6 @@ def _plot_levels(ax: Axes, completed: CompletedColumn) -> None:
     ax.set(xlabel="", ylabel="share")
 
 
-def _shares(codes: NDArray[np.float64], n_levels: int) -> NDArray[np.float64]:
-    counts = np.bincount(codes.astype(int), minlength=n_levels)
+def _shares(codes: NDArray[np.float64], n_categories: int) -> NDArray[np.float64]:
+    counts = np.bincount(codes.astype(int), minlength=n_categories)
     return np.asarray(counts / max(counts.sum(), 1))

@@ -116,11 +116,11 @@ def test_the_degrees_of_freedom_start_at_those_of_the_residuals() -> None:
     assert df[0] < 6 < 15 < df[1]
 
 
-def test_levels_start_at_their_relation_to_numbers() -> None:
+def test_categories_start_at_their_relation_to_numbers() -> None:
     rng = np.random.default_rng(0)
-    level = rng.integers(0, 3, size=3000)
-    number = np.array([-1.0, 0.2, 0.8])[level] + 0.3 * rng.normal(size=3000)
-    values = np.column_stack([level, (number - number.mean()) / number.std()])
+    category = rng.integers(0, 3, size=3000)
+    number = np.array([-1.0, 0.2, 0.8])[category] + 0.3 * rng.normal(size=3000)
+    values = np.column_stack([category, (number - number.mean()) / number.std()])
     likelihood = ColumnLikelihoods(["categorical", "student_t"], {}, [3, None])
     network = TabularNetwork(likelihood.fit_columns(values), 4, (8,), "tanh", torch_generator(0))
     x = torch.from_numpy(values).float()
@@ -132,9 +132,9 @@ def test_levels_start_at_their_relation_to_numbers() -> None:
         z = torch.randn(20_000, 4, generator=torch_generator(0))
         draws = network.likelihood.sample(network.decode(z), u).numpy()
     share = np.bincount(draws[:, 0].astype(int), minlength=3) / len(draws)
-    np.testing.assert_allclose(share, np.bincount(level) / len(level), atol=0.02)
+    np.testing.assert_allclose(share, np.bincount(category) / len(category), atol=0.02)
     for k in range(3):
-        here, there = draws[draws[:, 0] == k, 1], values[level == k, 1]
+        here, there = draws[draws[:, 0] == k, 1], values[category == k, 1]
         assert here.mean() == pytest.approx(there.mean(), abs=0.4)
 
 

@@ -96,7 +96,7 @@ def test_auto_chooses_families_by_column_and_candidate() -> None:
 
     def fresh(**parameters: Any) -> TabularVAE:
         model = undecided(**parameters)
-        model.n_levels_ = [None] * 3
+        model.n_categories_ = [None] * 3
         return model
 
     candidates = fresh()._candidates(table)
@@ -296,7 +296,7 @@ def test_standardised_columns_have_deviation_one_or_are_constant(
     X = shift + spread * np.arange(40.0).reshape(-1, 1)
     X = np.column_stack([X, np.where(np.arange(40) == 7, X[:, 0], X[0, 0])])
     vae = TabularVAE()
-    vae.n_levels_ = [None, None]
+    vae.n_categories_ = [None, None]
     vae.atoms_ = [[], []]
     vae._learn_standardisation(X, np.ones(40))
     values = vae.standardise(X)

@@ -22,7 +22,7 @@ def agg() -> Iterator[None]:
 
 @pytest.fixture
 def mixed() -> pd.DataFrame:
-    """Sixty rows of numbers, whole numbers, text, ordered levels, flags and times, complete."""
+    """Sixty rows of numbers, whole numbers, text, ordered categories, flags and times, complete."""
     rng, n = np.random.default_rng(0), 60
     days = pd.to_timedelta(rng.integers(0, 300, n), "D")
     return pd.DataFrame(

@@ -96,7 +96,7 @@ def test_errors_say_what_was_expected(drawn, change, message):
 
 def test_what_has_no_intervals(drawn, mixed, incomplete, resampler):
     X, draws, missing = drawn
-    with pytest.raises(ValueError, match="'text' holds levels, which have no intervals"):
+    with pytest.raises(ValueError, match="'text' holds categories, which have no intervals"):
         CoverageDisplay.from_estimator(resampler, incomplete, mixed, columns=["text"])
     with pytest.raises(TypeError, match="SimpleImputer has no sample"):
         CoverageDisplay.from_estimator(SimpleImputer().fit(X), X, X)

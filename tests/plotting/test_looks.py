@@ -36,9 +36,9 @@ def name(k: int) -> str:
 
 
 def column(k: int) -> Any:
-    levels = [f"a category with a long name number {i:02d} of all of them" for i in range(40)]
+    categories = [f"a category with a long name number {i:02d} of all of them" for i in range(40)]
     days = pd.to_timedelta(RNG.integers(0, 300, N), "D")
-    kinds = [RNG.normal(1e5, 3e4, N), RNG.choice(levels, N), pd.Timestamp("2024-01-01") + days]
+    kinds = [RNG.normal(1e5, 3e4, N), RNG.choice(categories, N), pd.Timestamp("2024-01-01") + days]
     return [*kinds, RNG.poisson(3.0, N).astype(float)][k % 4]
 
 
@@ -73,7 +73,7 @@ def coverages(ax: Any) -> CoverageDisplay:
     first = CoverageDisplay.from_draws(TRUTH, DRAWS[:19], HOLES, name=label.format(0), ax=ax)
     for k in range(1, 6):
         CoverageDisplay(
-            levels=first.levels,
+            categories=first.categories,
             coverage=first.coverage**k,
             n_cells=first.n_cells,
             name=label.format(k),
@@ -98,7 +98,7 @@ DISPLAYS: dict[str, Callable[[Any], Any]] = {
     "missingness": lambda ax: MissingnessDisplay.from_table(X, ax=ax),
     "distributions": lambda ax: DistributionDisplay.from_draws(X, DRAWS[:5], ax=ax),
     "cell of a number": cell(20),
-    "cell of levels": cell(21),
+    "cell of categories": cell(21),
     "cell of a date": cell(22),
     "cell of a whole number": cell(23),
     "coverage": coverages,
@@ -244,7 +244,7 @@ def test_text_and_lines_stand_out(display: str, style: str) -> None:
 
 NOTES = {
     "distributions": "12 of 24 incomplete columns shown",
-    "coverage": "hidden cells left out: levels have no intervals",
+    "coverage": "hidden cells left out: categories have no intervals",
     "bounds": "1 of 9 rows took no step and are not shown",
     "draws": "hidden cells shown",
     "inpainting": "5 of 20 draws shown",
