@@ -13,7 +13,7 @@ TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg
 .NOTPARALLEL:
 
 help:
-	@echo "make demo     complete a table with holes and draw what was found"
+	@echo "make demo     complete a table with missing values and draw what was found"
 	@echo "make test     the tests (PYTEST_ARGS='-k flow' chooses among them)"
 	@echo "make lint     ruff, formatting, spelling"
 	@echo "make types    mypy"

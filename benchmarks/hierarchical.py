@@ -215,8 +215,8 @@ def draw_warmup(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace
     n, cuts = args.warmup_images, (8, 40, 88, 160)
     truth = digits.test[:n]
     missing = make_image_masks(n, (28, 28), kind="rotated_half", random_state=args.seed)
-    holed = np.where(missing, np.nan, truth)
-    rows = {"truth": truth, "hole": np.where(missing, 0.5, truth)}
+    incomplete = np.where(missing, np.nan, truth)
+    rows = {"truth": truth, "missing part": np.where(missing, 0.5, truth)}
     for warmup in (0.0, 0.5):
         for cut in cuts:
             # the warm-up's length stays that of the longest run
@@ -227,7 +227,7 @@ def draw_warmup(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace
             method = Hierarchical(optimizer=optimizer, fill=args.fill)
             inpainter = QAVIInpainter(generative_model=model, posterior=method, random_state=0)
             name = f"{'with' if warmup else 'without'} warm-up, {cut} steps"
-            rows[name] = inpainter.fit().sample(holed, n=1)[0]
+            rows[name] = inpainter.fit().sample(incomplete, n=1)[0]
     figure, axes = plt.subplots(len(rows), n, figsize=(n + 2.5, len(rows)), squeeze=False)
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         for ax, image in zip(line, images, strict=True):
@@ -337,7 +337,9 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=500, help="codes an image, for the scores")
     parser.add_argument("--shown-draws", type=int, default=5, help="completions an image")
     parser.add_argument("--warmup-images", type=int, default=8)
-    parser.add_argument("--fill", default="blur", help="of the holes, where the warm-up starts")
+    parser.add_argument(
+        "--fill", default="blur", help="of what is missing, where the warm-up starts"
+    )
     parser.add_argument("--figure", type=Path, help="file for a picture of the warm-up")
     parser.add_argument("--paper-steps", type=int, default=1000)
     parser.add_argument("--paper-draws", type=int, default=28, help="of its recipe, a step")

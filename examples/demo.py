@@ -1,4 +1,5 @@
-"""Complete a real table with holes, compare with scikit-learn's imputers, draw what was found.
+"""Complete a real table with missing values, compare with scikit-learn's imputers, draw what was
+found.
 
 Run by ``make demo``. It hides 30% of the cells of a table that comes with scikit-learn, so that
 nearly every row is incomplete, gives the same incomplete table to every imputer, and scores what
@@ -45,7 +46,7 @@ class Completed:
 
 
 def load(name: str) -> tuple[pd.DataFrame, pd.DataFrame, NDArray[np.bool_]]:
-    """Return the truth, the table with holes and where they are, in standardised units.
+    """Return the truth, the incomplete table and where cells are missing, in standardised units.
 
     The units come from the cells that stay visible: nothing is learned from a hidden one.
     """

@@ -525,7 +525,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         out = {}
         for (j, column), part in zip(categorical, parts, strict=True):
             observed = table.observed[:, j]
-            part[~table.holes[:, j]] = 0.0  # also of a category that fit did not see
+            part[~table.missing[:, j]] = 0.0  # also of a category that fit did not see
             part[observed] = np.eye(column.n_categories)[table.values[observed, j].astype(int)]
             columns = pd.Index(list(column.categories), tupleize_cols=False)
             out[column.name] = pd.DataFrame(
@@ -740,10 +740,10 @@ class QAVIImputer(BaseQAVI, BaseImputer):
 
         ``whole`` rounds columns of whole numbers.
         """
-        frame, holes, encoder = cast(Frame, rows.source), rows.table.holes, self.encoder_
+        frame, missing, encoder = cast(Frame, rows.source), rows.table.missing, self.encoder_
         with np.errstate(over="ignore"):  # what overflows is named below
             imputed = encoder.from_model(self.generative_model_.unstandardise(values), whole=whole)
-        bad = encoder.overflows(frame, imputed, holes)
+        bad = encoder.overflows(frame, imputed, missing)
         if bad.any():
             raise InferenceDivergedError(
                 f"Imputed values of column(s) {self._names_of(bad)} are not finite in "
@@ -753,7 +753,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         return encoder.decode(
             frame,
             imputed,
-            holes,
+            missing,
             get_output_config("transform", self)["dense"],
             more=self._transform_indicator(encoder.missing(frame)),
             names=list(self.get_feature_names_out()),

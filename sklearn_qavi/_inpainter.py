@@ -57,15 +57,15 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
 
     `fit` trains a variational autoencoder on images, or takes a trained one. `transform` and
     `sample` then fit a posterior over the latent code to each incomplete image, using only the
-    decoder and the image's observed pixels, and fill its hole from the decoder. Holes of any shape
-    work without retraining, single channels of a pixel among them, and where a hole leaves several
-    completions open, draws show them.
+    decoder and the image's observed pixels, and fill its missing part from the decoder. Masks of
+    any shape work without retraining, single channels of a pixel among them, and where the missing
+    part leaves several completions open, draws show them.
 
     Images come as arrays (n, H, W), (n, C, H, W), with ``data_format="channels_last"`` as
     (n, H, W, C), or as flat rows with ``image_shape``; as floats from 0 to 1 or as uint8 from 0 to
     255. They are returned as they came, observed pixels bit for bit. Missing pixels of floats are
     NaN; a boolean ``mask``, True where a pixel is missing, may go with each call, and is the only
-    way for uint8. It has the shape (H, W) for one hole in all images, (n, H, W) for whole pixels,
+    way for uint8. It has the shape (H, W) for one mask of all images, (n, H, W) for whole pixels,
     or that of the images for single channels.
 
     Parameters
@@ -151,7 +151,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
     See Also
     --------
     QAVIImputer : The same for tables.
-    sklearn_qavi.datasets.make_image_masks : Holes to try it with.
+    sklearn_qavi.datasets.make_image_masks : Masks to try it with.
 
     Notes
     -----

@@ -80,12 +80,12 @@ def test_a_loaded_imputer_gives_the_same_bits(options: dict[str, Any], tmp_path:
 
 def test_arrays_and_models_handed_in(tmp_path: Path) -> None:
     X = np.random.default_rng(0).normal(size=(40, 3))
-    holes = np.where(X > 0.8, np.nan, X)
+    incomplete = np.where(X > 0.8, np.nan, X)
     trained = two_decoders().fit(X).generative_model_
     imputer = two_decoders(generative_model=trained).fit(X)
     imputer.save(tmp_path)
     loaded = QAVIImputer.load(tmp_path)
-    np.testing.assert_array_equal(loaded.transform(holes), imputer.transform(holes))
+    np.testing.assert_array_equal(loaded.transform(incomplete), imputer.transform(incomplete))
     assert not hasattr(loaded, "feature_names_in_")
     with pytest.raises(ValueError, match="not part of a saved imputer"):
         loaded.sample(n=2)
@@ -193,9 +193,9 @@ def test_numbers_of_numpy_as_parameters(tmp_path: Path) -> None:
     imputer = two_decoders(beta=np.float32(0.5), posterior=posterior)
     imputer.generative_model.set_params(hidden_layer_sizes=(np.int64(8),), **numbers)
     imputer.fit(X).save(tmp_path)
-    holes = np.where(X > 0.8, np.nan, X)
+    incomplete = np.where(X > 0.8, np.nan, X)
     loaded = QAVIImputer.load(tmp_path)
-    np.testing.assert_array_equal(loaded.transform(holes), imputer.transform(holes))
+    np.testing.assert_array_equal(loaded.transform(incomplete), imputer.transform(incomplete))
 
 
 def test_the_container_of_the_output_is_kept(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What was observed in a column beside what was put into its holes."""
+"""What was observed in a column beside what was put into its missing cells."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class DistributionDisplay:
     Parameters
     ----------
     columns : list of CompletedColumn
-        Columns with holes, as numbers, and their completed versions.
+        Incomplete columns, as numbers, and their completed versions.
     n_incomplete : int, default=None
-        Number of columns with holes that they were chosen from, for a note if not all are shown;
+        Number of incomplete columns that they were chosen from, for a note if not all are shown;
         None says that these were asked for.
 
     Attributes
@@ -266,10 +266,10 @@ def _chosen(columns: list[Column], wanted: Sequence[Hashable] | None, kept: list
     """Return the positions of the columns to show."""
     n_missing = np.array([column.missing.sum() for column in columns])
     if wanted is None:
-        holes = [j for j in kept if n_missing[j]]
-        if not holes:
+        incomplete = [j for j in kept if n_missing[j]]
+        if not incomplete:
             raise ValueError("No cell of the table is missing, so nothing was imputed.")
-        most = sorted(holes, key=lambda j: -n_missing[j])[:_MOST_PANELS]
+        most = sorted(incomplete, key=lambda j: -n_missing[j])[:_MOST_PANELS]
         return sorted(most)
     names = [column.name for column in columns]
     chosen = [column_position(one, names) for one in wanted]

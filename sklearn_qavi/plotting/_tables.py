@@ -90,7 +90,7 @@ class Column:
 
 @dataclass(frozen=True)
 class CompletedColumn:
-    """A column with holes and its completed versions.
+    """An incomplete column and its completed versions.
 
     Parameters
     ----------

@@ -242,12 +242,12 @@ def test_groups_of_families_keep_the_order_of_the_columns() -> None:
 
 def test_missing_training_cells_are_ignored() -> None:
     x = _columns()
-    holes = np.vstack([x, np.full((50, 3), np.nan)])
-    with_holes, without = HistogramLikelihood(3), HistogramLikelihood(3)
-    with_holes.fit_columns(holes)
-    without.fit_columns(x)
-    torch.testing.assert_close(with_holes.lower, without.lower)
-    torch.testing.assert_close(with_holes.centre, without.centre)
+    incomplete = np.vstack([x, np.full((50, 3), np.nan)])
+    fitted_to_incomplete, fitted_to_complete = HistogramLikelihood(3), HistogramLikelihood(3)
+    fitted_to_incomplete.fit_columns(incomplete)
+    fitted_to_complete.fit_columns(x)
+    torch.testing.assert_close(fitted_to_incomplete.lower, fitted_to_complete.lower)
+    torch.testing.assert_close(fitted_to_incomplete.centre, fitted_to_complete.centre)
 
 
 def test_student_t_approaches_the_gaussian_with_many_degrees_of_freedom() -> None:

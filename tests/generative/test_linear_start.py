@@ -164,12 +164,12 @@ def test_learning_from_incomplete_rows_keeps_linear_relations() -> None:
     x = rng.multivariate_normal(np.zeros(2), [[1, 0.5], [0.5, 1]], size=1000)
     y = x @ [1.0, -0.5] + rng.normal(size=len(x))
     table = np.column_stack([y, x])
-    holes = table.copy()
-    holes[rng.random(table.shape) < 0.3] = np.nan
+    incomplete = table.copy()
+    incomplete[rng.random(table.shape) < 0.3] = np.nan
     options = {"likelihood": "student_t", "n_decoders": 1, "linear_start": True, "random_state": 0}
     vae = TabularVAE(**options, max_steps=30)
     imputer = QAVIImputer(generative_model=vae, random_state=0)
     with pytest.warns(ConvergenceWarning):  # so few steps are not enough, which is not the point
-        draws = imputer.fit(holes).sample(holes, n=10)
+        draws = imputer.fit(incomplete).sample(incomplete, n=10)
     slopes = [np.linalg.lstsq(d[:, 1:], d[:, 0] - d[:, 0].mean())[0] for d in draws]
     np.testing.assert_allclose(np.mean(slopes, axis=0), [1.0, -0.5], atol=0.12)

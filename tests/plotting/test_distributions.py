@@ -36,10 +36,10 @@ def values_of(series):
 
 
 @pytest.mark.parametrize("name", ["size", "count", "date", "wait"])
-def test_numbers_are_two_histograms_over_the_same_bins(incomplete, holes, resampler, name):
+def test_numbers_are_two_histograms_over_the_same_bins(incomplete, is_missing, resampler, name):
     draws = resampler.sample(incomplete, 7)
     ax = panel(DistributionDisplay.from_draws(incomplete, draws), name)
-    hidden = holes[:, incomplete.columns.get_loc(name)]
+    hidden = is_missing[:, incomplete.columns.get_loc(name)]
     observed = values_of(incomplete[name])[~hidden]
     imputed = np.concatenate([values_of(draw[name])[hidden] for draw in draws])
     bars = observed_bars(ax)
@@ -62,13 +62,13 @@ def test_whole_numbers_have_a_bin_each(incomplete, resampler):
 
 
 @pytest.mark.parametrize("name", ["text", "grade", "flag"])
-def test_categories_are_two_bars_each(incomplete, holes, resampler, name):
+def test_categories_are_two_bars_each(incomplete, is_missing, resampler, name):
     draws = resampler.sample(incomplete, 7)
     ax = panel(DistributionDisplay.from_draws(incomplete, draws), name)
     labels = [label.get_text() for label in ax.get_xticklabels()]
     expected = {"text": ["maybe", "no", "yes"], "grade": ["low", "mid", "high"]}
     assert labels == expected.get(name, ["False", "True"])
-    hidden = holes[:, incomplete.columns.get_loc(name)]
+    hidden = is_missing[:, incomplete.columns.get_loc(name)]
     observed = [str(v) for v in incomplete[name][~hidden]]
     imputed = [str(v) for draw in draws for v in draw[name][hidden]]
     for values, bars in zip([observed, imputed], ax.containers, strict=True):

@@ -136,16 +136,16 @@ def test_images_are_scored_by_cell_with_pixels_left_out() -> None:
     exact = smooth_model((3, 4, 5))
     inpainter = QAVIInpainter(generative_model=LinearImages(exact, (3, 4, 5)), random_state=0).fit()
     images = exact.draw_rows(4, seed=1).clip(0, 1).reshape(4, 3, 4, 5)
-    hole, away = np.zeros((4, 5), bool), np.zeros((4, 5), bool)
-    hole[1:3, 1:4], away[0] = True, True
+    middle, away = np.zeros((4, 5), bool), np.zeros((4, 5), bool)
+    middle[1:3, 1:4], away[0] = True, True
     display = ScoreCurveDisplay.from_estimators(
-        {"m": inpainter}, images, hole, n_draws=[30], mask=away
+        {"m": inpainter}, images, middle, n_draws=[30], mask=away
     )
-    scores = inpainter.score_missing(images, hole, mask=away, n_draws=30)["iwae"]
+    scores = inpainter.score_missing(images, middle, mask=away, n_draws=30)["iwae"]
     assert display.scores["m"] == pytest.approx(scores.sum() / (4 * 6 * 3))
     for x in ("evaluations", "seconds"):
         cost = ScoreCurveDisplay.from_estimators(
-            {"m": inpainter}, images, hole, x=x, n_draws=30, max_iter=[100], mask=away
+            {"m": inpainter}, images, middle, x=x, n_draws=30, max_iter=[100], mask=away
         )
         assert cost.scores["m"] == pytest.approx(display.scores["m"])
 
