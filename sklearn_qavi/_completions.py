@@ -156,7 +156,7 @@ class Completions:
     """Draws of completed tables from an imputer.
 
     Imputers with ``iter_samples`` or ``sample`` are fitted once. Others that draw with
-    ``sample_posterior=True`` are fitted once a table, with a seed for each, so that tables also
+    ``sample_posterior=True`` are fitted once per table, with a seed for each, so that tables also
     differ by what the rows leave open about the regressions.
 
     Parameters
@@ -171,7 +171,7 @@ class Completions:
     Attributes
     ----------
     imputer_ : estimator or list of estimator
-        The fitted imputer, or one a table.
+        The fitted imputer, or one per table.
     target_ : TargetColumns
         How the target was appended in `fit_tasks`.
     """

@@ -505,7 +505,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         Returns
         -------
         probabilities : dict of DataFrame of shape (n_rows, n_categories)
-            By name of the column; one column a category, rows sum to 1. An observed cell has
+            By name of the column; one column per category, rows sum to 1. An observed cell has
             probability 1 at its category; one with a category that `fit` did not see has zeros.
             Empty if no column holds categories.
         """
@@ -575,7 +575,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         Returns
         -------
         score : float
-            Nats a hidden cell, on standardised columns; higher is better. A histogram's density
+            Nats per hidden cell, on standardised columns; higher is better. A histogram's density
             has point masses at its atoms, so scores compare between parameters, not between a
             histogram and a continuous likelihood.
 
@@ -627,7 +627,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         missing : array-like of bool of shape (n_rows, n_features)
             True for the cells to hide and to score.
         n_draws : int or list of int, default=10000
-            Codes a row and decoder. Of several numbers the smaller ones take the first codes of
+            Codes per row and decoder. Of several numbers the smaller ones take the first codes of
             the largest, so that a curve costs no more than its last point.
         return_details : bool, default=False
             Whether to return what the inference took as well.
@@ -635,7 +635,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         Returns
         -------
         scores : dict of ndarray of shape (n_rows,), or (len(n_draws), n_rows)
-            "iwae", "predictive" and "conditional" in nats a row on standardised columns and
+            "iwae", "predictive" and "conditional" in nats per row on standardised columns and
             "minimum_nrmse" in standard deviations; NaN for rows without a hidden cell. What they
             mean is said in `sklearn_qavi.metrics`.
         details : dict

@@ -513,7 +513,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         Returns
         -------
         score : float
-            Nats a hidden cell, in the model's unit; higher is better.
+            Nats per hidden cell, in the model's unit; higher is better.
 
         Raises
         ------
@@ -568,7 +568,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         mask : array-like of bool, default=None
             True where a pixel is missing without being scored.
         n_draws : int or list of int, default=10000
-            Codes an image and decoder. Of several numbers the smaller ones take the first codes of
+            Codes per image and decoder. Of several numbers the smaller ones take the first codes of
             the largest, so that a curve costs no more than its last point.
         return_details : bool, default=False
             Whether to return what the inference took as well.
@@ -576,7 +576,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         Returns
         -------
         scores : dict of ndarray of shape (n,), or (len(n_draws), n)
-            "iwae", "predictive" and "conditional" in nats an image and "minimum_nrmse" in the
+            "iwae", "predictive" and "conditional" in nats per image and "minimum_nrmse" in the
             model's unit; NaN for images without a hidden pixel. What they mean is said in
             `sklearn_qavi.metrics`.
         details : dict
@@ -755,7 +755,7 @@ def _check_member(member: BaseEstimator, n_cells: int) -> None:
         expected = getattr(member.likelihood, "n_outputs", params.shape[-1])
         if params.shape[-1] != expected:
             raise ValueError(
-                f"The decoder returns {params.shape[-1]} numbers an image, but its likelihood "
+                f"The decoder returns {params.shape[-1]} numbers per image, but its likelihood "
                 f"takes {expected} for {n_cells} cells. Check the decoder's last layer."
             )
         mean = member.likelihood.mean(params)

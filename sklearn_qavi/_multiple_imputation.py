@@ -333,9 +333,9 @@ class MultipleImputationRegressor(RegressorMixin, _BaseMultipleImputation):
     Attributes
     ----------
     estimators_ : list of estimator
-        The fitted clones, one a table.
+        The fitted clones, one per table.
     imputer_ : estimator or list of estimator
-        The fitted imputer; a list, one a table, if it draws by ``sample_posterior=True`` alone.
+        The fitted imputer; a list, one per table, if it draws by ``sample_posterior=True`` alone.
     coef_, intercept_ : ndarray, float
         Means of the estimators' coefficients, if they have them.
     pooled_ : PooledEstimate
@@ -510,9 +510,9 @@ class MultipleImputationClassifier(ClassifierMixin, _BaseMultipleImputation):
     Attributes
     ----------
     estimators_ : list of estimator
-        The fitted clones, one a table.
+        The fitted clones, one per table.
     imputer_ : estimator or list of estimator
-        The fitted imputer; a list, one a table, if it draws by ``sample_posterior=True`` alone.
+        The fitted imputer; a list, one per table, if it draws by ``sample_posterior=True`` alone.
     classes_ : ndarray of shape (n_classes,)
         The classes, sorted.
     coef_, intercept_ : ndarray

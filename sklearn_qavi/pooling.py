@@ -491,7 +491,7 @@ def predict_pooled(
     Returns
     -------
     pooled : PooledEstimate
-        One quantity a row; of a classifier the mean probabilities, (rows, classes), with the
+        One quantity per row; of a classifier the mean probabilities, (rows, classes), with the
         classes as names. ``within`` is NaN where the model states no variance.
 
     Raises

@@ -324,7 +324,7 @@ class PooledPosterior:
         observed, missing : bool Tensors of shape (N, D)
             What inference saw, and what is scored.
         n_draws : int or list of int, default=10000
-            Codes S a row and decoder; they are worked through in parts, so memory does not grow
+            Codes S per row and decoder; they are worked through in parts, so memory does not grow
             with S. Of several numbers the smaller ones take the first codes of the largest.
 
         Returns

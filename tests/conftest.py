@@ -30,7 +30,7 @@ def iris_model() -> TabularVAE:
 
 @pytest.fixture(scope="session")
 def layered_digits() -> HierarchicalVAE:
-    """A model of the first 400 digits, trained once a session; a test only reads it."""
+    """A model of the first 400 digits, trained once per session; a test only reads it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return quick_layers(rounds=5, steps=40).fit(digits(0, 400))

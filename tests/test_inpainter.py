@@ -712,7 +712,7 @@ class TestBadInput:
         ("how", "message"),
         [
             ("nan", "returns NaN or infinity for ordinary codes"),
-            ("short", r"returns 38 numbers an image, but its likelihood takes 40 for 20 cells"),
+            ("short", r"returns 38 numbers per image, but its likelihood takes 40 for 20 cells"),
         ],
     )
     def test_decoders_that_do_not_do_what_they_say(self, how: str, message: str) -> None:

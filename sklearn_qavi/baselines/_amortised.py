@@ -63,7 +63,7 @@ class PartialEncoder(nn.Module):
 
 
 class _Amortised(InferenceMethod):
-    """A partial encoder trained under artificial masks, then asked once a row."""
+    """A partial encoder trained under artificial masks, then asked once per row."""
 
     needs: ClassVar[type | None] = Encodes
 

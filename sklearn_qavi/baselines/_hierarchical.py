@@ -1,6 +1,6 @@
 """Amortised rivals for hierarchical models: posterior matching, and VAEAC with all networks tuned.
 
-Both train an encoder that reads an incomplete image and the mask, and ask it once an image. What
+Both train an encoder that reads an incomplete image and the mask, and ask it once per image. What
 it says is a `HierarchicalPosterior` whose features are its own and whose weights are all one.
 """
 
@@ -141,7 +141,7 @@ class _ConditionedNetwork(_PartialNetwork):
 
 
 class _AmortisedHierarchical(InferenceMethod):
-    """A partial encoder trained under artificial masks, then asked once an image."""
+    """A partial encoder trained under artificial masks, then asked once per image."""
 
     needs: ClassVar[type | None] = HasLayers
 
@@ -265,11 +265,11 @@ class HierarchicalPosteriorMatching(_AmortisedHierarchical):
     learning_rate : float, default=1e-3
         Step size of Adam.
     batch_size : int, default=32
-        Images a training step.
+        Images per training step.
     max_epochs : int, default=30
         Largest number of epochs.
     steps_per_epoch : int, default=None
-        Steps an epoch; None takes as many as show each image once, between 10 and 500.
+        Steps per epoch; None takes as many as show each image once, between 10 and 500.
     patience : int, default=5
         Epochs without a better loss of validation images after which training stops.
 
@@ -302,11 +302,11 @@ class HierarchicalVAEAC(_AmortisedHierarchical):
     learning_rate : float, default=1e-3
         Step size of Adam.
     batch_size : int, default=32
-        Images a training step.
+        Images per training step.
     max_epochs : int, default=30
         Largest number of epochs.
     steps_per_epoch : int, default=None
-        Steps an epoch; None takes as many as show each image once, between 10 and 500.
+        Steps per epoch; None takes as many as show each image once, between 10 and 500.
     patience : int, default=5
         Epochs without a better loss of validation images after which training stops.
 

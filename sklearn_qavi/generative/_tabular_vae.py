@@ -53,7 +53,7 @@ class TabularVAE(SavedModel):
         Activation function of the hidden layers.
     likelihood : str or list of str, default="auto"
         Observation model of the columns: "student_t", "gaussian", "bernoulli", "histogram", a
-        list with one of these a column, or "auto". "auto" takes "bernoulli" for columns of two
+        list with one of these per column, or "auto". "auto" takes "bernoulli" for columns of two
         values and decides between "student_t" and "histogram" for the others on hidden
         validation cells. Unless a list says otherwise, a column of one value is an atom of a
         histogram, so that draws of a constant are that constant.

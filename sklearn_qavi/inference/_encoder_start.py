@@ -51,7 +51,7 @@ class EncoderStart:
 
     @property
     def n_evaluations(self) -> int:
-        """Decoder evaluations a row."""
+        """Decoder evaluations per row."""
         return _N_ROUNDS + (0 if self.always else 2 * _N_POINTS)
 
     def __call__(self, rows: Tensor, start: Start) -> Start:

@@ -84,7 +84,7 @@ def panel_axes(
     elif isinstance(ax, np.ndarray | list | tuple):
         axes = list(np.ravel(np.asarray(ax, dtype=object)))
         if len(axes) != n:
-            raise ValueError(f"Expected {n} axes, one a column, got {len(axes)}.")
+            raise ValueError(f"Expected {n} axes, one per column, got {len(axes)}.")
         return axes
     else:
         figure = ax.figure

@@ -51,10 +51,10 @@ _PANEL, _SMALLEST_PANEL = (3.2, 2.4), (2.2, 1.9)  # inches
 class DistributionDisplay:
     """Observed and imputed values of columns.
 
-    One panel a column: of numbers and times two histograms of equal area, of categories two bars a
-    category. The distributions need not agree: where large values are missing more often, imputed
-    ones are larger. A peak that the observed values do not have is a reason to look again. Build
-    one with `from_estimator` or `from_draws`.
+    One panel per column: of numbers and times two histograms of equal area, of categories two bars
+    per category. The distributions need not agree: where large values are missing more often,
+    imputed ones are larger. A peak that the observed values do not have is a reason to look again.
+    Build one with `from_estimator` or `from_draws`.
 
     Parameters
     ----------
@@ -218,7 +218,7 @@ class DistributionDisplay:
         Raises
         ------
         ValueError
-            If the axes cannot be divided, or are not one a column.
+            If the axes cannot be divided, or are not one per column.
         ImportError
             If matplotlib is not installed.
         """

@@ -34,7 +34,7 @@ __all__ = ["DrawsDisplay"]
 class DrawsDisplay:
     """Draws of some hidden cells against the truth.
 
-    One line a cell, in standardised units of its column so that columns share the axis: each draw
+    One line per cell, in standardised units of its column so that columns share the axis: each draw
     a dot, the central interval of the draws a bar, their mean a tick and the truth a diamond. Build
     one with `from_draws`.
 

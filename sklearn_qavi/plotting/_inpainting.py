@@ -32,7 +32,7 @@ _SLACK = 1e-6  # by which observed pixels may differ between draws and images
 class InpaintingDisplay:
     """Incomplete images and what may be in their missing parts.
 
-    One row an image: the truth if it is known, the image with its missing pixels in a colour of
+    One row per image: the truth if it is known, the image with its missing pixels in a colour of
     their own, several draws side by side, and their mean if asked for. Draws that look alike say
     that the rest of the image tells what is missing; draws that differ are the completions that it
     leaves open. Build one with `from_estimator` or `from_draws`.

@@ -160,7 +160,7 @@ class ColumnLikelihoods(nn.Module):
         return self._join([g.mean(p) for g, p in zip(self.groups, parts, strict=True)])
 
     def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
-        """Return values (..., D) from two uniforms a cell, (..., D, 2)."""
+        """Return values (..., D) from two uniforms per cell, (..., D, 2)."""
         parts = self._split(params)
         return self._join(
             [

@@ -21,7 +21,7 @@ class HistogramLikelihood(ColumnLikelihood):
 
     Real columns have atoms (half of a column may be exactly 0), few distinct values and skew,
     which a location-scale family can only cover with a wide density. Here the decoder gives the
-    log probabilities of up to ``n_bins`` categories a column. A value that more than 1.5 bins'
+    log probabilities of up to ``n_bins`` categories per column. A value that more than 1.5 bins'
     worth of rows share is a category of its own; the others fall into bins at quantiles, inside
     which draws are uniform.
 

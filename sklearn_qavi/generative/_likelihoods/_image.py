@@ -111,7 +111,7 @@ class ImageLikelihood(nn.Module):
         return self._family.mean(params)
 
     def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
-        """Return values (..., D) from two uniforms a cell, (..., D, 2)."""
+        """Return values (..., D) from two uniforms per cell, (..., D, 2)."""
         return self._family.sample(params, uniform)
 
     def probabilities(self, params: Tensor) -> Tensor:

@@ -101,7 +101,7 @@ class HierarchicalPosterior(PosteriorFamily):
 
     @property
     def n_parameters(self) -> int:
-        """Number P of parameters a row: features, then weights of means and of scales."""
+        """Number P of parameters per row: features, then weights of means and of scales."""
         return sum(self.feature_sizes) + 2 * sum(self.weight_sizes)
 
     @property
@@ -191,7 +191,7 @@ class HierarchicalPosterior(PosteriorFamily):
         Parameters
         ----------
         parameters : Tensor of shape (B, P)
-            One flat vector a row.
+            One flat vector per row.
         noise : Tensor of shape (S, B or 1, L)
             Standard normal.
 
