@@ -73,7 +73,7 @@ def coverages(ax: Any) -> CoverageDisplay:
     first = CoverageDisplay.from_draws(TRUTH, DRAWS[:19], MISSING, name=label.format(0), ax=ax)
     for k in range(1, 6):
         CoverageDisplay(
-            categories=first.categories,
+            levels=first.levels,
             coverage=first.coverage**k,
             n_cells=first.n_cells,
             name=label.format(k),
