@@ -6,14 +6,14 @@ PYTEST_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-# One core a worker: threads of several workers on the same cores only wait for each other.
+# One core per worker: threads of several workers on the same cores only wait for each other.
 TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg
 
 .PHONY: help demo test lint types doctest docs clean
 .NOTPARALLEL:
 
 help:
-	@echo "make demo     complete a table with holes and draw what was found"
+	@echo "make demo     complete a table with missing values and draw what was found"
 	@echo "make test     the tests (PYTEST_ARGS='-k flow' chooses among them)"
 	@echo "make lint     ruff, formatting, spelling"
 	@echo "make types    mypy"

@@ -42,7 +42,7 @@ class Split:
     """One split of a standardised table.
 
     ``fit`` holds training and validation rows, complete; ``truth`` the test rows, ``test`` the same
-    with holes, and ``missing`` where those are.
+    with missing values, and ``missing`` where those are.
     """
 
     fit: NDArray[np.float64]

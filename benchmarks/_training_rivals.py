@@ -354,7 +354,7 @@ class _OneByOne(TabularVAE):
         for i in range(self.n_decoders):
             of_this = derive_seed(seed, 2, i)
             options = {"histogram": {"smoothing": candidate.smoothing}}
-            likelihood = ColumnLikelihoods(candidate.families, options, self.n_levels_)
+            likelihood = ColumnLikelihoods(candidate.families, options, self.n_categories_)
             network = self._network(likelihood.fit_columns(values), torch_generator(of_this))
             if candidate.linear:
                 start_linear(

@@ -1,4 +1,4 @@
-"""Do pooled intervals cover? Regressions with known coefficients on tables with holes.
+"""Do pooled intervals cover? Regressions with known coefficients on tables with missing values.
 
 Each repetition draws a table (y, x1, x2, x3) from ``y = 1 + x1 - x2 / 2 + x3 / 2 + e`` with
 correlated normal x and e of variance 1, hides cells, completes the table several times, fits the
@@ -38,7 +38,7 @@ MAX_CHUNK = 25  # repetitions between two looks at the file
 
 
 def make_table(n_rows: int, mechanism: str, seed: int) -> tuple[Array, Array]:
-    """Return a table (y, x1, x2, x3) and the same with holes."""
+    """Return a table (y, x1, x2, x3) and the same with missing values."""
     rng = np.random.default_rng(seed)
     x = rng.multivariate_normal(np.zeros(3), COVARIANCE, size=n_rows)
     y = TRUTH[0] + x @ TRUTH[1:] + rng.normal(size=n_rows)
@@ -60,33 +60,33 @@ def ordinary_least_squares(table: Array) -> Any:
 
 
 def draws_of_qavi(
-    holes: Array, seed: int, bootstrap: bool, settings: dict[str, Any]
+    incomplete: Array, seed: int, bootstrap: bool, settings: dict[str, Any]
 ) -> Iterator[Any]:
     """Yield completed tables of `QAVIImputer`."""
     model = TabularVAE(**settings, bootstrap=bootstrap, n_decoders=N_DECODERS if bootstrap else 1)
     imputer = QAVIImputer(generative_model=model, random_state=seed)
-    yield from imputer.fit(holes).iter_samples(holes, n=N_DRAWS)
+    yield from imputer.fit(incomplete).iter_samples(incomplete, n=N_DRAWS)
 
 
-def draws_of_chains(holes: Array, seed: int) -> Iterator[Array]:
+def draws_of_chains(incomplete: Array, seed: int) -> Iterator[Array]:
     """Yield completed tables of scikit-learn's chained regressions with posterior draws."""
     for m in range(N_DRAWS):
         yield IterativeImputer(
             sample_posterior=True, random_state=1000 * seed + m, tol=0.0
-        ).fit_transform(holes)
+        ).fit_transform(incomplete)
 
 
 def pooled_by(
-    method: str, table: Array, holes: Array, seed: int, settings: dict[str, Any]
+    method: str, table: Array, incomplete: Array, seed: int, settings: dict[str, Any]
 ) -> PooledEstimate:
     """Return the pooled coefficients of one method."""
-    rows = ~np.isnan(holes).all(axis=1)  # a row without any value says nothing
+    rows = ~np.isnan(incomplete).all(axis=1)  # a row without any value says nothing
     methods: dict[str, Callable[[], Any]] = {
         "complete": lambda: [table, table],
-        "complete_rows": lambda: [holes[~np.isnan(holes).any(axis=1)]] * 2,
-        "iterative": lambda: draws_of_chains(holes[rows], seed),
-        "qavi": lambda: draws_of_qavi(holes[rows], seed, False, settings),
-        "qavi_bootstrap": lambda: draws_of_qavi(holes[rows], seed, True, settings),
+        "complete_rows": lambda: [incomplete[~np.isnan(incomplete).any(axis=1)]] * 2,
+        "iterative": lambda: draws_of_chains(incomplete[rows], seed),
+        "qavi": lambda: draws_of_qavi(incomplete[rows], seed, False, settings),
+        "qavi_bootstrap": lambda: draws_of_qavi(incomplete[rows], seed, True, settings),
     }
     n_nests = N_DECODERS if method == "qavi_bootstrap" else None
     return fit_pooled(ordinary_least_squares, methods[method](), n_nests=n_nests)
@@ -101,8 +101,8 @@ def repeat(
     """Return errors, standard errors and hits of one repetition."""
     warnings.simplefilter("ignore")
     start = time.perf_counter()
-    table, holes = make_table(n_rows, mechanism, seed)
-    pooled = pooled_by(method, table, holes, seed, settings)
+    table, incomplete = make_table(n_rows, mechanism, seed)
+    pooled = pooled_by(method, table, incomplete, seed, settings)
     lower, upper = pooled.interval(level=0.95)
     return {
         "error": (pooled.estimate - TRUTH).tolist(),

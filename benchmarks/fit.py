@@ -104,14 +104,14 @@ def measure_mixed(name: str, seed: int, method: str) -> dict[str, Any]:
         return {"fit_seconds": time.process_time() - start, **record}
     fits: dict[str, Any] = {}
 
-    def run(holes: Any, seed: int, params: dict[str, Any]) -> Any:
+    def run(incomplete: Any, seed: int, params: dict[str, Any]) -> Any:
         from sklearn_qavi import QAVIImputer
 
         imputer = QAVIImputer(random_state=seed).set_output(transform="pandas")
         start = time.process_time()
-        imputer.fit(holes)
+        imputer.fit(incomplete)
         fits.update(fit_seconds=time.process_time() - start, **learned(imputer))
-        return imputer.transform(holes), imputer.sample(holes, n=100)
+        return imputer.transform(incomplete), imputer.sample(incomplete, n=100)
 
     mixed.METHODS["qavi"] = run
     return {**mixed.measure(name, seed, "qavi", {}), **fits}

@@ -112,7 +112,7 @@ def run_methods(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace
             start = time.perf_counter()
             hidden = torch.from_numpy(missing).flatten(1)
             rows = torch.from_numpy(truth).flatten(1).float()
-            # what `infer` does, without weighing 1,024 codes an image
+            # what `infer` does, without weighing 1,024 codes per image
             pool = inpainter._inference().pool
             pooled = pool.infer(rows.where(~hidden, 0.0), ~hidden)
             seconds = time.perf_counter() - start
@@ -154,7 +154,7 @@ def run_methods(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace
                 f"{record['predictive_pixel']:.3f} a pixel, CRPS {record['crps']:.4f}, FD "
                 f"{record['frechet']:.1f}, U-IDS {record['u_ids']:.3f}, P-IDS "
                 f"{record['p_ids']:.3f}, accuracy {record['accuracy']:.3f}, "
-                f"{record['seconds_image']:.2f} s an image",
+                f"{record['seconds_image']:.2f} s per image",
                 flush=True,
             )
 
@@ -205,7 +205,7 @@ def run_warmup(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace)
         }
         append_record(args.out, record)
         shown = [f"{trace[i]:.0f}" for i in np.linspace(0, len(trace) - 1, 11).astype(int)]
-        print(f"{name}: {' '.join(shown)}; {seconds / n:.2f} s an image", flush=True)
+        print(f"{name}: {' '.join(shown)}; {seconds / n:.2f} s per image", flush=True)
 
 
 def draw_warmup(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace) -> None:
@@ -215,8 +215,8 @@ def draw_warmup(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace
     n, cuts = args.warmup_images, (8, 40, 88, 160)
     truth = digits.test[:n]
     missing = make_image_masks(n, (28, 28), kind="rotated_half", random_state=args.seed)
-    holed = np.where(missing, np.nan, truth)
-    rows = {"truth": truth, "hole": np.where(missing, 0.5, truth)}
+    incomplete = np.where(missing, np.nan, truth)
+    rows = {"truth": truth, "missing part": np.where(missing, 0.5, truth)}
     for warmup in (0.0, 0.5):
         for cut in cuts:
             # the warm-up's length stays that of the longest run
@@ -227,7 +227,7 @@ def draw_warmup(model: HierarchicalVAE, digits: Digits, args: argparse.Namespace
             method = Hierarchical(optimizer=optimizer, fill=args.fill)
             inpainter = QAVIInpainter(generative_model=model, posterior=method, random_state=0)
             name = f"{'with' if warmup else 'without'} warm-up, {cut} steps"
-            rows[name] = inpainter.fit().sample(holed, n=1)[0]
+            rows[name] = inpainter.fit().sample(incomplete, n=1)[0]
     figure, axes = plt.subplots(len(rows), n, figsize=(n + 2.5, len(rows)), squeeze=False)
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         for ax, image in zip(line, images, strict=True):
@@ -334,13 +334,15 @@ def main() -> None:
     parser.add_argument("--masks", nargs="+", choices=MASKS, default=list(MASKS))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--test-images", type=int, default=200)
-    parser.add_argument("--draws", type=int, default=500, help="codes an image, for the scores")
-    parser.add_argument("--shown-draws", type=int, default=5, help="completions an image")
+    parser.add_argument("--draws", type=int, default=500, help="codes per image, for the scores")
+    parser.add_argument("--shown-draws", type=int, default=5, help="completions per image")
     parser.add_argument("--warmup-images", type=int, default=8)
-    parser.add_argument("--fill", default="blur", help="of the holes, where the warm-up starts")
+    parser.add_argument(
+        "--fill", default="blur", help="of what is missing, where the warm-up starts"
+    )
     parser.add_argument("--figure", type=Path, help="file for a picture of the warm-up")
     parser.add_argument("--paper-steps", type=int, default=1000)
-    parser.add_argument("--paper-draws", type=int, default=28, help="of its recipe, a step")
+    parser.add_argument("--paper-draws", type=int, default=28, help="of its recipe, per step")
     parser.add_argument("--classifier", choices=["small"], default="small")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="little of everything")

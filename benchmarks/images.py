@@ -1,6 +1,6 @@
-"""MNIST digits with holes: posteriors and baselines on one decoder, and the paper's recipe.
+"""MNIST digits with missing parts: posteriors and baselines on one decoder, and the paper's recipe.
 
-`methods`: for each kind of hole every method infers the same test digits with the same trained
+`methods`: for each kind of mask every method infers the same test digits with the same trained
 decoder; printed are the importance-weighted score (equation 12) and the predictive score of the
 missing pixels, RMSE, what a classifier makes of the completed digits, how different the draws are,
 decoder evaluations and seconds. `recipe`: the paper's 300 steps of 100 draws beside our defaults,
@@ -248,7 +248,7 @@ def inference_methods(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     return out
 
 
-def holes(kind: str, args: argparse.Namespace) -> NDArray[np.bool_]:
+def missing_pixels(kind: str, args: argparse.Namespace) -> NDArray[np.bool_]:
     """Return the masks of the test digits, True where a pixel is missing."""
     return make_image_masks(args.test_images, (28, 28), kind=kind, random_state=args.seed)
 
@@ -297,15 +297,15 @@ def measure(
     classifier: Classifier,
     args: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Return the scores of one method for one kind of hole."""
+    """Return the scores of one method for one kind of mask."""
     n = args.test_images
-    truth, y, missing = digits.test[:n], digits.test_y[:n], holes(kind, args)
-    holed = np.where(missing, np.nan, truth)
+    truth, y, missing = digits.test[:n], digits.test_y[:n], missing_pixels(kind, args)
+    incomplete = np.where(missing, np.nan, truth)
     start = time.perf_counter()
-    completed = inpainter.transform(holed)
+    completed = inpainter.transform(incomplete)
     seconds = time.perf_counter() - start
     scores = inpainter.score_missing(truth, missing, n_draws=args.draws)
-    pooled = inpainter.infer(holed)
+    pooled = inpainter.infer(incomplete)
     draws = pooled.keyed_draws(args.shown_draws, np.arange(n), args.seed)
     draws = np.where(missing, draws.reshape(-1, n, 28, 28), truth)
     classes = classifier(draws)
@@ -343,7 +343,7 @@ def rmse(
 def pairwise_distance(draws: NDArray[np.float64], missing: NDArray[np.bool_]) -> float:
     """Return the mean RMS distance over the missing pixels of two draws of an image."""
     by_image = [
-        pdist(draws[:, i][:, hole]).mean() / np.sqrt(hole.sum()) for i, hole in enumerate(missing)
+        pdist(draws[:, i][:, mask]).mean() / np.sqrt(mask.sum()) for i, mask in enumerate(missing)
     ]
     return float(np.mean(by_image))
 
@@ -384,7 +384,7 @@ def run_recipe(model: WideResNetVAE, digits: Digits, args: argparse.Namespace) -
     (decoder,) = model.decoders_
     truth = torch.from_numpy(digits.test[: args.recipe_images]).flatten(1).float()
     for kind in args.masks:
-        missing = torch.from_numpy(holes(kind, args)[: args.recipe_images]).flatten(1)
+        missing = torch.from_numpy(missing_pixels(kind, args)[: args.recipe_images]).flatten(1)
         for posterior in ("gaussian", "mixture"):
             runs = [run for run in recipe_runs(args) if run[0] == posterior]
             done = read_records(args.out)
@@ -401,7 +401,8 @@ def run_recipe(model: WideResNetVAE, digits: Digits, args: argparse.Namespace) -
                 append_record(args.out, record)
                 print(
                     f"{kind}, {posterior}, {label}: {record['evaluations']:.0f} evaluations, "
-                    f"bound {record['bound']:.1f}, {1e3 * record['seconds_image']:.0f} ms an image",
+                    f"bound {record['bound']:.1f}, "
+                    f"{1e3 * record['seconds_image']:.0f} ms per image",
                     flush=True,
                 )
 
@@ -435,7 +436,7 @@ def measure_recipe(
 
 
 def fresh_bound(target: DecoderTarget, posterior: Posterior, beta: float) -> float:
-    """Return the mean bound (equation 8, nats an image), with noise that no fit has seen."""
+    """Return the mean bound (equation 8, nats per image), with noise that no fit has seen."""
     family = posterior.family
     u = sobol_uniform(FRESH_DRAWS, family.n_noise, seed=20_261)
     noise = family.noise_from_uniform(u).to(target.dtype)
@@ -505,13 +506,13 @@ COLUMNS = {  # key of a record -> heading and format
     "distance": ("distance", ".3f"),
     "two_classes": ("two classes", ".2f"),
     "evaluations": ("evaluations", ".0f"),
-    "seconds_image": ("s an image", ".3f"),
+    "seconds_image": ("s per image", ".3f"),
     "fit_seconds": ("fit s", ".0f"),
 }
 
 
 def summary_of_methods(args: argparse.Namespace) -> str:
-    """Return a Markdown table for each kind of hole."""
+    """Return a Markdown table for each kind of mask."""
     records, lines = read_records(args.out), []
     for kind in args.masks:
         rows = [(n, answer(records, asked(kind, n, args))) for n in inference_methods(args)]
@@ -527,8 +528,8 @@ def summary_of_methods(args: argparse.Namespace) -> str:
         any_record = found[0][1]
         lines += [
             "",
-            f"Accuracy on the same digits without holes {any_record['accuracy_true']:.3f} (on all "
-            f"test digits {any_record['accuracy_true_all']:.3f}), with holes left black "
+            f"Accuracy on the same digits, complete, {any_record['accuracy_true']:.3f} (on all "
+            f"test digits {any_record['accuracy_true_all']:.3f}), with missing parts left black "
             f"{any_record['accuracy_black']:.3f}.",
         ]
     return "\n".join(lines)
@@ -542,7 +543,7 @@ def summary_of_recipe(args: argparse.Namespace) -> str:
         f"**recipe**, {args.recipe_images} digits, beta = {args.betas[0]:g}",
         "",
         "| mask | posterior | steps | evaluations | recipe's / these | bound | eq. 12 | RMSE "
-        "| ms an image | recipe's / these |",
+        "| ms per image | recipe's / these |",
         "|---" * 10 + "|",
     ]
     for kind in args.masks:
@@ -573,7 +574,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--components", type=int, default=5, help="of the mixture")
     parser.add_argument("--test-images", type=int, default=100)
-    parser.add_argument("--draws", type=int, default=1000, help="codes an image, for the scores")
+    parser.add_argument("--draws", type=int, default=1000, help="codes per image, for the scores")
     parser.add_argument("--shown-draws", type=int, default=10, help="draws that are classified")
     parser.add_argument("--classifier", choices=EPOCHS, default="small")
     parser.add_argument("--recipe-images", type=int, default=16)

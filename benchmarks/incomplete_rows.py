@@ -61,27 +61,33 @@ METHODS = [*WAYS, EQUIVALENT, CHAINED]
 
 def hide(X: NDArray[np.float64], rate: float, seed: int) -> NDArray[np.float64]:
     """Hide a share of the cells completely at random, and from 50% on one of any complete row."""
-    holes, _ = make_missing(X, rate=rate, random_state=seed)
+    incomplete, _ = make_missing(X, rate=rate, random_state=seed)
     if rate >= 0.5:
-        complete = np.flatnonzero(~np.isnan(holes).any(axis=1))
+        complete = np.flatnonzero(~np.isnan(incomplete).any(axis=1))
         rng = np.random.default_rng([seed, 1])
-        holes[complete, rng.integers(X.shape[1], size=len(complete))] = np.nan
-    return holes
+        incomplete[complete, rng.integers(X.shape[1], size=len(complete))] = np.nan
+    return incomplete
 
 
 def run_way(
-    method: str, split: Split, holes: NDArray[np.float64], params: dict[str, Any], run: Settings
+    method: str,
+    split: Split,
+    incomplete: NDArray[np.float64],
+    params: dict[str, Any],
+    run: Settings,
 ) -> tuple[Outcome, dict[str, Any]]:
     """Train on the rows in one way, complete the test rows and draw; also say what was trained."""
-    n_observed = int((~np.isnan(holes)).sum())
+    n_observed = int((~np.isnan(incomplete)).sum())
     if method == EQUIVALENT:
-        holes = split.fit[: max(5, round(n_observed / holes.shape[1]))]
-    complete = ~np.isnan(holes).any(axis=1)
+        incomplete = split.fit[: max(5, round(n_observed / incomplete.shape[1]))]
+    complete = ~np.isnan(incomplete).any(axis=1)
     cls, settings = WAYS["complete" if method == EQUIVALENT else method]
     quick = QUICK if run.quick else {}
     model = cls(**{**MODEL, **quick, **settings, **params}, random_state=run.seed)
     imputer = QAVIImputer(generative_model=model, random_state=run.seed)
-    _, fit_seconds = timed(imputer.fit, holes[complete] if method == "complete" else holes)
+    _, fit_seconds = timed(
+        imputer.fit, incomplete[complete] if method == "complete" else incomplete
+    )
     completed, infer_seconds = timed(imputer.transform, split.test)
     draws, sample_seconds = timed(imputer.sample, split.test, n=run.n_draws)
     trained = imputer.generative_model_
@@ -99,16 +105,16 @@ def run_one(
 ) -> dict[str, Any]:
     """Run and score one method on one split of one table, or say why it has no answer."""
     split = split_table(X, run.seed, QUICK_ROWS if run.quick else question["max_rows"])
-    holes = hide(split.fit, question["rate"], run.seed)
+    incomplete = hide(split.fit, question["rate"], run.seed)
     method, facts = question["method"], {}
-    record = {**question, "n_fit": len(holes), "version": __version__, **machine()}
+    record = {**question, "n_fit": len(incomplete), "version": __version__, **machine()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         try:
             if method == CHAINED:
-                outcome = run_point(chained(run), dataclasses.replace(split, fit=holes))
+                outcome = run_point(chained(run), dataclasses.replace(split, fit=incomplete))
             else:
-                outcome, facts = run_way(method, split, holes, params, run)
+                outcome, facts = run_way(method, split, incomplete, params, run)
         except ValueError as error:  # hardly a complete row is left
             if method != "complete":
                 raise
@@ -249,7 +255,7 @@ def summary(records: list[dict[str, Any]], methods: list[str]) -> str:
     """Return all tables as Markdown."""
     lines = detail(records, methods) + overview(records, methods) + claims(records, methods)
     lines += ["", "Mean ± standard deviation over seeds; ratios are geometric means over splits."]
-    lines += ["\\* mean absolute error: the CRPS of a method that gives one value a cell."]
+    lines += ["\\* mean absolute error: the CRPS of a method that gives one value per cell."]
     return "\n".join(lines)
 
 
@@ -262,7 +268,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--rates", nargs="+", type=float, default=[0.1, 0.3, 0.5, 0.7])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--max-rows", type=int, default=1500, help="rows of a table")
-    parser.add_argument("--draws", type=int, help="draws a row; default: 100, quick 20")
+    parser.add_argument("--draws", type=int, help="draws per row; default: 100, quick 20")
     parser.add_argument(
         "--param", action="append", default=[], metavar="KEY=VALUE", help="of every model"
     )

@@ -91,7 +91,7 @@ def run(table: str, seed: int, args: argparse.Namespace) -> None:
         print(
             f"{table} seed {seed} {posterior}: eq. 12 {iwae:.2f} (paper's best {PAPER[table]}), "
             f"predictive {predictive:.2f}, bound {record['bound']:.2f}, "
-            f"{record['evaluations']:.0f} evaluations a row",
+            f"{record['evaluations']:.0f} evaluations per row",
             flush=True,
         )
 

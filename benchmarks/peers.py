@@ -84,7 +84,7 @@ def run_qavi(split: Split, settings: Settings) -> Outcome:
 
 
 def run_point(imputer: Any, split: Split) -> Outcome:
-    """Run an imputer that gives one value a cell."""
+    """Run an imputer that gives one value per cell."""
     _, fit_seconds = timed(imputer.fit, split.fit)
     completed, infer_seconds = timed(imputer.transform, split.test)
     return Outcome(completed, None, fit_seconds, infer_seconds, None)
@@ -248,7 +248,7 @@ def summary_line(name: str, group: list[dict[str, Any]]) -> str:
 def summary(records: list[dict[str, Any]]) -> str:
     """Return Markdown: a table of mean and standard deviation over seeds for each UCI table."""
     names = ["method", "seeds", "RMSE", "CRPS", "in 90%", "width"]
-    names += ["fit s", "transform s", "draws s", "ms a row"]
+    names += ["fit s", "transform s", "draws s", "ms per row"]
     lines = []
     for table in dict.fromkeys(record["table"] for record in records):
         groups: dict[str, list[dict[str, Any]]] = {}
@@ -258,7 +258,7 @@ def summary(records: list[dict[str, Any]]) -> str:
         lines += ["", f"### {table}", "", f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
         lines += [summary_line(name, group) for name, group in groups.items()]
     lines += ["", "Mean ± standard deviation over seeds; hidden cells, standardised units."]
-    lines += ["\\* mean absolute error: the CRPS of a method that gives one value a cell."]
+    lines += ["\\* mean absolute error: the CRPS of a method that gives one value per cell."]
     return "\n".join(lines)
 
 
@@ -283,7 +283,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES)[:4])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--draws", type=int, help="draws a row; default: 100, quick 20")
+    parser.add_argument("--draws", type=int, help="draws per row; default: 100, quick 20")
     parser.add_argument("--qavi-param", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--quick", action="store_true", help="few rows, little training")
     parser.add_argument("--out", type=Path, default=Path("results.jsonl"))

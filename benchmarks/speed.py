@@ -61,7 +61,7 @@ def families(latent_dim: int) -> dict[str, tuple[PosteriorFamily, PosteriorFamil
 
 
 def fresh_bound(target: DecoderTarget, posterior: Posterior) -> float:
-    """Return the mean bound (equation 8, nats a row), with noise that no fit has seen."""
+    """Return the mean bound (equation 8, nats per row), with noise that no fit has seen."""
     family = posterior.family
     u = sobol_uniform(FRESH_DRAWS, family.n_noise, seed=20_261)
     noise = family.noise_from_uniform(u).to(target.dtype)
@@ -128,7 +128,7 @@ def measure_recipe(table: str, args: argparse.Namespace) -> None:
 def predictive(
     decoder: Any, target: DecoderTarget, posterior: Posterior, truth: torch.Tensor
 ) -> float:
-    """Return the mean log predictive density of the hidden cells, nats a row."""
+    """Return the mean log predictive density of the hidden cells, nats per row."""
     u = sobol_uniform(FRESH_DRAWS, posterior.family.n_noise, seed=20_262, antithetic=False)
     noise = posterior.family.noise_from_uniform(u).to(target.dtype).unsqueeze(1)
     prepared = decoder.likelihood.prepare(truth)

@@ -2,8 +2,8 @@
 
 For each table and seed one model with a continuous likelihood is trained, every method infers the
 same test rows with it, and two scores are printed beside the paper's: the importance-weighted log
-likelihood of the hidden cells (equation 12, nats a row) and the smallest NRMSE over 10,000 decoder
-means. See benchmarks/README.md. Prints and saves numbers, asserts nothing.
+likelihood of the hidden cells (equation 12, nats per row) and the smallest NRMSE over 10,000
+decoder means. See benchmarks/README.md. Prints and saves numbers, asserts nothing.
 """
 
 import argparse
@@ -247,7 +247,7 @@ def summary(records: list[dict[str, Any]], tables: list[str]) -> str:
                 for n in names
             ]
             lines.append(f"| {method} | " + " | ".join(cells) + " |")
-    lines += ["", "Equation 12 (nats a row, higher is better) / smallest NRMSE; in brackets the"]
+    lines += ["", "Equation 12 (nats per row, higher is better) / smallest NRMSE; in brackets the"]
     lines += ["paper's. The second table is a mean over tables and seeds."]
     return "\n".join(lines)
 

@@ -1,4 +1,5 @@
-"""Complete a real table with holes, compare with scikit-learn's imputers, draw what was found.
+"""Complete a real table with missing values, compare with scikit-learn's imputers, draw what was
+found.
 
 Run by ``make demo``. It hides 30% of the cells of a table that comes with scikit-learn, so that
 nearly every row is incomplete, gives the same incomplete table to every imputer, and scores what
@@ -36,7 +37,7 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
 
 @dataclass(frozen=True)
 class Completed:
-    """What one method made of the table: one value a cell and, if it can, many draws."""
+    """What one method made of the table: one value per cell and, if it can, many draws."""
 
     name: str
     table: NDArray[np.float64]
@@ -45,7 +46,7 @@ class Completed:
 
 
 def load(name: str) -> tuple[pd.DataFrame, pd.DataFrame, NDArray[np.bool_]]:
-    """Return the truth, the table with holes and where they are, in standardised units.
+    """Return the truth, the incomplete table and where cells are missing, in standardised units.
 
     The units come from the cells that stay visible: nothing is learned from a hidden one.
     """
@@ -64,14 +65,14 @@ def complete_with_qavi(X: pd.DataFrame) -> Completed:
 
 
 def complete_at_once(name: str, imputer: object, X: pd.DataFrame) -> Completed:
-    """Complete with an imputer that gives one value a cell."""
+    """Complete with an imputer that gives one value per cell."""
     start = time.perf_counter()
     table = imputer.fit_transform(X)
     return Completed(name, np.asarray(table), None, time.perf_counter() - start)
 
 
 def complete_with_chained_draws(X: pd.DataFrame, n: int = 20) -> Completed:
-    """Multiple imputation by chained Bayesian regressions: one chain a draw."""
+    """Multiple imputation by chained Bayesian regressions: one chain per draw."""
     start = time.perf_counter()
     chains = [IterativeImputer(sample_posterior=True, random_state=seed) for seed in range(n)]
     draws = np.stack([chain.fit_transform(X) for chain in chains])
@@ -117,7 +118,9 @@ def main() -> None:
     print(f"{'':<28}{'RMSE':>6}  {'CRPS':>6}  {'in 90%':>9}{'seconds':>9}")
     for result in results:
         print(score(result, truth, missing))
-    print("\nHidden cells only, in standard deviations; lower is better. * one value a cell, whose")
+    print(
+        "\nHidden cells only, in standard deviations; lower is better. * one value per cell, whose"
+    )
     print("CRPS is its mean absolute error. 'in 90%': share of the 90% intervals that hold the")
     print("truth; 0.90 is right.")
     display = DrawsDisplay.from_draws(truth, results[-1].draws, missing, random_state=0)

@@ -4,7 +4,7 @@ What may be in a cell
 
 An imputer that returns one value keeps quiet about how sure it is. Here are the draws of single
 cells with their density: a number that the rest of the row tells well, one with two explanations,
-and a level.
+and a category.
 """
 
 # %%
@@ -55,7 +55,7 @@ show(row=104, column="petal length (cm)")
 show(row=57, column="petal length (cm)")
 
 # %%
-# A level
+# A category
 # -------
 # The same flower's species. Bars are the shares of the draws; :meth:`category_probabilities
 # <sklearn_qavi.QAVIImputer.category_probabilities>` gives them for a whole table.

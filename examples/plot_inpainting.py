@@ -53,7 +53,7 @@ mask = make_image_masks(40, (16, 16), kind="rotated_half", random_state=3)[chose
 
 
 def show(draws):
-    """Plot truth, hole, the first draws and the mean of all, as ink on paper."""
+    """Plot truth, missing part, the first draws and the mean of all, as ink on paper."""
     InpaintingDisplay.from_draws(
         truth,
         draws,
@@ -118,17 +118,17 @@ fig.colorbar(picture, ax=axes, label="share of draws")
 # ------------------------------------
 # The paper's Figure 7 asks how many images a classifier reads right once they are completed. Here
 # that is all 97 new digits, by two posteriors, by the encoder that takes missing pixels for black,
-# and with nothing but black in the holes. The line is what the classifier reads right of whole
-# images.
+# and with nothing but black in the missing parts. The line is what the classifier reads right of
+# whole images.
 
-holes = make_image_masks(97, (16, 16), kind="rotated_half", random_state=0)
+missing = make_image_masks(97, (16, 16), kind="rotated_half", random_state=0)
 rest, digit = images[1700:], digits.target[1700:]
 filled = QAVIInpainter(generative_model=gaussian.generative_model_, posterior="fill_zeros").fit()
 completed = {
-    "hole in black": np.where(holes, 0, rest),
-    "fill zeros": filled.transform(rest, mask=holes),
-    "Gaussian": gaussian.transform(rest, mask=holes),
-    "mixture": mixture.transform(rest, mask=holes),
+    "missing part in black": np.where(missing, 0, rest),
+    "fill zeros": filled.transform(rest, mask=missing),
+    "Gaussian": gaussian.transform(rest, mask=missing),
+    "mixture": mixture.transform(rest, mask=missing),
 }
 
 

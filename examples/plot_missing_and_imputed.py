@@ -11,7 +11,7 @@ how the imputed values compare with the observed ones, after.
 # ----------------------------------
 # The table on diabetes, as it might come from a clinic: for one patient in four no blood was taken,
 # and the older they are the more often; body mass index and blood pressure are missing here and
-# there, and so is sex, a column of levels.
+# there, and so is sex, a column of categories.
 
 import numpy as np
 from sklearn.datasets import load_diabetes
@@ -32,8 +32,8 @@ MissingnessDisplay.from_table(X)
 # Each line is a pattern, the most frequent on top: the blood values come and go as one.
 
 # %%
-# What fills the holes
-# --------------------
+# What is filled in
+# -----------------
 # Twenty completed tables. Observed and imputed values need not have the same distribution: older
 # patients miss more, and older patients have more cholesterol. Reasons to look again would be
 # values where there cannot be any (``column_types`` rules out a negative weight), or a peak at a
@@ -51,8 +51,8 @@ DistributionDisplay.from_estimator(imputer, X)
 # %%
 # A reason to look again
 # ----------------------
-# The same for an imputer that puts the mean into every hole. What is computed from such a table
-# takes the column to vary less than it does.
+# The same for an imputer that puts the mean into every missing cell. What is computed from such a
+# table takes the column to vary less than it does.
 
 from sklearn.impute import SimpleImputer
 

@@ -2,15 +2,15 @@
 Coefficients with honest intervals
 ==================================
 
-A regression on a table with holes can drop the incomplete rows, or fill the cells. Dropping wastes
+A regression on an incomplete table can drop the incomplete rows, or fill the cells. Dropping wastes
 rows, and misleads if it is no accident which rows are incomplete. Filling once takes guesses for
 facts. Multiple imputation fills the table several times with draws, fits the regression to each
 table, and pools: its intervals hold what the missing cells leave open.
 """
 
 # %%
-# A table with holes
-# ------------------
+# An incomplete table
+# -------------------
 # The diabetes table has measurements of 442 patients, and how far the disease had gone a year
 # later. We regress that on six of them, all in standard deviations. Whether a measurement is
 # missing depends on the target, which is never missing: patients who fare badly are seen by other
@@ -97,9 +97,9 @@ ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
 
 # %%
 # The complete rows were selected by the target, and lose the effect of ``bmi`` altogether. Filled
-# with means, holes count as measurements, and the intervals are too short for what is known. The
-# pooled ones are the wider the more of a coefficient's information is missing. How often do they
-# hold the estimate of the complete table?
+# with means, imputed values count as measurements, and the intervals are too short for what is
+# known. The pooled ones are the wider the more of a coefficient's information is missing. How often
+# do they hold the estimate of the complete table?
 
 truth = analyses["complete table"].estimate[1:]
 for name, analysis in analyses.items():
@@ -109,13 +109,13 @@ for name, analysis in analyses.items():
 # %%
 # New patients
 # ------------
-# The fitted estimator predicts rows with holes as well. The more a hole leaves open, the wider the
-# interval.
+# The fitted estimator predicts incomplete rows as well. The more the observed cells leave open, the
+# wider the interval.
 
 new = X.iloc[[0, 0, 0]].copy()
 new.iloc[1, new.columns.get_loc("s6")] = np.nan
 new.iloc[2, [new.columns.get_loc(c) for c in ("bmi", "s5")]] = np.nan
 lower, upper = pooled.predict_interval(new, level=0.9)
-holes = ["all measured", "s6 missing", "bmi and s5 missing"]
-for name, low, high in zip(holes, lower, upper, strict=True):
+patterns = ["all measured", "s6 missing", "bmi and s5 missing"]
+for name, low, high in zip(patterns, lower, upper, strict=True):
     print(f"{name:<20}{low:6.2f} to {high:.2f}")

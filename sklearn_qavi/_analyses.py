@@ -88,7 +88,7 @@ def read_coefficients(fitted: BaseEstimator, table: Table, y: ArrayLike | None) 
     if np.linalg.matrix_rank(columns) < columns.shape[1]:
         raise ValueError(
             "Columns are collinear, so that their coefficients are not determined. Drop some, "
-            "e.g. one level of each category: OneHotEncoder(drop='first')."
+            "e.g. one category of each column: OneHotEncoder(drop='first')."
         )
     scale = 1.0 if noise is None else noise
     covariance = np.asarray(scale * np.linalg.inv(information), dtype=np.float64)

@@ -88,7 +88,7 @@ class BaseQAVI(PlainState):
     def save(self, folder: str | Path) -> None:
         """Write the fitted imputer as safetensors weights and readable JSON, without pickle.
 
-        What `fit` saw is not written, apart from the levels and ranges of a table's columns.
+        What `fit` saw is not written, apart from the categories and ranges of a table's columns.
 
         Parameters
         ----------
@@ -98,7 +98,7 @@ class BaseQAVI(PlainState):
         Raises
         ------
         ModelFormatError
-            If a part cannot be written without pickle: a decoder or levels of foreign types, or
+            If a part cannot be written without pickle: a decoder or categories of foreign types, or
             the networks of a posterior that trains its own.
         ValueError
             If the folder cannot be written to.

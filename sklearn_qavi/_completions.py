@@ -38,7 +38,7 @@ class TargetColumns:
         Names under which an imputer returns them.
     classes : ndarray or None
         Classes of a classifier's target; None for numbers.
-    as_levels : bool
+    as_categories : bool
         Whether classes become one column of text, or 0 and 1 in a column a class but the first.
     missing_values : object
         What marks a missing number for the imputer.
@@ -47,7 +47,7 @@ class TargetColumns:
     names: list[Hashable]
     names_out: list[str]
     classes: NDArray[np.generic] | None
-    as_levels: bool
+    as_categories: bool
     missing_values: object
 
     @classmethod
@@ -60,14 +60,14 @@ class TargetColumns:
         name: Hashable,
     ) -> Self:
         """Choose columns that the imputer can learn from, with names that X does not have."""
-        as_levels = classes is not None and get_tags(imputer).input_tags.categorical
-        count = 1 if classes is None or as_levels else len(classes) - 1
+        as_categories = classes is not None and get_tags(imputer).input_tags.categorical
+        count = 1 if classes is None or as_categories else len(classes) - 1
         names = _free_names(X, count, name)
         # columns without names of their own come back as x0, x1, ...
         names_out = [j if isinstance(j, str) else f"x{j}" for j in names]
         marker = getattr(imputer, "missing_values", np.nan)
-        columns = cls(names, names_out, classes, as_levels, marker)
-        if not as_levels and not is_scalar_nan(marker) and (columns.numbers(y) == marker).any():
+        columns = cls(names, names_out, classes, as_categories, marker)
+        if not as_categories and not is_scalar_nan(marker) and (columns.numbers(y) == marker).any():
             raise ValueError(
                 f"The target holds {plain(marker)}, which marks missing cells for the imputer. Use "
                 "another marker, or use_target=False."
@@ -86,7 +86,7 @@ class TargetColumns:
             return X
         if not is_dataframe(X):
             array = cast(Array, X)
-            if not self.as_levels and array.dtype.kind in "iuf":
+            if not self.as_categories and array.dtype.kind in "iuf":
                 dtype = array.dtype if array.dtype.kind == "f" else np.float64
                 return np.column_stack([array, self._values(len(array), y).astype(dtype)])
             X = _as_dataframe(array)
@@ -95,10 +95,10 @@ class TargetColumns:
         import polars as pl
 
         frame, names = cast(pl.DataFrame, X), [str(name) for name in self.names]
-        if self.as_levels:
-            levels = pl.Enum([self._level(k) for k in range(len(self._levels))])
+        if self.as_categories:
+            categories = pl.Enum([self._category(k) for k in range(len(self._categories))])
             texts = self._texts(len(frame), y)
-            return frame.with_columns(pl.Series(names[0], texts, dtype=levels))
+            return frame.with_columns(pl.Series(names[0], texts, dtype=categories))
         columns = self._values(len(frame), y).T
         return frame.with_columns(
             [pl.Series(n, column) for n, column in zip(names, columns, strict=True)]
@@ -121,17 +121,17 @@ class TargetColumns:
         return table
 
     @property
-    def _levels(self) -> NDArray[np.generic]:
+    def _categories(self) -> NDArray[np.generic]:
         return np.empty(0) if self.classes is None else self.classes
 
     @staticmethod
-    def _level(k: int) -> str:
-        return f"class {k}"  # text that is no number is a level for every imputer of levels
+    def _category(k: int) -> str:
+        return f"class {k}"  # text that is no number is a category for every imputer of categories
 
     def _texts(self, n_rows: int, y: ArrayLike | None) -> list[str | None]:
         if y is None:
             return [None] * n_rows
-        return [self._level(k) for k in np.searchsorted(self._levels, np.asarray(y))]
+        return [self._category(k) for k in np.searchsorted(self._categories, np.asarray(y))]
 
     def _values(self, n_rows: int, y: ArrayLike | None) -> NDArray[np.float64]:
         if y is None:
@@ -141,9 +141,9 @@ class TargetColumns:
     def _append_to_pandas(self, X: "pd.DataFrame", y: ArrayLike | None) -> "pd.DataFrame":
         import pandas as pd
 
-        if self.as_levels:
-            levels = [self._level(k) for k in range(len(self._levels))]
-            X[self.names[0]] = pd.Categorical(self._texts(len(X), y), categories=levels)
+        if self.as_categories:
+            categories = [self._category(k) for k in range(len(self._categories))]
+            X[self.names[0]] = pd.Categorical(self._texts(len(X), y), categories=categories)
         else:
             X[self.names] = self._values(len(X), y)
         return X
@@ -156,7 +156,7 @@ class Completions:
     """Draws of completed tables from an imputer.
 
     Imputers with ``iter_samples`` or ``sample`` are fitted once. Others that draw with
-    ``sample_posterior=True`` are fitted once a table, with a seed for each, so that tables also
+    ``sample_posterior=True`` are fitted once per table, with a seed for each, so that tables also
     differ by what the rows leave open about the regressions.
 
     Parameters
@@ -171,7 +171,7 @@ class Completions:
     Attributes
     ----------
     imputer_ : estimator or list of estimator
-        The fitted imputer, or one a table.
+        The fitted imputer, or one per table.
     target_ : TargetColumns
         How the target was appended in `fit_tasks`.
     """

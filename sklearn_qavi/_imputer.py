@@ -71,9 +71,9 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     latent code to each incomplete row, using only the decoder and the row's observed cells, and
     fill its missing cells from the decoder. Any pattern of missing cells works without retraining.
 
-    Columns may be numbers, levels (text, categories, booleans) or times. Observed cells come back
-    as they were. Imputed ones are values of the column's type: levels of the column, integers
-    within the type's range, times no further out than a tenth of the observed range.
+    Columns may be numbers, categories (text, categorical types, booleans) or times. Observed cells
+    come back as they were. Imputed ones are values of the column's type: categories of the column,
+    integers within the type's range, times no further out than a tenth of the observed range.
 
     Parameters
     ----------
@@ -300,7 +300,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         Raises
         ------
         ValueError
-            If a column holds infinity, mixes types, or cannot be levels, or there are too few
+            If a column holds infinity, mixes types, or cannot be categories, or there are too few
             rows to learn from; the message names columns and remedy.
         TrainingDivergedError
             If the training loss is not finite.
@@ -477,8 +477,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         -------
         lower, upper : ndarrays of shape (n_rows, n_features_out)
             In original units, from 256 draws; both equal the observed value on observed cells.
-            Levels without order have no intervals: both limits are the most probable level, and
-            `category_probabilities` says how sure it is. Dataframes if `set_output` says so.
+            Categories without order have no intervals: both limits are the most probable category,
+            and `category_probabilities` says how sure it is. Dataframes if `set_output` says so.
 
         Raises
         ------
@@ -495,7 +495,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         return lower, upper
 
     def category_probabilities(self, X: Table | None = None) -> dict[Hashable, Container]:
-        """Return the probability of each level in each cell of the columns that hold levels.
+        """Return the probability of each category in each cell of the columns that hold categories.
 
         Parameters
         ----------
@@ -504,10 +504,10 @@ class QAVIImputer(BaseQAVI, BaseImputer):
 
         Returns
         -------
-        probabilities : dict of DataFrame of shape (n_rows, n_levels)
-            By name of the column; one column a level, rows sum to 1. An observed cell has
-            probability 1 at its level; one with a level that `fit` did not see has zeros. Empty
-            if no column holds levels.
+        probabilities : dict of DataFrame of shape (n_rows, n_categories)
+            By name of the column; one column per category, rows sum to 1. An observed cell has
+            probability 1 at its category; one with a category that `fit` did not see has zeros.
+            Empty if no column holds categories.
         """
         import pandas as pd
 
@@ -525,7 +525,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         out = {}
         for (j, column), part in zip(categorical, parts, strict=True):
             observed = table.observed[:, j]
-            part[~table.holes[:, j]] = 0.0  # also of a category that fit did not see
+            part[~table.missing[:, j]] = 0.0  # also of a category that fit did not see
             part[observed] = np.eye(column.n_categories)[table.values[observed, j].astype(int)]
             columns = pd.Index(list(column.categories), tupleize_cols=False)
             out[column.name] = pd.DataFrame(
@@ -575,7 +575,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         Returns
         -------
         score : float
-            Nats a hidden cell, on standardised columns; higher is better. A histogram's density
+            Nats per hidden cell, on standardised columns; higher is better. A histogram's density
             has point masses at its atoms, so scores compare between parameters, not between a
             histogram and a continuous likelihood.
 
@@ -627,7 +627,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         missing : array-like of bool of shape (n_rows, n_features)
             True for the cells to hide and to score.
         n_draws : int or list of int, default=10000
-            Codes a row and decoder. Of several numbers the smaller ones take the first codes of
+            Codes per row and decoder. Of several numbers the smaller ones take the first codes of
             the largest, so that a curve costs no more than its last point.
         return_details : bool, default=False
             Whether to return what the inference took as well.
@@ -635,7 +635,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         Returns
         -------
         scores : dict of ndarray of shape (n_rows,), or (len(n_draws), n_rows)
-            "iwae", "predictive" and "conditional" in nats a row on standardised columns and
+            "iwae", "predictive" and "conditional" in nats per row on standardised columns and
             "minimum_nrmse" in standard deviations; NaN for rows without a hidden cell. What they
             mean is said in `sklearn_qavi.metrics`.
         details : dict
@@ -740,10 +740,10 @@ class QAVIImputer(BaseQAVI, BaseImputer):
 
         ``whole`` rounds columns of whole numbers.
         """
-        frame, holes, encoder = cast(Frame, rows.source), rows.table.holes, self.encoder_
+        frame, missing, encoder = cast(Frame, rows.source), rows.table.missing, self.encoder_
         with np.errstate(over="ignore"):  # what overflows is named below
             imputed = encoder.from_model(self.generative_model_.unstandardise(values), whole=whole)
-        bad = encoder.overflows(frame, imputed, holes)
+        bad = encoder.overflows(frame, imputed, missing)
         if bad.any():
             raise InferenceDivergedError(
                 f"Imputed values of column(s) {self._names_of(bad)} are not finite in "
@@ -753,7 +753,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         return encoder.decode(
             frame,
             imputed,
-            holes,
+            missing,
             get_output_config("transform", self)["dense"],
             more=self._transform_indicator(encoder.missing(frame)),
             names=list(self.get_feature_names_out()),
@@ -776,13 +776,14 @@ class QAVIImputer(BaseQAVI, BaseImputer):
                     f"The generative model has {model.n_features_in_} columns, but X has "
                     f"{n_columns} columns with observed values."
                 )
-            known = getattr(model, "n_levels_", [None] * n_columns)
+            known = getattr(model, "n_categories_", [None] * n_columns)
             if known != self.encoder_.n_categories_:
                 names = [s.name for s in self.encoder_.modelled if s.n_categories]
                 raise ValueError(
-                    f"Column(s) {plain(names)} of X hold levels, but the trained generative "
-                    "model knows other numbers of levels by column. Train it on codes of these "
-                    "levels (TabularVAE's n_levels), or encode the columns as numbers first."
+                    f"Column(s) {plain(names)} of X hold categories, but the trained generative "
+                    "model knows other numbers of categories by column. Train it on codes of "
+                    "these categories (TabularVAE's n_categories), or encode the columns as "
+                    "numbers first."
                 )
             return model
         model, values, weight = self._unfitted_model(), table.values, None
@@ -804,13 +805,13 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         model = self._models[None]() if given is None else clone(given)
         parameters = model.get_params(deep=False)
         if any(self.encoder_.n_categories_):
-            if "n_levels" not in parameters:
+            if "n_categories" not in parameters:
                 names = [s.name for s in self.encoder_.modelled if s.n_categories]
                 raise ValueError(
-                    f"Column(s) {plain(names)} hold levels, which {type(model).__name__} cannot "
-                    "learn: it has no parameter n_levels. Encode them as numbers first."
+                    f"Column(s) {plain(names)} hold categories, which {type(model).__name__} "
+                    "cannot learn: it has no parameter n_categories. Encode them as numbers first."
                 )
-            model.set_params(n_levels=self.encoder_.n_categories_)
+            model.set_params(n_categories=self.encoder_.n_categories_)
         if given is None:
             model.set_params(device=self.device, verbose=self.verbose)
         self._seed_model(model)

@@ -57,15 +57,15 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
 
     `fit` trains a variational autoencoder on images, or takes a trained one. `transform` and
     `sample` then fit a posterior over the latent code to each incomplete image, using only the
-    decoder and the image's observed pixels, and fill its hole from the decoder. Holes of any shape
-    work without retraining, single channels of a pixel among them, and where a hole leaves several
-    completions open, draws show them.
+    decoder and the image's observed pixels, and fill its missing part from the decoder. Masks of
+    any shape work without retraining, single channels of a pixel among them, and where the missing
+    part leaves several completions open, draws show them.
 
     Images come as arrays (n, H, W), (n, C, H, W), with ``data_format="channels_last"`` as
     (n, H, W, C), or as flat rows with ``image_shape``; as floats from 0 to 1 or as uint8 from 0 to
     255. They are returned as they came, observed pixels bit for bit. Missing pixels of floats are
     NaN; a boolean ``mask``, True where a pixel is missing, may go with each call, and is the only
-    way for uint8. It has the shape (H, W) for one hole in all images, (n, H, W) for whole pixels,
+    way for uint8. It has the shape (H, W) for one mask of all images, (n, H, W) for whole pixels,
     or that of the images for single channels.
 
     Parameters
@@ -151,7 +151,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
     See Also
     --------
     QAVIImputer : The same for tables.
-    sklearn_qavi.datasets.make_image_masks : Holes to try it with.
+    sklearn_qavi.datasets.make_image_masks : Masks to try it with.
 
     Notes
     -----
@@ -513,7 +513,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         Returns
         -------
         score : float
-            Nats a hidden cell, in the model's unit; higher is better.
+            Nats per hidden cell, in the model's unit; higher is better.
 
         Raises
         ------
@@ -568,7 +568,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         mask : array-like of bool, default=None
             True where a pixel is missing without being scored.
         n_draws : int or list of int, default=10000
-            Codes an image and decoder. Of several numbers the smaller ones take the first codes of
+            Codes per image and decoder. Of several numbers the smaller ones take the first codes of
             the largest, so that a curve costs no more than its last point.
         return_details : bool, default=False
             Whether to return what the inference took as well.
@@ -576,7 +576,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         Returns
         -------
         scores : dict of ndarray of shape (n,), or (len(n_draws), n)
-            "iwae", "predictive" and "conditional" in nats an image and "minimum_nrmse" in the
+            "iwae", "predictive" and "conditional" in nats per image and "minimum_nrmse" in the
             model's unit; NaN for images without a hidden pixel. What they mean is said in
             `sklearn_qavi.metrics`.
         details : dict
@@ -755,7 +755,7 @@ def _check_member(member: BaseEstimator, n_cells: int) -> None:
         expected = getattr(member.likelihood, "n_outputs", params.shape[-1])
         if params.shape[-1] != expected:
             raise ValueError(
-                f"The decoder returns {params.shape[-1]} numbers an image, but its likelihood "
+                f"The decoder returns {params.shape[-1]} numbers per image, but its likelihood "
                 f"takes {expected} for {n_cells} cells. Check the decoder's last layer."
             )
         mean = member.likelihood.mean(params)

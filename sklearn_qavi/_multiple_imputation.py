@@ -333,9 +333,9 @@ class MultipleImputationRegressor(RegressorMixin, _BaseMultipleImputation):
     Attributes
     ----------
     estimators_ : list of estimator
-        The fitted clones, one a table.
+        The fitted clones, one per table.
     imputer_ : estimator or list of estimator
-        The fitted imputer; a list, one a table, if it draws by ``sample_posterior=True`` alone.
+        The fitted imputer; a list, one per table, if it draws by ``sample_posterior=True`` alone.
     coef_, intercept_ : ndarray, float
         Means of the estimators' coefficients, if they have them.
     pooled_ : PooledEstimate
@@ -496,7 +496,7 @@ class MultipleImputationClassifier(ClassifierMixin, _BaseMultipleImputation):
     n_draws : int, default=20
         Number of completed tables, and of fitted estimators.
     use_target : bool, default=True
-        Whether the imputer learns from the target as well, appended to X: as a column of levels
+        Whether the imputer learns from the target as well, appended to X: as a column of categories
         for imputers that take them, otherwise as columns of 0 and 1, one a class but the first. In
         `fit` the target is observed, so that imputed predictors go with it as observed ones do;
         in `predict` it is missing. With False, imputed predictors are drawn as if they told
@@ -510,9 +510,9 @@ class MultipleImputationClassifier(ClassifierMixin, _BaseMultipleImputation):
     Attributes
     ----------
     estimators_ : list of estimator
-        The fitted clones, one a table.
+        The fitted clones, one per table.
     imputer_ : estimator or list of estimator
-        The fitted imputer; a list, one a table, if it draws by ``sample_posterior=True`` alone.
+        The fitted imputer; a list, one per table, if it draws by ``sample_posterior=True`` alone.
     classes_ : ndarray of shape (n_classes,)
         The classes, sorted.
     coef_, intercept_ : ndarray

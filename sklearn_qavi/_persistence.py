@@ -162,7 +162,7 @@ def restore_imputer(
         fits = imputer.encoder_.shape == tuple(model.image_shape_)
     else:
         expected = imputer.encoder_.n_categories_
-        fits = len(expected) == model.n_features_in_ and expected == model.n_levels_
+        fits = len(expected) == model.n_features_in_ and expected == model.n_categories_
     if not fits:
         raise ModelFormatError(
             f"The columns in {where} are not those of the model beside it, which has "

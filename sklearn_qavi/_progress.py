@@ -91,7 +91,7 @@ class TrainingBar(_Bar):
     Parameters
     ----------
     n_trainings : int
-        Trainings, one a decoder.
+        Trainings, one per decoder.
     max_epochs : int
         Most epochs of one of them.
     silent : bool

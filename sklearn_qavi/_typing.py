@@ -26,8 +26,8 @@ __all__ = [
     "Encodes",
     "EncodingDecoder",
     "FeatureLikelihood",
+    "HasCategories",
     "HasLayers",
-    "HasLevels",
     "JointLikelihood",
     "LayerPosterior",
     "LayeredDecoder",
@@ -224,17 +224,17 @@ class FeatureLikelihood(Likelihood, Protocol):
         ...
 
 
-class HasLevels(Protocol):
-    """What a likelihood has besides for columns of levels."""
+class HasCategories(Protocol):
+    """What a likelihood has besides for columns of categories."""
 
     @property
-    def n_levels(self) -> list[int | None]:
-        """Number of levels of each column, None for a column of numbers."""
+    def n_categories(self) -> list[int | None]:
+        """Number of categories of each column, None for a column of numbers."""
         ...
 
     @property
     def categorical_columns(self) -> list[int]:
-        """Columns that hold levels."""
+        """Columns that hold categories."""
         ...
 
     def cpu(self) -> Self:
@@ -242,11 +242,11 @@ class HasLevels(Protocol):
         ...
 
     def probabilities(self, params: Tensor) -> Tensor:
-        """Return the probabilities of all levels of all such columns, side by side."""
+        """Return the probabilities of all categories of all such columns, side by side."""
         ...
 
-    def of_levels(self, probability: Tensor) -> dict[int, Tensor]:
-        """Return the probabilities (..., K) of the levels of each column."""
+    def of_categories(self, probability: Tensor) -> dict[int, Tensor]:
+        """Return the probabilities (..., K) of the categories of each column."""
         ...
 
 

@@ -24,8 +24,8 @@ _KINDS = ("free_form", "random_patches", "random_pixels", "rotated_half")
 _DESCRIPTION = """\
 Complete the images of a folder with a trained model.
 
-Holes are the white pixels of the files of --masks, one for each image in the order of their names,
-or are drawn at random. Completed images, images with their hole, and scores are written to OUT;
+Missing pixels are white in the files of --masks, one for each image in the order of their names,
+or are drawn at random. Completed images, incomplete images, and scores are written to OUT;
 images that are done already are not done again, so the same command goes on where it was stopped.
 """
 
@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Complete images as the command line says.
 
     ``OUT/draws/NAME_K.png`` is draw K of the image NAME, ``OUT/holes/NAME.png`` the image with its
-    hole in grey, a line of ``OUT/images.jsonl`` what the inference of an image took and its scores
-    in nats, and ``OUT/scores.json`` the scores of all of them.
+    missing part in grey, a line of ``OUT/images.jsonl`` what the inference of an image took and its
+    scores in nats, and ``OUT/scores.json`` the scores of all of them.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
             f"Several images would be called {plain(twice)} in {args.out}; rename them."
         )
     n = len(images) if args.limit is None else min(args.limit, len(images))
-    missing = holes(args, len(images), n, (height, width))
+    missing = missing_pixels(args, len(images), n, (height, width))
     inpainter = QAVIInpainter(generative_model=model, device=args.device, random_state=args.seed)
     inpainter.set_params(**dict(args.param)).fit()
     for folder in ("draws", "holes"):
@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> None:
     print(text)
 
 
-def holes(
+def missing_pixels(
     args: argparse.Namespace, n_images: int, n: int, shape: tuple[int, int]
 ) -> NDArray[np.bool_]:
     """Return which pixels of the first n images are missing, (n, H, W), whatever n is."""

@@ -78,9 +78,12 @@ def complete_parquet(
     >>> X = load_iris(as_frame=True).data
     >>> imputer = QAVIImputer(random_state=0).fit(X)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     X.mask(X > 5).to_parquet(Path(folder) / "holes.parquet")
+    ...     X.mask(X > 5).to_parquet(Path(folder) / "incomplete.parquet")
     ...     n_rows = complete_parquet(
-    ...         imputer, Path(folder) / "holes.parquet", Path(folder) / "completed.parquet", n=2
+    ...         imputer,
+    ...         Path(folder) / "incomplete.parquet",
+    ...         Path(folder) / "completed.parquet",
+    ...         n=2,
     ...     )
     ...     completed = pd.read_parquet(Path(folder) / "completed.parquet")
     >>> n_rows, len(completed), int(completed.isna().sum().sum())
@@ -158,8 +161,8 @@ def complete_dask(
     >>> from sklearn_qavi.partitions import complete_dask
     >>> X = load_iris(as_frame=True).data
     >>> imputer = QAVIImputer(random_state=0).fit(X)
-    >>> holes = dd.from_pandas(X.mask(X > 5), npartitions=3)
-    >>> completed = complete_dask(imputer, holes).compute()
+    >>> incomplete = dd.from_pandas(X.mask(X > 5), npartitions=3)
+    >>> completed = complete_dask(imputer, incomplete).compute()
     >>> completed.shape, bool(completed.isna().any().any())
     ((150, 4), False)
     """

@@ -390,8 +390,8 @@ def fit_pooled(
         raise ValueError("tables is empty: there is nothing to pool.")
     if len({estimate.shape for estimate in estimates}) > 1:
         raise ValueError(
-            "The model has other numbers of coefficients on some tables: did a level of a category "
-            "occur in some only? Name all, e.g. OneHotEncoder(categories=...)."
+            "The model has other numbers of coefficients on some tables: did a category occur "
+            "in some only? Name all, e.g. OneHotEncoder(categories=...)."
         )
     return pool(
         np.stack(estimates), np.stack(variances), df_complete=df, names=names, n_nests=n_nests
@@ -491,7 +491,7 @@ def predict_pooled(
     Returns
     -------
     pooled : PooledEstimate
-        One quantity a row; of a classifier the mean probabilities, (rows, classes), with the
+        One quantity per row; of a classifier the mean probabilities, (rows, classes), with the
         classes as names. ``within`` is NaN where the model states no variance.
 
     Raises

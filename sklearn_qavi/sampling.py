@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ._interrupts import go_on
 from ._random import derive_seed, row_uniforms, sobol_uniform
-from ._typing import Decoder, HasLevels, JointLikelihood, Progress
+from ._typing import Decoder, HasCategories, JointLikelihood, Progress
 from .inference import (
     Context,
     DecoderTarget,
@@ -235,20 +235,21 @@ class PooledPosterior:
         return np.mean(parts, axis=0)
 
     def category_probabilities(self, n_codes: int = 128) -> dict[int, NDArray[np.float64]]:
-        """Return the probabilities of levels by categorical column, each (N, K).
+        """Return the probabilities of categories by categorical column, each (N, K).
 
         ``p(x_d = k | x_O)``, averaged over codes and decoders; observed cells are not looked at.
         """
-        if not _levels_of(self.decoders[0]).categorical_columns:
+        if not _categories_of(self.decoders[0]).categorical_columns:
             return {}
         by_decoder = []
         for decoder, result in self._pairs():
             u = sobol_uniform(n_codes, result.posterior.family.n_noise, seed=1).unsqueeze(1)
             function = partial(_probabilities_of_block, decoder, u)
             mean = torch.from_numpy(self._by_block(result.posterior, function))
-            by_decoder.append(copy.deepcopy(_levels_of(decoder)).cpu().of_levels(mean))
+            by_decoder.append(copy.deepcopy(_categories_of(decoder)).cpu().of_categories(mean))
         return {
-            j: np.mean([levels[j].numpy() for levels in by_decoder], axis=0) for j in by_decoder[0]
+            j: np.mean([categories[j].numpy() for categories in by_decoder], axis=0)
+            for j in by_decoder[0]
         }
 
     def shared_draws(self, n_draws: int) -> NDArray[np.float64]:
@@ -323,7 +324,7 @@ class PooledPosterior:
         observed, missing : bool Tensors of shape (N, D)
             What inference saw, and what is scored.
         n_draws : int or list of int, default=10000
-            Codes S a row and decoder; they are worked through in parts, so memory does not grow
+            Codes S per row and decoder; they are worked through in parts, so memory does not grow
             with S. Of several numbers the smaller ones take the first codes of the largest.
 
         Returns
@@ -577,8 +578,8 @@ def _draws_at_a_time(decoder: Decoder, n_rows: int) -> int:
     return max(1, _DECODED_NUMBERS // max(n_rows * n_outputs, 1))
 
 
-def _levels_of(decoder: Decoder) -> HasLevels:
-    return cast(HasLevels, decoder.likelihood)
+def _categories_of(decoder: Decoder) -> HasCategories:
+    return cast(HasCategories, decoder.likelihood)
 
 
 def _of_rows(given: Given | None, rows: Tensor) -> Given | None:
@@ -603,7 +604,7 @@ def _probabilities_of_block(
     decoder: Decoder, u: Tensor, posterior: Posterior, rows: Tensor
 ) -> Tensor:
     params = posterior.observation(_noise(posterior, u), decoder.decode)
-    return _levels_of(decoder).probabilities(params).mean(0)
+    return _categories_of(decoder).probabilities(params).mean(0)
 
 
 def _draws_of_block(

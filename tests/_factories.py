@@ -97,7 +97,7 @@ def tiny_inpainter(**options: Any) -> QAVIInpainter:
     return QAVIInpainter(**{"random_state": 0, **options})
 
 
-def with_holes(X: Array, rate: float = 0.3, seed: int = 0) -> Array:
+def with_missing(X: Array, rate: float = 0.3, seed: int = 0) -> Array:
     """Return a copy in which each cell is missing with probability ``rate``."""
     missing = np.random.default_rng(seed).random(X.shape) < rate
     return np.where(missing, np.nan, X)

@@ -29,7 +29,7 @@ from _factories import (
     tiny_imputer,
     tiny_layers,
     tiny_table_model,
-    with_holes,
+    with_missing,
 )
 from _factories import training as of_length
 from sklearn_qavi import MultipleImputationRegressor, QAVIImputer, QAVIInpainter
@@ -152,7 +152,7 @@ def training() -> None:
     """Interrupt the training of every model and of every method that trains."""
     announce(skorch.NeuralNet, "train_step")
     announce(EnsembleNet, "step")
-    table, images = with_holes(iris()), with_holes(digits(0, 60))
+    table, images = with_missing(iris()), with_missing(digits(0, 60))
     small = tiny_table_model()
     quick, endless = of_model(SHORT_TABLE), of_model(LONG_TABLE)
     imputer = QAVIImputer(generative_model=small, random_state=0)
@@ -190,7 +190,7 @@ def inference() -> None:
     """Interrupt all that infers, with one worker and with threads."""
     announce(_engine._Loop, "advance")
     announce(PseudoGibbs, "_step")
-    table = with_holes(iris())
+    table = with_missing(iris())
     imputer = tiny_imputer(max_iter=20).fit(table)
     before = answers(imputer, table)
     many = np.tile(table, (1000, 1))
@@ -213,7 +213,7 @@ def inference() -> None:
 def ending() -> None:
     """Let an interrupt end the program while threads are inside of long steps."""
     announce(_engine._Loop, "advance")
-    X = with_holes(iris())
+    X = with_missing(iris())
     posterior = Gaussian(optimizer=Newton(n_draws=1000))
     imputer = tiny_imputer(posterior=posterior, n_jobs=2, max_iter=None)
     imputer.fit(X)
@@ -251,7 +251,7 @@ class SlowRegression(LinearRegression):
 
 def processes() -> None:
     """Interrupt what waits for other processes, and multiple imputation."""
-    X = with_holes(iris())
+    X = with_missing(iris())
     decoder = PretrainedDecoder(SlowElsewhere(), "gaussian", n_features=4)
     imputer = QAVIImputer(generative_model=decoder, n_jobs=2, random_state=0).fit(X)
     with joblib.parallel_config("loky"), interrupted("inference in processes"):

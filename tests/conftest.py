@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from _factories import digits, iris, quick_layers, quick_table_model, with_holes
+from _factories import digits, iris, quick_layers, quick_table_model, with_missing
 from _linear_gaussian import LinearGaussian
 from sklearn_qavi.generative import HierarchicalVAE, TabularVAE
 
@@ -22,15 +22,15 @@ def linear_gaussian() -> LinearGaussian:
 
 @pytest.fixture(scope="session")
 def iris_model() -> TabularVAE:
-    """Two decoders of the flowers, trained once a session with holes; a test only reads them."""
+    """Two decoders of the flowers, trained once per session; a test only reads them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return quick_table_model(random_state=0).fit(with_holes(iris()))
+        return quick_table_model(random_state=0).fit(with_missing(iris()))
 
 
 @pytest.fixture(scope="session")
 def layered_digits() -> HierarchicalVAE:
-    """A model of the first 400 digits, trained once a session; a test only reads it."""
+    """A model of the first 400 digits, trained once per session; a test only reads it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return quick_layers(rounds=5, steps=40).fit(digits(0, 400))

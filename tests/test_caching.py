@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import GridSearchCV
 
-from _factories import iris, tiny_imputer, tiny_table_model, with_holes
+from _factories import iris, tiny_imputer, tiny_table_model, with_missing
 from sklearn_qavi import QAVIImputer
 from sklearn_qavi.inference import Mixture
 
@@ -22,7 +22,7 @@ def _imputer(memory: Path | None = None, **params) -> QAVIImputer:
 
 @pytest.fixture(scope="module")
 def table() -> np.ndarray:
-    return with_holes(iris()[::2], 0.1)
+    return with_missing(iris()[::2], 0.1)
 
 
 def _entries(memory: Path) -> list[Path]:

@@ -94,13 +94,13 @@ def test_messages_of_a_fitted_imputer() -> None:
     imputer = QAVIImputer(generative_model=model, random_state=0)
     with pytest.warns(UserWarning, match="still improved"):
         imputer.fit(rng.normal(size=(30, 2)))
-    holes = [[np.nan, 0.5]]
+    incomplete = [[np.nan, 0.5]]
     gibbs = PseudoGibbs(n_draws=I(0))
     for call in (
         lambda: (
             QAVIImputer(generative_model=imputer.generative_model_, posterior=gibbs, random_state=0)
             .fit(X)
-            .transform(holes)
+            .transform(incomplete)
         ),
         lambda: imputer.sample(X, n=F(2.0)),
         lambda: imputer.predict_interval(X, level=F(2.0)),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from _factories import iris, with_holes
+from _factories import iris, with_missing
 from sklearn_qavi import QAVIImputer
 from sklearn_qavi._device import one_torch_thread
 from sklearn_qavi.exceptions import InferenceConvergenceWarning, UnreliablePosteriorWarning
@@ -21,7 +21,7 @@ distributed = pytest.importorskip("dask.distributed")
 
 @pytest.fixture(scope="module")
 def table() -> np.ndarray:
-    return with_holes(iris())
+    return with_missing(iris())
 
 
 @pytest.fixture(scope="module")

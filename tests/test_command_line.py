@@ -130,7 +130,7 @@ class TestTrain:
 
 
 class TestInpaint:
-    def test_holes_are_filled_and_the_rest_is_left(
+    def test_missing_cells_are_filled_and_the_rest_is_left(
         self, model: Path, photos: Path, tmp_path: Path
     ) -> None:
         masks = tmp_path / "masks"

@@ -26,7 +26,7 @@ from sklearn.utils.estimator_checks import (
     parametrize_with_checks,
 )
 
-from _factories import tiny_image_model, tiny_inpainter, with_holes
+from _factories import tiny_image_model, tiny_inpainter, with_missing
 from _linear_images import LinearImages, smooth_model
 from sklearn_qavi import QAVIImputer, QAVIInpainter
 from sklearn_qavi.generative import HierarchicalVAE, WideResNetVAE, _wide_resnet_vae
@@ -173,9 +173,9 @@ def test_models_of_images_take_images_from_0_on(model: Any) -> None:
 
 @pytest.fixture
 def colours() -> NDArray[np.float64]:
-    """Eight images of three channels with holes."""
+    """Eight images of three channels with missing pixels."""
     rng = np.random.default_rng(1)
-    return with_holes(rng.random((8, 3, 4, 4)), 0.2)
+    return with_missing(rng.random((8, 3, 4, 4)), 0.2)
 
 
 def test_images_of_four_axes_are_held_to_the_same_contract(colours: NDArray[np.float64]) -> None:
@@ -198,12 +198,14 @@ def test_images_of_four_axes_are_held_to_the_same_contract(colours: NDArray[np.f
 
 @pytest.mark.parametrize("dtype", get_tags(QAVIInpainter()).transformer_tags.preserves_dtype)
 def test_dtypes_of_images_are_preserved(dtype: str, colours: NDArray[np.float64]) -> None:
-    holes = np.isnan(colours)
+    missing = np.isnan(colours)
     X = (np.nan_to_num(colours) * (255 if dtype == "uint8" else 1)).astype(dtype)
     model = trained((3, 4, 4))
-    completed = QAVIInpainter(generative_model=model, random_state=0).fit().transform(X, mask=holes)
+    completed = (
+        QAVIInpainter(generative_model=model, random_state=0).fit().transform(X, mask=missing)
+    )
     assert completed.dtype == X.dtype
-    np.testing.assert_array_equal(completed[~holes], X[~holes])
+    np.testing.assert_array_equal(completed[~missing], X[~missing])
 
 
 @pytest.mark.parametrize(

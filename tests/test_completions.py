@@ -27,7 +27,9 @@ TABLES = {
 }
 
 
-@pytest.mark.parametrize("imputer", [QAVIImputer(), IterativeImputer()], ids=["levels", "numbers"])
+@pytest.mark.parametrize(
+    "imputer", [QAVIImputer(), IterativeImputer()], ids=["categories", "numbers"]
+)
 @pytest.mark.parametrize("kind", TABLES)
 def test_a_target_that_went_in_comes_out(kind: str, imputer) -> None:
     table = TABLES[kind]

@@ -24,8 +24,8 @@ pytestmark = [
 
 N = 24
 BIG = 4873214862074861313  # no float is this number
-HOLES = np.zeros(N, dtype=bool)
-HOLES[[0, 5, 23]] = True
+MISSING = np.zeros(N, dtype=bool)
+MISSING[[0, 5, 23]] = True
 ROME = zoneinfo.ZoneInfo("Europe/Rome")
 
 
@@ -162,13 +162,15 @@ def assert_unchanged(completed: Any, given: Any, gone: np.ndarray) -> None:
     new, old = cells_of(completed), cells_of(given)
     assert list(new) == list(old)
     for name, cells in new.items():
-        for cell, was, hole in zip(cells, old[name], gone, strict=True):
-            if hole:
+        for cell, was, is_missing in zip(cells, old[name], gone, strict=True):
+            if is_missing:
                 assert not pd.isna(cell), name
             else:
                 assert cell == was, name
             shown = (
-                was if not hole else next(v for v, g in zip(old[name], gone, strict=True) if not g)
+                was
+                if not is_missing
+                else next(v for v, g in zip(old[name], gone, strict=True) if not g)
             )
             assert type(cell) is type(shown), name
 
@@ -183,14 +185,14 @@ MAKERS: dict[str, Callable[[np.ndarray], Any]] = {
 @pytest.mark.parametrize("container", MAKERS)
 def test_dataframes_of_every_type(container: str) -> None:
     make = MAKERS[container]
-    table = make(HOLES)
+    table = make(MISSING)
     imputer = tiny_imputer().fit(table).set_output(transform=container)
     lower, upper = imputer.predict_interval(table)
     answers = [imputer.transform(table), *imputer.sample(table, n=2), lower, upper]
     for completed in answers:
         assert type(completed) is type(table)
         assert types_of(completed) == types_of(table)
-        assert_unchanged(completed, table, HOLES)
+        assert_unchanged(completed, table, MISSING)
     whole = make(np.zeros(N, dtype=bool))
     names = list(cells_of(table))
     whole = whole[names] if container == "pandas" else whole.select(names)
@@ -202,7 +204,7 @@ def test_dataframes_of_every_type(container: str) -> None:
 @pytest.mark.parametrize("container", MAKERS)
 def test_rows_that_show_nothing_have_the_types_of_fit(container: str, tmp_path: Path) -> None:
     """Where a column's type says nothing; what is saved knows them too, but for polars' own."""
-    table = MAKERS[container](HOLES)
+    table = MAKERS[container](MISSING)
     names = list(cells_of(table))
     empty: dict[str, Callable[[], Any]] = {
         "pandas": lambda: pd.DataFrame({name: [np.nan] * 3 for name in names}),
@@ -234,7 +236,7 @@ def test_arrays_of_every_type(kind: str, dtype: str) -> None:
     column = np.empty(N, dtype=object)
     column[:] = VALUES[kind]
     given = np.column_stack([column, column[::-1]]).astype(dtype)
-    mask = np.column_stack([HOLES, HOLES])
+    mask = np.column_stack([MISSING, MISSING])
     table = np.ma.array(given, mask=mask)
     imputer = tiny_imputer().fit(table)
     lower, upper = imputer.predict_interval(table)
@@ -242,19 +244,19 @@ def test_arrays_of_every_type(kind: str, dtype: str) -> None:
         assert type(completed) is np.ndarray
         assert completed.dtype.kind == given.dtype.kind
         assert completed.dtype == given.dtype or dtype in ("U", "S")
-        assert_unchanged(completed, given, HOLES)
+        assert_unchanged(completed, given, MISSING)
     assert_unchanged(imputer.transform(given), given, np.zeros(N, dtype=bool))
     assert imputer.transform(given).dtype == given.dtype
 
 
 def test_markers_of_integers_leave_an_array_of_integers() -> None:
     given = np.array([[BIG + i, i % 5] for i in range(N)])
-    given[HOLES, 1] = -1
+    given[MISSING, 1] = -1
     imputer = tiny_imputer(missing_values=-1).fit(given)
     completed = imputer.transform(given)
     assert completed.dtype == np.int64
     assert (completed[:, 0] == given[:, 0]).all()
-    assert (completed[~HOLES, 1] == given[~HOLES, 1]).all()
+    assert (completed[~MISSING, 1] == given[~MISSING, 1]).all()
 
 
 def test_lists_keep_what_floats_do_not_hold() -> None:
@@ -270,7 +272,7 @@ def test_lists_keep_what_floats_do_not_hold() -> None:
 def test_structured_arrays_are_tables_with_names(as_type: Any) -> None:
     fields = [("x", "f4"), ("id", "i8"), ("c", "U4")]
     table = np.array(
-        [(np.nan if g else i, BIG + i, "ab"[i % 2]) for i, g in enumerate(HOLES)], dtype=fields
+        [(np.nan if g else i, BIG + i, "ab"[i % 2]) for i, g in enumerate(MISSING)], dtype=fields
     ).view(as_type)
     imputer = tiny_imputer().fit(table)
     assert imputer.get_feature_names_out().tolist() == ["x", "id", "c"]
@@ -301,7 +303,7 @@ def test_columns_that_cannot_be_imputed_are_named_at_fit(column: Any, message: s
 
 def test_tables_that_are_only_plans_are_refused() -> None:
     with pytest.raises(TypeError, match=r"LazyFrame has no values yet. Pass X.collect\(\)"):
-        tiny_imputer().fit(polars_table(HOLES).lazy())
+        tiny_imputer().fit(polars_table(MISSING).lazy())
     import dask.dataframe as dd
 
     with pytest.raises(TypeError, match=r"Dask collection.*complete_dask"):
@@ -309,7 +311,7 @@ def test_tables_that_are_only_plans_are_refused() -> None:
 
 
 def test_record_batches_are_tables() -> None:
-    batch = arrow_table(HOLES).select(["float/double", "text/string"]).to_batches()[0]
+    batch = arrow_table(MISSING).select(["float/double", "text/string"]).to_batches()[0]
     completed = tiny_imputer().fit(batch).transform(batch)
     assert isinstance(completed, pa.Table)
     assert completed.num_rows == N
@@ -332,21 +334,21 @@ def test_one_container_in_and_another_out(container: str, output: str) -> None:
         assert cells == columns[kind]
 
 
-def test_the_same_array_of_floats_whether_a_batch_has_holes() -> None:
-    frame = pd.DataFrame({"x": np.where(HOLES, np.nan, np.arange(N)), "k": pd.array(range(N))})
+def test_the_same_array_of_floats_whether_a_batch_has_missing_cells() -> None:
+    frame = pd.DataFrame({"x": np.where(MISSING, np.nan, np.arange(N)), "k": pd.array(range(N))})
     imputer = tiny_imputer().fit(frame)
-    assert imputer.transform(frame).dtype == imputer.transform(frame[~HOLES]).dtype == np.float64
+    assert imputer.transform(frame).dtype == imputer.transform(frame[~MISSING]).dtype == np.float64
     later = frame.assign(k=pd.array([BIG] * N))  # what floats do not hold stays what it is
     assert imputer.transform(later)[:, 1].tolist() == [BIG] * N
 
 
 def test_times_stay_near_the_observed_ones_and_within_their_type() -> None:
     lowest, highest = pd.Timestamp.min.ceil("D"), pd.Timestamp.max.floor("D")
-    ends = pd.Series([lowest, highest] * (N // 2)).mask(HOLES)
-    days = pd.Series(pd.date_range("2020-01-01", periods=N)).mask(HOLES)
+    ends = pd.Series([lowest, highest] * (N // 2)).mask(MISSING)
+    days = pd.Series(pd.date_range("2020-01-01", periods=N)).mask(MISSING)
     frame = pd.DataFrame({"ends": ends.astype("datetime64[ns]"), "days": days})
     frame["old"] = [
-        None if g else datetime.date(1 + 9000 * (i % 2), 1, 1) for i, g in enumerate(HOLES)
+        None if g else datetime.date(1 + 9000 * (i % 2), 1, 1) for i, g in enumerate(MISSING)
     ]
     imputer = tiny_imputer().set_output(transform="pandas").fit(frame)
     shown = days.dropna()
@@ -358,7 +360,9 @@ def test_times_stay_near_the_observed_ones_and_within_their_type() -> None:
 
 
 def test_integers_stay_within_their_type() -> None:
-    frame = pd.DataFrame({"k": pd.array([-128, 127] * (N // 2), dtype="Int8")}).mask(HOLES[:, None])
+    frame = pd.DataFrame({"k": pd.array([-128, 127] * (N // 2), dtype="Int8")}).mask(
+        MISSING[:, None]
+    )
     frame["x"] = np.arange(N) % 3 - 1.0
     for draw in tiny_imputer().set_output(transform="pandas").fit(frame).sample(frame, n=50):
         assert draw["k"].dtype == "Int8"

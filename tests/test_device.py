@@ -20,7 +20,7 @@ from sklearn_qavi.generative import (
 
 RNG = np.random.default_rng(0)
 COMPLETE = RNG.normal(size=(40, 2))
-HOLES = np.where(RNG.random((40, 2)) < 0.2, np.nan, COMPLETE)
+INCOMPLETE = np.where(RNG.random((40, 2)) < 0.2, np.nan, COMPLETE)
 IMAGES = RNG.random((8, 4, 4))
 REFUSED = r"device='(cuda:99|meta)' cannot be used here .*Use 'auto', 'cpu'"
 
@@ -63,7 +63,7 @@ def test_devices_that_are_not_there(device: str) -> None:
 
 @pytest.mark.usefixtures("no_training")
 @pytest.mark.parametrize("device", ["cuda:99", "meta"])
-@pytest.mark.parametrize("X", [HOLES, COMPLETE], ids=["holes", "complete"])
+@pytest.mark.parametrize("X", [INCOMPLETE, COMPLETE], ids=["incomplete", "complete"])
 class TestTables:
     def test_default_model(self, X: np.ndarray, device: str) -> None:
         with pytest.raises(ValueError, match=REFUSED):
@@ -123,5 +123,5 @@ class TestImages:
 def test_where_a_trained_model_was_trained_does_not_matter(trained: TabularVAE) -> None:
     elsewhere = TabularVAE().set_params(**{**trained.get_params(), "device": "cuda:99"})
     elsewhere.__dict__.update({k: v for k, v in vars(trained).items() if k.endswith("_")})
-    imputer = QAVIImputer(generative_model=elsewhere, device="cpu", random_state=0).fit(HOLES)
-    assert np.isfinite(imputer.transform(HOLES)).all()
+    imputer = QAVIImputer(generative_model=elsewhere, device="cpu", random_state=0).fit(INCOMPLETE)
+    assert np.isfinite(imputer.transform(INCOMPLETE)).all()

@@ -26,8 +26,8 @@ from sklearn_qavi.partitions import complete_parquet
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 X = np.random.default_rng(0).normal(size=(40, 3))
-HOLES = np.where(X > 0.8, np.nan, X)
-FRAME = pd.DataFrame(HOLES, columns=list("abc")).assign(d=["x", None, "y", "x"] * 10)
+INCOMPLETE = np.where(X > 0.8, np.nan, X)
+FRAME = pd.DataFrame(INCOMPLETE, columns=list("abc")).assign(d=["x", None, "y", "x"] * 10)
 IMAGES = digits(0, 40)
 
 
@@ -83,11 +83,11 @@ class TestChecksums:
     @pytest.mark.filterwarnings("ignore:.*while loading results")  # joblib says so
     @pytest.mark.filterwarnings("ignore:The cache in .* holds something else:UserWarning")
     def test_no_flipped_bit_of_the_cache_is_taken(self, tmp_path: Path) -> None:
-        expected = cached(str(tmp_path)).fit(HOLES).transform(HOLES)
+        expected = cached(str(tmp_path)).fit(INCOMPLETE).transform(INCOMPLETE)
         (entry,) = tmp_path.rglob("output.pkl")
         for _ in flipped(entry, 10):
-            again = cached(str(tmp_path)).fit(HOLES)
-            np.testing.assert_array_equal(again.transform(HOLES), expected)
+            again = cached(str(tmp_path)).fit(INCOMPLETE)
+            np.testing.assert_array_equal(again.transform(INCOMPLETE), expected)
 
     def test_a_description_edited_by_hand_is_refused(self, saved: Path, tmp_path: Path) -> None:
         folder = Path(shutil.copytree(saved, tmp_path / "edited"))
@@ -196,7 +196,7 @@ def refused(name: str, path: Path, call: Callable[[], Any]) -> None:
 @pytest.mark.usefixtures("no_training")
 class TestPlaces:
     def test_memory(self, unusable: Path) -> None:
-        refused("memory", unusable, lambda: cached(str(unusable)).fit(HOLES))
+        refused("memory", unusable, lambda: cached(str(unusable)).fit(INCOMPLETE))
         model = WideResNetVAE(memory=str(unusable))
         inpainter = QAVIInpainter(generative_model=model, random_state=0)
         refused("memory", unusable, lambda: inpainter.fit(IMAGES))
@@ -244,8 +244,8 @@ def test_weights_that_are_not_there_end_the_program_at_once(
 class TestParquet:
     @pytest.fixture
     def source(self, tmp_path: Path) -> Path:
-        FRAME.to_parquet(tmp_path / "holes.parquet")
-        return tmp_path / "holes.parquet"
+        FRAME.to_parquet(tmp_path / "incomplete.parquet")
+        return tmp_path / "incomplete.parquet"
 
     def test_targets_that_cannot_be_written(
         self, saved: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -286,5 +286,5 @@ class TestParquet:
 
 def test_a_cache_in_a_new_folder_is_made(tmp_path: Path) -> None:
     place = tmp_path / "not" / "there" / "yet"
-    cached(joblib.Memory(place, verbose=0)).fit(HOLES)
+    cached(joblib.Memory(place, verbose=0)).fit(INCOMPLETE)
     assert list(place.rglob("output.pkl"))

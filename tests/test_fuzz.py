@@ -59,7 +59,7 @@ KINDS = [
     "period",
     "int8",
     "Float64",
-    "one level",
+    "one category",
 ]
 
 
@@ -89,36 +89,36 @@ def columns(draw: Any, n_rows: int) -> pd.Series:
         "empty": st.none(),
         "constant": st.just(7.25),
         "period": st.integers(0, 100),
-        "one level": st.just("only"),
+        "one category": st.just("only"),
     }
     values = draw(st.lists(pick[kind], min_size=n_rows, max_size=n_rows))
     rate = draw(st.sampled_from([0.0, 0.2, 0.5, 0.95]))
-    holes = np.array(draw(st.lists(st.floats(0, 1), min_size=n_rows, max_size=n_rows))) < rate
+    missing = np.array(draw(st.lists(st.floats(0, 1), min_size=n_rows, max_size=n_rows))) < rate
     if kind in ("int", "int8", "bool"):
         return pd.Series(values, dtype={"int": "int64"}.get(kind, kind))
     if kind in ("float", "float32"):
-        return pd.Series(values, dtype=kind).mask(holes)
+        return pd.Series(values, dtype=kind).mask(missing)
     if kind == "period":
-        return pd.Series(pd.PeriodIndex.from_ordinals(values, freq="M")).mask(holes)
+        return pd.Series(pd.PeriodIndex.from_ordinals(values, freq="M")).mask(missing)
     objects = pd.Series(values, dtype=object)
-    objects[holes] = draw(st.sampled_from([None, np.nan, pd.NA]))
+    objects[missing] = draw(st.sampled_from([None, np.nan, pd.NA]))
     if kind in ("Int64", "UInt8", "boolean", "string", "Float64"):
-        return objects.where(~holes, pd.NA).astype(kind)
-    if kind in ("category", "number category", "one level"):
-        return objects.where(~holes, None).astype("category")
+        return objects.where(~missing, pd.NA).astype(kind)
+    if kind in ("category", "number category", "one category"):
+        return objects.where(~missing, None).astype("category")
     if kind == "ordered":
         return pd.Series(
-            pd.Categorical(objects.where(~holes, None), ["L", "M", "S", "XL"], ordered=True)
+            pd.Categorical(objects.where(~missing, None), ["L", "M", "S", "XL"], ordered=True)
         )
     if kind in ("date", "zone"):
-        times = pd.to_datetime(objects.where(~holes, None))
+        times = pd.to_datetime(objects.where(~missing, None))
         return (
             times.dt.tz_localize("Europe/Rome", ambiguous="NaT", nonexistent="NaT")
             if kind == "zone"
             else times
         )
     if kind == "duration":
-        return pd.to_timedelta(objects.where(~holes, None))
+        return pd.to_timedelta(objects.where(~missing, None))
     return objects
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from _factories import digits, training, with_holes
+from _factories import digits, training, with_missing
 from _linear_images import LinearImages, smooth_model
 from sklearn_qavi import QAVIInpainter
 from sklearn_qavi._device import one_torch_thread
@@ -30,32 +30,32 @@ class TestHierarchical:
         quick = {"max_iter": 16, "random_state": 0, **options}
         return QAVIInpainter(generative_model=layered, **quick).fit()
 
-    def holed(self, n: int = 4) -> np.ndarray:
+    def incomplete(self, n: int = 4) -> np.ndarray:
         lower = np.zeros((8, 8), dtype=bool)
         lower[5:] = True
         return np.where(lower, np.nan, digits(400, 400 + n))
 
     def test_it_completes_better_than_the_mean_image(self, layered: HierarchicalVAE) -> None:
         truth = digits(400, 416)
-        holed = with_holes(truth, 0.4)
-        missing = np.isnan(holed)
+        incomplete = with_missing(truth, 0.4)
+        missing = np.isnan(incomplete)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InferenceConvergenceWarning)
-            completed = self.fitted(layered, max_iter=48).transform(holed)
+            completed = self.fitted(layered, max_iter=48).transform(incomplete)
         mean = np.broadcast_to(digits(0, 400).mean(0), truth.shape)
         error = np.square(completed - truth)[missing].mean()
         assert error < 0.9 * np.square(mean - truth)[missing].mean()
-        np.testing.assert_array_equal(completed[~missing], holed[~missing])
+        np.testing.assert_array_equal(completed[~missing], incomplete[~missing])
 
     @pytest.mark.filterwarnings("ignore::sklearn_qavi.exceptions.InferenceConvergenceWarning")
     def test_rows_jobs_and_batches_do_not_matter(self, layered: HierarchicalVAE) -> None:
-        holed = self.holed()
-        expected = self.fitted(layered).sample(holed, n=2)
-        alone = self.fitted(layered).transform(holed[2:3])
-        np.testing.assert_array_equal(alone[0], self.fitted(layered).transform(holed)[2])
+        incomplete = self.incomplete()
+        expected = self.fitted(layered).sample(incomplete, n=2)
+        alone = self.fitted(layered).transform(incomplete[2:3])
+        np.testing.assert_array_equal(alone[0], self.fitted(layered).transform(incomplete)[2])
         # up to rounding: more draws at once and more threads are summed in another order
         for options in ({"n_jobs": 2}, {"batch_size": 1}):
-            other = self.fitted(layered, **options).sample(holed, n=2)
+            other = self.fitted(layered, **options).sample(incomplete, n=2)
             np.testing.assert_allclose(other, expected, atol=1e-3)
         assert not np.array_equal(expected[0], expected[1])
 
@@ -63,10 +63,12 @@ class TestHierarchical:
     def test_jobs_of_one_thread_each_do_not_matter_to_the_bit(
         self, layered: HierarchicalVAE
     ) -> None:
-        holed = self.holed()
+        incomplete = self.incomplete()
         with one_torch_thread():
-            expected = self.fitted(layered).sample(holed, n=2)
-        np.testing.assert_array_equal(self.fitted(layered, n_jobs=2).sample(holed, n=2), expected)
+            expected = self.fitted(layered).sample(incomplete, n=2)
+        np.testing.assert_array_equal(
+            self.fitted(layered, n_jobs=2).sample(incomplete, n=2), expected
+        )
 
     @pytest.mark.filterwarnings("ignore::sklearn_qavi.exceptions.InferenceConvergenceWarning")
     def test_it_is_saved_and_loaded_to_the_bit(
@@ -76,18 +78,18 @@ class TestHierarchical:
         fitted.save(tmp_path)
         loaded = QAVIInpainter.load(tmp_path)
         np.testing.assert_array_equal(
-            loaded.sample(self.holed(), n=2), fitted.sample(self.holed(), n=2)
+            loaded.sample(self.incomplete(), n=2), fitted.sample(self.incomplete(), n=2)
         )
         pickled = pickle.loads(pickle.dumps(fitted))
         np.testing.assert_array_equal(
-            pickled.transform(self.holed()), fitted.transform(self.holed())
+            pickled.transform(self.incomplete()), fitted.transform(self.incomplete())
         )
 
     def test_a_time_budget_is_kept_and_said(self, layered: HierarchicalVAE) -> None:
         # too short for one window of steps, after which no image can have converged
         fitted = self.fitted(layered, max_iter=100_000, posterior=Hierarchical(time_budget=1e-3))
         with pytest.warns(InferenceConvergenceWarning, match="when the 0.001 s ran out"):
-            completed = fitted.transform(self.holed(3))
+            completed = fitted.transform(self.incomplete(3))
         assert np.isfinite(completed).all()
 
     @pytest.mark.filterwarnings("ignore::sklearn_qavi.exceptions.InferenceConvergenceWarning")

@@ -27,7 +27,7 @@ from _factories import (
     quick_table_model,
     tiny_imputer,
     tiny_table_model,
-    with_holes,
+    with_missing,
 )
 from _linear_gaussian import LinearGaussian
 from sklearn_qavi import QAVIImputer
@@ -56,18 +56,18 @@ def X() -> Array:  # noqa: N802
 
 
 @pytest.fixture(scope="module")
-def holes(X: Array) -> Array:
-    holes = with_holes(X)
-    holes[7] = np.nan  # a row without any observed cell
-    return holes
+def incomplete(X: Array) -> Array:
+    incomplete = with_missing(X)
+    incomplete[7] = np.nan  # a row without any observed cell
+    return incomplete
 
 
 @pytest.fixture(scope="module")
-def fitted(holes: Array, iris_model: TabularVAE) -> dict[str, QAVIImputer]:
+def fitted(incomplete: Array, iris_model: TabularVAE) -> dict[str, QAVIImputer]:
     """One trained model under each posterior."""
     chosen = {"gaussian": "gaussian", "mixture": Mixture(n_components=2), "flow": "flow"}
     return {
-        name: quick_imputer(generative_model=iris_model, posterior=posterior).fit(holes)
+        name: quick_imputer(generative_model=iris_model, posterior=posterior).fit(incomplete)
         for name, posterior in chosen.items()
     }
 
@@ -77,58 +77,62 @@ class TestRowsStandAlone:
     """scikit-learn's row checks use complete rows; these have missing cells."""
 
     def test_a_subset_of_rows_gets_the_same_bits(
-        self, fitted: dict[str, QAVIImputer], holes: Array, posterior: str
+        self, fitted: dict[str, QAVIImputer], incomplete: Array, posterior: str
     ) -> None:
         imputer = fitted[posterior]
-        completed = imputer.transform(holes)
+        completed = imputer.transform(incomplete)
         for rows in (slice(0, 1), slice(3, 40), slice(100, None)):
-            np.testing.assert_array_equal(imputer.transform(holes[rows]), completed[rows])
+            np.testing.assert_array_equal(imputer.transform(incomplete[rows]), completed[rows])
 
     def test_the_order_of_rows_does_not_matter(
-        self, fitted: dict[str, QAVIImputer], holes: Array, posterior: str
+        self, fitted: dict[str, QAVIImputer], incomplete: Array, posterior: str
     ) -> None:
         imputer = fitted[posterior]
-        order = np.random.default_rng(1).permutation(len(holes))
-        completed = imputer.transform(holes)
-        np.testing.assert_array_equal(imputer.transform(holes[order]), completed[order])
+        order = np.random.default_rng(1).permutation(len(incomplete))
+        completed = imputer.transform(incomplete)
+        np.testing.assert_array_equal(imputer.transform(incomplete[order]), completed[order])
 
     def test_batch_size_n_jobs_and_repetition_do_not_matter(
-        self, fitted: dict[str, QAVIImputer], holes: Array, posterior: str
+        self, fitted: dict[str, QAVIImputer], incomplete: Array, posterior: str
     ) -> None:
-        imputer, holes = fitted[posterior], holes[:70]
-        completed, draws = imputer.transform(holes), imputer.sample(holes, n=3)
-        np.testing.assert_array_equal(imputer.transform(holes), completed)
+        imputer, incomplete = fitted[posterior], incomplete[:70]
+        completed, draws = imputer.transform(incomplete), imputer.sample(incomplete, n=3)
+        np.testing.assert_array_equal(imputer.transform(incomplete), completed)
         for option in ({"batch_size": 1}, {"batch_size": 50}, {"n_jobs": 2}):
             other = pickle.loads(pickle.dumps(imputer)).set_params(**option)
-            np.testing.assert_array_equal(other.transform(holes), completed)
-            np.testing.assert_array_equal(other.sample(holes, n=3), draws)
+            np.testing.assert_array_equal(other.transform(incomplete), completed)
+            np.testing.assert_array_equal(other.sample(incomplete, n=3), draws)
 
     def test_pickles_and_clones_agree(
-        self, fitted: dict[str, QAVIImputer], holes: Array, posterior: str
+        self, fitted: dict[str, QAVIImputer], incomplete: Array, posterior: str
     ) -> None:
         imputer = fitted[posterior]
-        completed = imputer.transform(holes)
+        completed = imputer.transform(incomplete)
         again = pickle.loads(pickle.dumps(imputer))
-        np.testing.assert_array_equal(again.transform(holes), completed)
-        np.testing.assert_array_equal(clone(imputer).fit(holes).transform(holes), completed)
+        np.testing.assert_array_equal(again.transform(incomplete), completed)
+        np.testing.assert_array_equal(
+            clone(imputer).fit(incomplete).transform(incomplete), completed
+        )
 
     def test_observed_cells_are_bit_identical_in_every_draw(
-        self, fitted: dict[str, QAVIImputer], holes: Array, posterior: str
+        self, fitted: dict[str, QAVIImputer], incomplete: Array, posterior: str
     ) -> None:
-        draws = fitted[posterior].sample(holes, n=100)
-        assert draws.shape == (100, *holes.shape)
-        observed = ~np.isnan(holes)
+        draws = fitted[posterior].sample(incomplete, n=100)
+        assert draws.shape == (100, *incomplete.shape)
+        observed = ~np.isnan(incomplete)
         for draw in draws:
-            assert draw[observed].tobytes() == holes[observed].tobytes()
+            assert draw[observed].tobytes() == incomplete[observed].tobytes()
         assert np.isfinite(draws).all()
         # and the missing ones vary
         assert (draws.std(0)[~observed] > 0).mean() > 0.95
 
 
-def test_training_twice_gives_the_same_answer(holes: Array) -> None:
+def test_training_twice_gives_the_same_answer(incomplete: Array) -> None:
     model = tiny_table_model(likelihood="auto", n_decoders=2)
     first, second, other = (
-        tiny_imputer(generative_model=model, random_state=seed).fit(holes).transform(holes)
+        tiny_imputer(generative_model=model, random_state=seed)
+        .fit(incomplete)
+        .transform(incomplete)
         for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, second)
@@ -136,50 +140,56 @@ def test_training_twice_gives_the_same_answer(holes: Array) -> None:
 
 
 def test_sample_without_a_table_completes_the_one_seen_in_fit(
-    fitted: dict[str, QAVIImputer], holes: Array
+    fitted: dict[str, QAVIImputer], incomplete: Array
 ) -> None:
     imputer = fitted["gaussian"]
-    np.testing.assert_array_equal(imputer.sample(n=100), imputer.sample(holes, n=100))
+    np.testing.assert_array_equal(imputer.sample(n=100), imputer.sample(incomplete, n=100))
 
 
-def test_fewer_draws_are_the_first_of_more(fitted: dict[str, QAVIImputer], holes: Array) -> None:
+def test_fewer_draws_are_the_first_of_more(
+    fitted: dict[str, QAVIImputer], incomplete: Array
+) -> None:
     imputer = fitted["gaussian"]
-    np.testing.assert_array_equal(imputer.sample(holes, n=3), imputer.sample(holes, n=7)[:3])
+    np.testing.assert_array_equal(
+        imputer.sample(incomplete, n=3), imputer.sample(incomplete, n=7)[:3]
+    )
 
 
-def test_no_draws_is_an_empty_array(fitted: dict[str, QAVIImputer], holes: Array) -> None:
-    assert fitted["gaussian"].sample(holes, n=0).shape == (0, *holes.shape)
+def test_no_draws_is_an_empty_array(fitted: dict[str, QAVIImputer], incomplete: Array) -> None:
+    assert fitted["gaussian"].sample(incomplete, n=0).shape == (0, *incomplete.shape)
 
 
 @pytest.mark.parametrize("n", [-1, 1.5, "3", None, True])
 def test_a_wrong_number_of_draws_is_an_error(
-    fitted: dict[str, QAVIImputer], holes: Array, n: Any
+    fitted: dict[str, QAVIImputer], incomplete: Array, n: Any
 ) -> None:
     with pytest.raises(ValueError, match="n must be a whole number of at least 0"):
-        fitted["gaussian"].sample(holes, n=n)
+        fitted["gaussian"].sample(incomplete, n=n)
 
 
 def test_draws_spread_like_the_intervals_and_the_mean_is_their_middle(
-    fitted: dict[str, QAVIImputer], X: Array, holes: Array
+    fitted: dict[str, QAVIImputer], X: Array, incomplete: Array
 ) -> None:
-    imputer, missing = fitted["gaussian"], np.isnan(holes)
-    draws = imputer.sample(holes, n=400)
-    lower, upper = imputer.predict_interval(holes, level=0.8)
+    imputer, missing = fitted["gaussian"], np.isnan(incomplete)
+    draws = imputer.sample(incomplete, n=400)
+    lower, upper = imputer.predict_interval(incomplete, level=0.8)
     inside = ((draws >= lower) & (draws <= upper)).mean(0)[missing]
     assert inside.mean() == pytest.approx(0.8, abs=0.03)
-    np.testing.assert_array_equal(lower[~missing], holes[~missing])
-    np.testing.assert_array_equal(upper[~missing], holes[~missing])
-    error = (draws.mean(0) - imputer.transform(holes))[missing] / draws.std(0)[missing].clip(0.05)
+    np.testing.assert_array_equal(lower[~missing], incomplete[~missing])
+    np.testing.assert_array_equal(upper[~missing], incomplete[~missing])
+    error = (draws.mean(0) - imputer.transform(incomplete))[missing] / draws.std(0)[missing].clip(
+        0.05
+    )
     assert np.abs(error).mean() < 0.1
 
 
 @pytest.mark.parametrize("strategy", ["mean", "median", "mode"])
 def test_strategies_fill_in_what_they_name(
-    fitted: dict[str, QAVIImputer], holes: Array, strategy: str
+    fitted: dict[str, QAVIImputer], incomplete: Array, strategy: str
 ) -> None:
-    imputer = clone(fitted["gaussian"]).set_params(strategy=strategy).fit(holes)
-    completed, missing = imputer.transform(holes), np.isnan(holes)
-    draws = imputer.sample(holes, n=600)
+    imputer = clone(fitted["gaussian"]).set_params(strategy=strategy).fit(incomplete)
+    completed, missing = imputer.transform(incomplete), np.isnan(incomplete)
+    draws = imputer.sample(incomplete, n=600)
     if strategy == "mode":
         near = np.abs(draws - completed) < 0.25 * draws.std(0).clip(1e-6)
         far = np.abs(draws - (completed + 2 * draws.std(0))) < 0.25 * draws.std(0).clip(1e-6)
@@ -191,25 +201,27 @@ def test_strategies_fill_in_what_they_name(
 
 
 def test_sample_posterior_returns_the_first_draw(
-    fitted: dict[str, QAVIImputer], holes: Array
+    fitted: dict[str, QAVIImputer], incomplete: Array
 ) -> None:
-    imputer = clone(fitted["gaussian"]).set_params(sample_posterior=True).fit(holes)
+    imputer = clone(fitted["gaussian"]).set_params(sample_posterior=True).fit(incomplete)
     for _ in range(2):  # the seed is an integer, so the draw stays
-        np.testing.assert_array_equal(imputer.transform(holes), imputer.sample(holes, n=1)[0])
+        np.testing.assert_array_equal(
+            imputer.transform(incomplete), imputer.sample(incomplete, n=1)[0]
+        )
 
 
 def test_without_an_integer_as_seed_each_call_draws_anew(
-    fitted: dict[str, QAVIImputer], holes: Array
+    fitted: dict[str, QAVIImputer], incomplete: Array
 ) -> None:
     imputer = clone(fitted["gaussian"]).set_params(
         sample_posterior=True, random_state=np.random.RandomState(0)
     )
-    first, second = (imputer.fit(holes).transform(holes), imputer.transform(holes))
-    missing = np.isnan(holes)
+    first, second = (imputer.fit(incomplete).transform(incomplete), imputer.transform(incomplete))
+    missing = np.isnan(incomplete)
     assert (first[missing] != second[missing]).mean() > 0.9
     np.testing.assert_array_equal(first[~missing], second[~missing])
     assert get_tags(imputer).non_deterministic
-    np.testing.assert_array_equal(imputer.sample(holes, n=2), imputer.sample(holes, n=2))
+    np.testing.assert_array_equal(imputer.sample(incomplete, n=2), imputer.sample(incomplete, n=2))
 
 
 class _Untrainable(TabularVAE):
@@ -218,17 +230,17 @@ class _Untrainable(TabularVAE):
 
 
 def test_options_that_would_be_ignored_are_refused(
-    fitted: dict[str, QAVIImputer], holes: Array
+    fitted: dict[str, QAVIImputer], incomplete: Array
 ) -> None:
     for option in ({"beta": 1.0}, {"max_iter": 5}, {"tol": 0.1}):
         imputer = clone(fitted["gaussian"]).set_params(**{"max_iter": None, **option})
         with pytest.raises(ValueError, match=rf"{next(iter(option))} would be ignored.*n_burn_in"):
-            imputer.set_params(posterior="pseudo_gibbs").fit(holes)
+            imputer.set_params(posterior="pseudo_gibbs").fit(incomplete)
         with pytest.raises(ValueError, match="would be ignored"):  # before a model is trained
-            imputer.set_params(generative_model=_Untrainable()).fit(holes)
+            imputer.set_params(generative_model=_Untrainable()).fit(incomplete)
     summary = clone(fitted["gaussian"]).set_params(strategy="median", sample_posterior=True)
     with pytest.raises(ValueError, match="strategy='median' would be ignored"):
-        summary.fit(holes)
+        summary.fit(incomplete)
 
 
 def test_parameters_of_what_a_string_is_short_for_can_be_set() -> None:
@@ -255,36 +267,39 @@ def test_options_of_an_optimizer_need_an_optimizer() -> None:
 
 
 def test_strings_are_short_for_objects_with_their_defaults(
-    fitted: dict[str, QAVIImputer], holes: Array
+    fitted: dict[str, QAVIImputer], incomplete: Array
 ) -> None:
     for name, posterior in {"auto": Gaussian(), "gaussian": Gaussian(), "flow": Flow()}.items():
         one, other = (
-            clone(fitted["gaussian"]).set_params(posterior=p).fit(holes).transform(holes[:20])
+            clone(fitted["gaussian"])
+            .set_params(posterior=p)
+            .fit(incomplete)
+            .transform(incomplete[:20])
             for p in (name, posterior)
         )
         np.testing.assert_array_equal(one, other)
 
 
 @UNRELIABLE
-def test_infer_reports_each_row(fitted: dict[str, QAVIImputer], holes: Array) -> None:
-    pooled = fitted["gaussian"].infer(holes)
+def test_infer_reports_each_row(fitted: dict[str, QAVIImputer], incomplete: Array) -> None:
+    pooled = fitted["gaussian"].infer(incomplete)
     for values in (pooled.bound, pooled.n_iter, pooled.n_evaluations, pooled.converged):
-        assert values.shape == (len(holes),)
+        assert values.shape == (len(incomplete),)
     # nothing observed: the bound on log p(nothing) = 0 is reached by the prior
     assert pooled.bound[7] == pytest.approx(0.0, abs=0.02)
     assert len(pooled.results) == 2
     with pytest.raises(NotFittedError):
-        quick_imputer().infer(holes)
+        quick_imputer().infer(incomplete)
 
 
 @UNRELIABLE
 @pytest.mark.parametrize("name", ["gaussian", "mixture", "feature"])
 def test_infer_keeps_a_trace_of_each_decoder_if_asked(
-    fitted: dict[str, QAVIImputer], holes: Array, name: str
+    fitted: dict[str, QAVIImputer], incomplete: Array, name: str
 ) -> None:
     model = fitted["gaussian"].generative_model_
-    imputer = quick_imputer(generative_model=model, posterior=name).fit(holes)
-    plain, traced = (imputer.infer(holes[:20], trace=trace) for trace in (False, True))
+    imputer = quick_imputer(generative_model=model, posterior=name).fit(incomplete)
+    plain, traced = (imputer.infer(incomplete[:20], trace=trace) for trace in (False, True))
     np.testing.assert_array_equal(plain.bound, traced.bound)
     for without, member in zip(plain.results, traced.results, strict=True):
         assert without.trace is None
@@ -295,30 +310,30 @@ def test_infer_keeps_a_trace_of_each_decoder_if_asked(
 
 
 def test_a_method_that_climbs_nothing_has_no_trace(
-    fitted: dict[str, QAVIImputer], holes: Array
+    fitted: dict[str, QAVIImputer], incomplete: Array
 ) -> None:
     model = fitted["gaussian"].generative_model_
     imputer = quick_imputer(generative_model=model, posterior="fill_zeros", max_iter=None).fit(
-        holes
+        incomplete
     )
     with pytest.raises(ValueError, match="'fill_zeros' optimises no bound"):
-        imputer.infer(holes, trace=True)
+        imputer.infer(incomplete, trace=True)
 
 
 def test_a_row_without_observed_cells_gets_draws_from_the_prior_predictive(
-    fitted: dict[str, QAVIImputer], X: Array, holes: Array
+    fitted: dict[str, QAVIImputer], X: Array, incomplete: Array
 ) -> None:
-    draws = fitted["gaussian"].sample(holes, n=2000)[:, 7]
+    draws = fitted["gaussian"].sample(incomplete, n=2000)[:, 7]
     assert (np.abs(draws.mean(0) - X.mean(0)) < 0.5 * X.std(0)).all()
     assert (draws.std(0) > 0.5 * X.std(0)).all()
 
 
 def test_imputation_learns_from_the_other_columns(X: Array) -> None:
     """Petal length is nearly a function of petal width: far better than the column's mean."""
-    holes = X.copy()
-    holes[::3, 2] = np.nan
-    imputer = quick_imputer(generative_model=quick_table_model(n_decoders=1)).fit(holes)
-    error = (imputer.transform(holes) - X)[::3, 2]
+    incomplete = X.copy()
+    incomplete[::3, 2] = np.nan
+    imputer = quick_imputer(generative_model=quick_table_model(n_decoders=1)).fit(incomplete)
+    error = (imputer.transform(incomplete) - X)[::3, 2]
     assert np.sqrt((error**2).mean()) < 0.35 * X[:, 2].std()
 
 
@@ -339,11 +354,11 @@ class TestLikeIterativeImputer:
         return tiny_imputer(**options), IterativeImputer(max_iter=2, **options)
 
     @pytest.mark.filterwarnings("ignore:Skipping features without any observed:UserWarning")
-    def test_empty_columns(self, holes: Array) -> None:
-        holes = np.column_stack([holes, np.full(len(holes), np.nan)])
+    def test_empty_columns(self, incomplete: Array) -> None:
+        incomplete = np.column_stack([incomplete, np.full(len(incomplete), np.nan)])
         for keep in (False, True):
             ours, theirs = self._both(keep_empty_features=keep)
-            completed, expected = ours.fit_transform(holes), theirs.fit_transform(holes)
+            completed, expected = ours.fit_transform(incomplete), theirs.fit_transform(incomplete)
             assert completed.shape == expected.shape
             np.testing.assert_array_equal(
                 ours.get_feature_names_out(), theirs.get_feature_names_out()
@@ -352,34 +367,34 @@ class TestLikeIterativeImputer:
                 np.testing.assert_array_equal(completed[:, 4], expected[:, 4])
 
     @pytest.mark.filterwarnings("ignore:Skipping features without any observed:UserWarning")
-    def test_a_column_that_was_empty_at_fit_stays_dropped(self, holes: Array) -> None:
-        empty = np.column_stack([holes, np.full(len(holes), np.nan)])
-        later = np.column_stack([holes, np.arange(len(holes), dtype=float)])
+    def test_a_column_that_was_empty_at_fit_stays_dropped(self, incomplete: Array) -> None:
+        empty = np.column_stack([incomplete, np.full(len(incomplete), np.nan)])
+        later = np.column_stack([incomplete, np.arange(len(incomplete), dtype=float)])
         ours = tiny_imputer().fit(empty)
         assert ours.transform(later).shape == (150, 4)
         assert ours.sample(later, n=2).shape == (2, 150, 4)
 
-    def test_bounds(self, holes: Array, X: Array) -> None:
+    def test_bounds(self, incomplete: Array, X: Array) -> None:
         low, high = [4.9, -np.inf, -np.inf, -np.inf], [np.inf, 3.0, np.inf, np.inf]
-        imputer = tiny_imputer(min_value=low, max_value=high).fit(holes)
-        missing = np.isnan(holes)
-        for completed in imputer.sample(holes, n=5):
+        imputer = tiny_imputer(min_value=low, max_value=high).fit(incomplete)
+        missing = np.isnan(incomplete)
+        for completed in imputer.sample(incomplete, n=5):
             assert (completed[missing[:, 0], 0] >= 4.9).all()
             assert (completed[missing[:, 1], 1] <= 3.0).all()
         # observed values out of bounds stay
-        assert (imputer.transform(holes)[~missing[:, 0], 0] < 4.9).any()
+        assert (imputer.transform(incomplete)[~missing[:, 0], 0] < 4.9).any()
 
     @pytest.mark.parametrize(
         ("low", "high", "message"),
         [(2.0, 1.0, "min_value >= max_value"), ([0.0, 1.0], np.inf, "should be of shape")],
     )
-    def test_wrong_bounds(self, holes: Array, low: Any, high: Any, message: str) -> None:
+    def test_wrong_bounds(self, incomplete: Array, low: Any, high: Any, message: str) -> None:
         for imputer in self._both(min_value=low, max_value=high):
             with pytest.raises(ValueError, match=message):
-                imputer.fit(holes)
+                imputer.fit(incomplete)
 
-    def test_indicator(self, holes: Array) -> None:
-        frame = pd.DataFrame(holes, columns=list("abcd"))
+    def test_indicator(self, incomplete: Array) -> None:
+        frame = pd.DataFrame(incomplete, columns=list("abcd"))
         frame["full"] = 1.0 * np.arange(len(frame))
         ours, theirs = self._both(add_indicator=True)
         completed, expected = ours.fit_transform(frame), theirs.fit_transform(frame)
@@ -387,22 +402,22 @@ class TestLikeIterativeImputer:
         np.testing.assert_array_equal(ours.get_feature_names_out(), theirs.get_feature_names_out())
         np.testing.assert_array_equal(ours.sample(frame, n=2)[1][:, 5:], expected[:, 5:])
 
-    def test_other_markers_of_missing_cells(self, holes: Array) -> None:
-        marked = np.where(np.isnan(holes), -1.0, holes)
-        with_nan = tiny_imputer().fit(holes).transform(holes)
+    def test_other_markers_of_missing_cells(self, incomplete: Array) -> None:
+        marked = np.where(np.isnan(incomplete), -1.0, incomplete)
+        with_nan = tiny_imputer().fit(incomplete).transform(incomplete)
         np.testing.assert_array_equal(
             tiny_imputer(missing_values=-1).fit(marked).transform(marked), with_nan
         )
-        both = np.where(np.arange(len(holes))[:, None] % 2, holes, marked)  # NaN counts as well
+        both = np.where(np.arange(len(incomplete))[:, None] % 2, incomplete, marked)  # NaN counts
         np.testing.assert_array_equal(
             tiny_imputer(missing_values=-1).fit(both).transform(both), with_nan
         )
         with pytest.raises(ValueError, match="expected to be both numerical"):
-            tiny_imputer(missing_values="?").fit(holes)
+            tiny_imputer(missing_values="?").fit(incomplete)
 
     @pytest.mark.parametrize("container", ["pandas", "polars"])
-    def test_set_output(self, holes: Array, container: str) -> None:
-        frame = pd.DataFrame(holes, columns=list("abcd"), index=np.arange(150) + 1000)
+    def test_set_output(self, incomplete: Array, container: str) -> None:
+        frame = pd.DataFrame(incomplete, columns=list("abcd"), index=np.arange(150) + 1000)
         table = frame if container == "pandas" else pl.from_pandas(frame)
         imputer = tiny_imputer().set_output(transform=container).fit(table)
         completed = imputer.transform(table)
@@ -418,8 +433,8 @@ class TestLikeIterativeImputer:
                 assert part.index.equals(frame.index)
             assert draws[1].equals(again[1])
 
-    def test_float32_stays_float32(self, holes: Array) -> None:
-        table = holes.astype(np.float32)
+    def test_float32_stays_float32(self, incomplete: Array) -> None:
+        table = incomplete.astype(np.float32)
         imputer = tiny_imputer().fit(table)
         assert imputer.transform(table).dtype == np.float32
         assert imputer.sample(table, n=1).dtype == np.float32
@@ -428,7 +443,7 @@ class TestLikeIterativeImputer:
 @pytest.fixture(scope="module")
 def table() -> tuple[Array, NDArray[np.int64]]:
     data = load_breast_cancer()
-    return with_holes(data.data[:240, :8], 0.2), data.target[:240]
+    return with_missing(data.data[:240, :8], 0.2), data.target[:240]
 
 
 class TestPipelines:
@@ -474,26 +489,26 @@ class TestPipelines:
 
 
 class TestModelsHandedIn:
-    def test_a_trained_model_is_not_trained_again(self, X: Array, holes: Array) -> None:
+    def test_a_trained_model_is_not_trained_again(self, X: Array, incomplete: Array) -> None:
         model = tiny_table_model(random_state=3).fit(X)
         before = [p.clone() for p in model.decoders_[0].parameters()]
-        imputer = QAVIImputer(generative_model=model, random_state=0).fit(holes)
+        imputer = QAVIImputer(generative_model=model, random_state=0).fit(incomplete)
         assert imputer.generative_model_ is model
-        assert np.isfinite(imputer.transform(holes)).all()
+        assert np.isfinite(imputer.transform(incomplete)).all()
         after = list(model.decoders_[0].parameters())
         assert all(a.equal(b) for a, b in zip(before, after, strict=True))
 
-    def test_nor_is_it_in_clones(self, X: Array, holes: Array, monkeypatch: Any) -> None:
+    def test_nor_is_it_in_clones(self, X: Array, incomplete: Array, monkeypatch: Any) -> None:
         model = tiny_table_model(random_state=3).fit(X)
         monkeypatch.setattr(TabularVAE, "fit", None)
         imputer = QAVIImputer(generative_model=model, random_state=0, max_iter=24)
-        assert clone(imputer).fit(holes).generative_model_ is model
+        assert clone(imputer).fit(incomplete).generative_model_ is model
         search = GridSearchCV(imputer, {"beta": [0.5, 1.0]}, cv=2, refit=False).fit(X)
         assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
-    def test_an_unfitted_model_is_cloned(self, holes: Array) -> None:
+    def test_an_unfitted_model_is_cloned(self, incomplete: Array) -> None:
         model = tiny_table_model(latent_dim=3)
-        imputer = tiny_imputer(generative_model=model).fit(holes)
+        imputer = tiny_imputer(generative_model=model).fit(incomplete)
         assert not hasattr(model, "decoders_")
         assert imputer.generative_model_.latent_dim == 3
 
@@ -503,13 +518,13 @@ class TestModelsHandedIn:
         model = linear_gaussian
         decoder = model.decoder().train()
         x = model.draw_rows(30, seed=3)
-        holes = with_holes(x, 0.4, seed=4)
+        incomplete = with_missing(x, 0.4, seed=4)
         pretrained = PretrainedDecoder(decoder, "gaussian", model.n_features)
         imputer = QAVIImputer(generative_model=pretrained, posterior="flow", random_state=0)
-        completed = imputer.fit(holes).transform(holes)
-        for i in np.flatnonzero(np.isnan(holes).any(1)):
-            mean, covariance = model.missing_given_observed(x[i], ~np.isnan(holes[i]))
-            error = np.abs(completed[i, np.isnan(holes[i])] - mean)
+        completed = imputer.fit(incomplete).transform(incomplete)
+        for i in np.flatnonzero(np.isnan(incomplete).any(1)):
+            mean, covariance = model.missing_given_observed(x[i], ~np.isnan(incomplete[i]))
+            error = np.abs(completed[i, np.isnan(incomplete[i])] - mean)
             assert (error < 0.2 * np.sqrt(np.diag(covariance))).all()
         assert decoder.training
         assert imputer.n_iter_ == 0
@@ -519,7 +534,7 @@ class TestModelsHandedIn:
             decoder = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Linear(8, 8))
         model = PretrainedDecoder(decoder, "gaussian", 4)
         imputer = QAVIImputer(generative_model=model, random_state=0)
-        imputer.fit(X).transform(with_holes(X[:20]))
+        imputer.fit(X).transform(with_missing(X[:20]))
         assert all(p.requires_grad and p.grad is None for p in decoder.parameters())
 
     def test_a_bare_module_has_to_be_wrapped(self, X: Array) -> None:
@@ -544,10 +559,10 @@ class TestModelsHandedIn:
                 return out + torch.tensor([0.0, 1e30, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
 
         model = PretrainedDecoder(Huge(), "gaussian", 4, scale=[1.0, 1e300, 1.0, 1.0])
-        holes = X.copy()
-        holes[0, 1] = np.nan
+        incomplete = X.copy()
+        incomplete[0, 1] = np.nan
         with pytest.raises(InferenceDivergedError, match=r"\['x1'\] are not finite in 1 row"):
-            QAVIImputer(generative_model=model, random_state=0).fit(X).transform(holes)
+            QAVIImputer(generative_model=model, random_state=0).fit(X).transform(incomplete)
 
     def test_a_decoder_that_returns_nan_is_an_error_that_names_rows(self, X: Array) -> None:
         class Broken(torch.nn.Module):
@@ -557,16 +572,16 @@ class TestModelsHandedIn:
                 # finite at the codes that the model is tried on
                 return torch.where(z > 0.2, torch.nan, z).expand(-1, 8)
 
-        holes = X.copy()
-        holes[3, 1] = np.nan
+        incomplete = X.copy()
+        incomplete[3, 1] = np.nan
         model = PretrainedDecoder(Broken(), "gaussian", 4)
         with pytest.raises(InferenceDivergedError, match=r"of 1 row\(s\) is not finite"):
-            QAVIImputer(generative_model=model, random_state=0).fit(X).transform(holes)
+            QAVIImputer(generative_model=model, random_state=0).fit(X).transform(incomplete)
 
 
 class TestBadInput:
-    def test_nullable_and_object_numbers_work(self, holes: Array) -> None:
-        frame = pd.DataFrame(holes, columns=list("abcd"))
+    def test_nullable_and_object_numbers_work(self, incomplete: Array) -> None:
+        frame = pd.DataFrame(incomplete, columns=list("abcd"))
         expected = tiny_imputer().fit(frame).transform(frame)
         nullable = frame.astype("Float64")
         np.testing.assert_array_equal(tiny_imputer().fit(nullable).transform(nullable), expected)
@@ -575,30 +590,30 @@ class TestBadInput:
         integers = (frame * 10).round().astype("Int64")
         assert np.isfinite(tiny_imputer().fit(integers).transform(integers)).all()
 
-    def test_infinity_text_sparse_and_one_dimension(self, holes: Array) -> None:
+    def test_infinity_text_sparse_and_one_dimension(self, incomplete: Array) -> None:
         import scipy.sparse
 
-        infinite = holes.copy()
+        infinite = incomplete.copy()
         infinite[3, 1] = np.inf
         for bad, message in [
             (infinite, "Column 'x1' holds infinity"),
             (pd.DataFrame(infinite, columns=list("abcd")), "Column 'b' holds infinity"),
-            (holes[:, 0], "1D array"),
+            (incomplete[:, 0], "1D array"),
         ]:
             with pytest.raises(ValueError, match=message):
                 tiny_imputer().fit(bad)
         with pytest.raises(TypeError, match=r"[Ss]parse"):
             tiny_imputer().fit(scipy.sparse.csr_matrix(np.eye(10)))
 
-    def test_wrong_columns_at_transform(self, holes: Array) -> None:
-        frame = pd.DataFrame(holes, columns=list("abcd"))
+    def test_wrong_columns_at_transform(self, incomplete: Array) -> None:
+        frame = pd.DataFrame(incomplete, columns=list("abcd"))
         imputer = tiny_imputer().fit(frame)
         with pytest.raises(ValueError, match="feature names"):
             imputer.transform(frame[list("badc")])
         with pytest.raises(ValueError, match="feature names"):
             imputer.transform(frame.rename(columns={"a": "z"}))
         with pytest.raises(ValueError, match="expecting 4 features"):
-            imputer.transform(holes[:, :3])
+            imputer.transform(incomplete[:, :3])
 
     @pytest.mark.parametrize(
         "option",
@@ -612,14 +627,14 @@ class TestBadInput:
             {"handle_unknown": "guess"},
         ],
     )
-    def test_wrong_parameters_are_named(self, holes: Array, option: dict[str, Any]) -> None:
+    def test_wrong_parameters_are_named(self, incomplete: Array, option: dict[str, Any]) -> None:
         (name,) = option
         with pytest.raises(ValueError, match=f"'{name}' parameter of QAVIImputer"):
-            tiny_imputer(**option).fit(holes)
+            tiny_imputer(**option).fit(incomplete)
 
-    def test_a_device_that_is_not_there(self, holes: Array) -> None:
+    def test_a_device_that_is_not_there(self, incomplete: Array) -> None:
         with pytest.raises(ValueError, match="device='mps:3' cannot be used here"):
-            tiny_imputer(device="mps:3", generative_model=None).fit(holes)
+            tiny_imputer(device="mps:3", generative_model=None).fit(incomplete)
 
     def test_too_few_rows(self) -> None:
         with pytest.raises(ValueError, match=r"at least 5 .*n_samples = 1"):
@@ -639,9 +654,11 @@ class TestBadInput:
         completed = tiny_imputer().fit(table).transform(table)
         assert ((completed >= 0) & (completed <= 40)).all()
 
-    def test_constant_columns_come_back_constant(self, holes: Array) -> None:
+    def test_constant_columns_come_back_constant(self, incomplete: Array) -> None:
         for constant in (5.0, -1e9, 0.1 + 0.2):
-            table = np.column_stack([holes, np.where(np.isnan(holes[:, 0]), np.nan, constant)])
+            table = np.column_stack(
+                [incomplete, np.where(np.isnan(incomplete[:, 0]), np.nan, constant)]
+            )
             imputer = tiny_imputer().fit(table)
             np.testing.assert_allclose(imputer.sample(table, n=3)[:, :, 4], constant, rtol=1e-6)
 
@@ -655,9 +672,9 @@ class TestBadInput:
 
     def test_a_column_complete_at_fit_and_missing_later(self, X: Array) -> None:
         imputer = tiny_imputer().fit(X)
-        holes = X.copy()
-        holes[::2, 1] = np.nan
-        assert np.isfinite(imputer.transform(holes)).all()
+        incomplete = X.copy()
+        incomplete[::2, 1] = np.nan
+        assert np.isfinite(imputer.transform(incomplete)).all()
 
     @pytest.mark.parametrize("likelihood", ["auto", "student_t", "gaussian"])
     def test_values_far_out_are_returned_with_a_warning(self, X: Array, likelihood: str) -> None:
@@ -675,22 +692,24 @@ class TestBadInput:
         with pytest.raises(TrainingDivergedError, match="Lower learning_rate"):
             tiny_imputer(generative_model=model).fit(X)
 
-    def test_input_is_not_written_to(self, fitted: dict[str, QAVIImputer], holes: Array) -> None:
-        table = holes.copy()
+    def test_input_is_not_written_to(
+        self, fitted: dict[str, QAVIImputer], incomplete: Array
+    ) -> None:
+        table = incomplete.copy()
         table.flags.writeable = False
         fitted["gaussian"].transform(table)
         fitted["gaussian"].sample(table, n=2)
-        np.testing.assert_array_equal(table, holes)
+        np.testing.assert_array_equal(table, incomplete)
 
 
 class TestWarnings:
     def test_rows_that_did_not_converge_are_counted(
-        self, fitted: dict[str, QAVIImputer], holes: Array
+        self, fitted: dict[str, QAVIImputer], incomplete: Array
     ) -> None:
-        imputer = clone(fitted["gaussian"]).set_params(max_iter=1).fit(holes)
-        n_rows = int(np.isnan(holes).any(1).sum())
+        imputer = clone(fitted["gaussian"]).set_params(max_iter=1).fit(incomplete)
+        n_rows = int(np.isnan(incomplete).any(1).sum())
         with pytest.warns(InferenceConvergenceWarning, match=f"of {n_rows} of {n_rows} incomplete"):
-            imputer.transform(holes)
+            imputer.transform(incomplete)
 
     def test_training_that_did_not_settle_is_told(self, X: Array) -> None:
         with pytest.warns(ConvergenceWarning, match="Increase max_steps"):
@@ -698,16 +717,16 @@ class TestWarnings:
 
 
 @UNRELIABLE
-def test_optimizers_can_be_handed_in(fitted: dict[str, QAVIImputer], holes: Array) -> None:
+def test_optimizers_can_be_handed_in(fitted: dict[str, QAVIImputer], incomplete: Array) -> None:
     posterior = Gaussian(optimizer=Adam(max_iter=20, window=10, n_draws=1))
     imputer = clone(fitted["gaussian"]).set_params(posterior=posterior, max_iter=None)
-    imputer.set_params(posterior__optimizer__n_draws=2).fit(holes)
-    assert imputer.infer(holes).n_evaluations.max() <= 40
+    imputer.set_params(posterior__optimizer__n_draws=2).fit(incomplete)
+    assert imputer.infer(incomplete).n_evaluations.max() <= 40
 
 
-def test_verbose_shows_progress(holes: Array, capsys: Any) -> None:
-    tiny_imputer(generative_model=tiny_table_model(verbose=1), verbose=1).fit(holes).transform(
-        holes
+def test_verbose_shows_progress(incomplete: Array, capsys: Any) -> None:
+    tiny_imputer(generative_model=tiny_table_model(verbose=1), verbose=1).fit(incomplete).transform(
+        incomplete
     )
     shown = capsys.readouterr().err
     assert "training" in shown
@@ -715,17 +734,17 @@ def test_verbose_shows_progress(holes: Array, capsys: Any) -> None:
 
 
 @pytest.mark.gpu
-def test_gpu_and_cpu_agree(fitted: dict[str, QAVIImputer], holes: Array) -> None:
+def test_gpu_and_cpu_agree(fitted: dict[str, QAVIImputer], incomplete: Array) -> None:
     imputer = fitted["gaussian"]
-    on_gpu = clone(imputer).set_params(device="cuda").fit(holes).transform(holes)
-    np.testing.assert_allclose(on_gpu, imputer.transform(holes), atol=0.05)
+    on_gpu = clone(imputer).set_params(device="cuda").fit(incomplete).transform(incomplete)
+    np.testing.assert_allclose(on_gpu, imputer.transform(incomplete), atol=0.05)
 
 
 def test_draws_take_bootstrapped_decoders_in_turn(X: Array) -> None:
-    holes = X.copy()
-    holes[::3, 2] = np.nan
+    incomplete = X.copy()
+    incomplete[::3, 2] = np.nan
     imputer = tiny_imputer(generative_model=tiny_table_model(n_decoders=3, bootstrap=True)).fit(
-        holes
+        incomplete
     )
     assert imputer.n_nests_ == 3
     assert len(imputer.generative_model_.decoders_) == 3
@@ -734,22 +753,22 @@ def test_draws_take_bootstrapped_decoders_in_turn(X: Array) -> None:
     np.testing.assert_array_equal(draws, later)
     fitted = imputer.generative_model_
     np.testing.assert_array_equal(
-        tiny_imputer(generative_model=fitted).fit(holes).sample(n=5), draws
+        tiny_imputer(generative_model=fitted).fit(incomplete).sample(n=5), draws
     )
-    assert tiny_imputer().fit(holes).n_nests_ is None
+    assert tiny_imputer().fit(incomplete).n_nests_ is None
 
 
 def test_weights_are_routed_through_a_pipeline(X: Array) -> None:
-    holes = X.copy()
-    holes[::3, 2] = np.nan
+    incomplete = X.copy()
+    incomplete[::3, 2] = np.nan
     weight = np.where(np.arange(len(X)) < 100, 1.0, 0.0)
     with sklearn.config_context(enable_metadata_routing=True):
         imputer = tiny_imputer(random_state=0).set_fit_request(sample_weight=True)
         scaler = StandardScaler().set_fit_request(sample_weight=False)
         pipeline = Pipeline([("impute", imputer), ("scale", scaler)])
-        pipeline.fit(holes, sample_weight=weight)
+        pipeline.fit(incomplete, sample_weight=weight)
     model = pipeline[0].generative_model_
-    np.testing.assert_allclose(model.mean_, np.nanmean(holes[weight > 0], axis=0))
+    np.testing.assert_allclose(model.mean_, np.nanmean(incomplete[weight > 0], axis=0))
 
 
 def test_weights_need_a_model_that_learns_with_them(X: Array) -> None:

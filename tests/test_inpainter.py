@@ -55,7 +55,7 @@ def images(shape: tuple[int, int, int] = SHAPE, n: int = 6, seed: int = 1) -> np
     return smooth_model(shape).draw_rows(n, seed).clip(0, 1).reshape(n, *shape)
 
 
-def holes(shape: tuple[int, ...], seed: int = 2, rate: float = 0.4) -> np.ndarray:
+def missing_pixels(shape: tuple[int, ...], seed: int = 2, rate: float = 0.4) -> np.ndarray:
     return np.random.default_rng(seed).random(shape) < rate
 
 
@@ -71,18 +71,18 @@ def exact_means(X: np.ndarray, shape: tuple[int, int, int] = SHAPE) -> np.ndarra
 class TestExact:
     @pytest.mark.parametrize("start", ["best", "prior", "encoder"])
     def test_means_are_those_of_the_exact_posterior(self, start: str) -> None:
-        X = np.where(holes((6, *SHAPE)), np.nan, images())
+        X = np.where(missing_pixels((6, *SHAPE)), np.nan, images())
         completed = inpainter(posterior=Gaussian(start=start), tol=1e-5).transform(X)
         np.testing.assert_allclose(completed, exact_means(X), atol=2e-3)
 
     def test_channels_of_one_pixel_may_be_missing_alone(self) -> None:
         X = images(COLOUR)
-        X[holes(X.shape)] = np.nan
+        X[missing_pixels(X.shape)] = np.nan
         completed = inpainter(COLOUR, tol=1e-5).transform(X)
         np.testing.assert_allclose(completed, exact_means(X, COLOUR), atol=2e-3)
 
     def test_draws_have_the_exact_moments(self) -> None:
-        X = np.where(holes((2, *SHAPE)), np.nan, images(n=2))
+        X = np.where(missing_pixels((2, *SHAPE)), np.nan, images(n=2))
         draws = inpainter(tol=1e-5).sample(X, n=4000).reshape(4000, 2, -1)
         model = smooth_model()
         for i, row in enumerate(X.reshape(2, -1)):
@@ -93,7 +93,7 @@ class TestExact:
             np.testing.assert_allclose(drawn, covariance, atol=0.12 * covariance.max())
 
     def test_the_mixture_agrees_on_what_has_one_answer(self) -> None:
-        X = np.where(holes((4, *SHAPE)), np.nan, images(n=4))
+        X = np.where(missing_pixels((4, *SHAPE)), np.nan, images(n=4))
         fitted = inpainter(posterior=Mixture(n_components=2))
         np.testing.assert_allclose(fitted.transform(X), exact_means(X), atol=0.02)
 
@@ -106,7 +106,7 @@ class TestExact:
         np.testing.assert_allclose(draws.std(0), spread, rtol=0.06)
 
     def test_intervals_are_those_of_the_exact_posterior(self) -> None:
-        X = np.where(holes((1, *SHAPE)), np.nan, images(n=1))
+        X = np.where(missing_pixels((1, *SHAPE)), np.nan, images(n=1))
         lower, upper = inpainter(tol=1e-5).predict_interval(X, level=0.8)
         row = X.reshape(-1)
         missing = np.isnan(row)
@@ -117,7 +117,7 @@ class TestExact:
         np.testing.assert_array_equal(lower.reshape(-1)[~missing], row[~missing])
 
     def test_bound_and_scores_are_exact(self) -> None:
-        X, hidden = images(n=3), holes((3, *SHAPE))
+        X, hidden = images(n=3), missing_pixels((3, *SHAPE))
         fitted, model = inpainter(tol=1e-6), smooth_model()
         pooled = fitted.infer(np.where(hidden, np.nan, X))
         rows, masks = X.reshape(3, -1), hidden.reshape(3, -1)
@@ -137,8 +137,8 @@ class TestExact:
     def test_score_hides_whole_pixels(self) -> None:
         X = images(COLOUR)
         fitted = inpainter(COLOUR)
-        hidden = fitted._hide_pixels(~holes((6, 60))).reshape(6, 3, 20)
-        observed = ~holes((6, 60)).reshape(6, 3, 20)
+        hidden = fitted._hide_pixels(~missing_pixels((6, 60))).reshape(6, 3, 20)
+        observed = ~missing_pixels((6, 60)).reshape(6, 3, 20)
         pixels = hidden.any(axis=1)
         np.testing.assert_array_equal(hidden, pixels[:, None] & observed)
         assert 0.2 < pixels.mean() < 0.4
@@ -154,7 +154,7 @@ class TestKinds:
             pytest.skip("three axes are images of one channel")
         plain = images(shape)
         levels = np.rint(255 * plain) / 255
-        hidden = holes((6, 1, 4, 5)) & np.ones_like(plain, dtype=bool)
+        hidden = missing_pixels((6, 1, 4, 5)) & np.ones_like(plain, dtype=bool)
         last = "last" in layout
         given = (255 * levels).round() if dtype == np.uint8 else levels
         given, mask = given.astype(dtype), hidden
@@ -184,7 +184,7 @@ class TestKinds:
         )
 
     def test_masks_of_all_shapes_say_the_same(self) -> None:
-        X, one = images(COLOUR), holes((4, 5))
+        X, one = images(COLOUR), missing_pixels((4, 5))
         fitted = inpainter(COLOUR)
         expected = fitted.transform(np.where(one, np.nan, X))
         for mask in (one, np.tile(one, (6, 1, 1)), np.tile(one, (6, 1, 1, 1)),
@@ -201,13 +201,13 @@ class TestKinds:
             np.testing.assert_array_equal(again, expected)
 
     def test_nan_and_mask_add_up(self) -> None:
-        X, a, b = images(), holes((6, *SHAPE), 3, 0.2), holes((6, *SHAPE), 4, 0.2)
+        X, a, b = images(), missing_pixels((6, *SHAPE), 3, 0.2), missing_pixels((6, *SHAPE), 4, 0.2)
         fitted = inpainter()
         both = fitted.transform(np.where(a | b, np.nan, X))
         np.testing.assert_array_equal(fitted.transform(np.where(a, np.nan, X), mask=b), both)
 
     def test_another_number_marks_missing_pixels(self) -> None:
-        X, hidden = images(), holes((6, *SHAPE))
+        X, hidden = images(), missing_pixels((6, *SHAPE))
         marked = inpainter(missing_values=-1.0).transform(np.where(hidden, -1.0, X))
         np.testing.assert_array_equal(marked, inpainter().transform(np.where(hidden, np.nan, X)))
 
@@ -220,20 +220,20 @@ class TestKinds:
         assert fitted.sample(X, n=2).shape == (2, *X.shape)
 
     def test_the_input_is_left_alone(self) -> None:
-        X, mask = images(), holes((6, *SHAPE))
+        X, mask = images(), missing_pixels((6, *SHAPE))
         before = X.copy()
         inpainter().sample(X, n=2, mask=mask)
         np.testing.assert_array_equal(X, before)
 
     def test_lists_are_images_as_well(self) -> None:
-        X = np.where(holes((2, 4, 5)), np.nan, images(n=2)[:, 0])
+        X = np.where(missing_pixels((2, 4, 5)), np.nan, images(n=2)[:, 0])
         np.testing.assert_array_equal(inpainter().transform(X.tolist()), inpainter().transform(X))
 
 
 class TestInvariance:
     @pytest.mark.parametrize("posterior", ["gaussian", "mixture", "pseudo_gibbs"])
     def test_neighbours_order_and_batches_do_not_matter(self, posterior: str) -> None:
-        X = np.where(holes((70, *SHAPE)), np.nan, images(n=70))
+        X = np.where(missing_pixels((70, *SHAPE)), np.nan, images(n=70))
         max_iter = None if posterior == "pseudo_gibbs" else 24
         fitted = inpainter(posterior=posterior, max_iter=max_iter)
         whole = _quietly(fitted, X)
@@ -244,7 +244,7 @@ class TestInvariance:
         np.testing.assert_array_equal(_quietly(fitted, X), whole)
 
     def test_parts_with_their_offset_are_the_whole(self) -> None:
-        X = np.where(holes((5, *SHAPE)), np.nan, images(n=5))
+        X = np.where(missing_pixels((5, *SHAPE)), np.nan, images(n=5))
         fitted = inpainter(sample_posterior=True)
         whole = fitted.sample(X, n=3)
         np.testing.assert_array_equal(fitted.sample(X[2:], n=3, row_offset=2), whole[:, 2:])
@@ -255,7 +255,7 @@ class TestInvariance:
         assert fitted.sample(X, n=0).shape == (0, *X.shape)
 
     def test_a_budget_visits_every_image(self) -> None:
-        X = np.where(holes((300, *SHAPE)), np.nan, images(n=300))
+        X = np.where(missing_pixels((300, *SHAPE)), np.nan, images(n=300))
         hurried = inpainter(posterior=Flow(time_budget=1e-3))
         with pytest.warns(InferenceConvergenceWarning, match=r"0\.001 s ran out"):
             assert np.isfinite(hurried.transform(X)).all()
@@ -273,7 +273,7 @@ class TestStarts:
         # codes far out, which prior codes do not reach
         model = smooth_model()
         rows = np.array([[3.5, 0.0], [-3.0, 2.5]]) @ model.weight.T + model.bias
-        X = np.where(holes((2, *SHAPE)), np.nan, rows.reshape(2, *SHAPE).clip(0, 1))
+        X = np.where(missing_pixels((2, *SHAPE)), np.nan, rows.reshape(2, *SHAPE).clip(0, 1))
         bounds = {}
         for start in ("prior", "best", "encoder"):
             fitted = inpainter(posterior=Gaussian(start=start), max_iter=1)
@@ -288,14 +288,14 @@ class TestStarts:
         model = LinearImages(exact, SHAPE)
         bad = LinearImages(exact, SHAPE)
         bad.decoders_[0].encoder.gain *= -3.0
-        X = np.where(holes((4, *SHAPE)), np.nan, images(n=4))
+        X = np.where(missing_pixels((4, *SHAPE)), np.nan, images(n=4))
         best = QAVIInpainter(generative_model=bad, random_state=0).fit()
         prior = inpainter(generative_model=model, posterior=Gaussian(start="prior"))
         np.testing.assert_array_equal(best.transform(X), prior.transform(X))
 
     @pytest.mark.filterwarnings("ignore::sklearn_qavi.exceptions.UnreliablePosteriorWarning")
     def test_what_the_start_costs_is_counted(self) -> None:
-        X = np.where(holes((2, *SHAPE)), np.nan, images(n=2))
+        X = np.where(missing_pixels((2, *SHAPE)), np.nan, images(n=2))
         with pytest.warns(InferenceConvergenceWarning):
             counts = [
                 inpainter(posterior=Gaussian(start=s), max_iter=1).infer(X).n_evaluations
@@ -305,7 +305,7 @@ class TestStarts:
 
     def test_without_an_encoder_best_is_prior(self) -> None:
         model = LinearImages(smooth_model(), SHAPE, encoder=False)
-        X = np.where(holes((2, *SHAPE)), np.nan, images(n=2))
+        X = np.where(missing_pixels((2, *SHAPE)), np.nan, images(n=2))
         fits = [
             inpainter(generative_model=model, posterior=Gaussian(start=start)).transform(X)
             for start in ("best", "prior")
@@ -320,7 +320,7 @@ class TestStarts:
 class TestTraining:
     def test_a_model_is_trained_on_images_of_any_kind(self) -> None:
         X = images(n=200)
-        hidden = holes(X.shape, rate=0.05)
+        hidden = missing_pixels(X.shape, rate=0.05)
         unfitted = LinearImageVAE(latent_dim=2)
         fitted = QAVIInpainter(generative_model=unfitted, random_state=0).fit(X, mask=hidden)
         assert not hasattr(unfitted, "decoders_")
@@ -329,12 +329,14 @@ class TestTraining:
         assert fitted.history_ == [[{"train_loss": 0.0}]]
         levels = QAVIInpainter(generative_model=unfitted, random_state=0)
         levels.fit((255 * X).round().astype(np.uint8)[:, 0], mask=hidden[:, 0])
-        holed = np.where(holes((6, *SHAPE)), np.nan, X[:6])
-        np.testing.assert_allclose(levels.transform(holed), fitted.transform(holed), atol=0.01)
-        np.testing.assert_allclose(fitted.transform(holed), exact_means(holed), atol=0.05)
+        incomplete = np.where(missing_pixels((6, *SHAPE)), np.nan, X[:6])
+        np.testing.assert_allclose(
+            levels.transform(incomplete), fitted.transform(incomplete), atol=0.01
+        )
+        np.testing.assert_allclose(fitted.transform(incomplete), exact_means(incomplete), atol=0.05)
 
     def test_hidden_pixels_are_not_learned_from(self) -> None:
-        X, hidden = images(n=50), holes((50, *SHAPE), rate=0.1)
+        X, hidden = images(n=50), missing_pixels((50, *SHAPE), rate=0.1)
         spoilt = np.where(hidden, 0.0, X)
         model = LinearImageVAE()
         one, other = (
@@ -388,7 +390,7 @@ class TestTraining:
 
     def test_what_a_posterior_learns_comes_from_fit(self) -> None:
         model = LinearImages(smooth_model(), SHAPE)
-        X = np.where(holes((4, *SHAPE)), np.nan, images(n=4))
+        X = np.where(missing_pixels((4, *SHAPE)), np.nan, images(n=4))
         learning = QAVIInpainter(
             generative_model=model,
             posterior=PosteriorMatching(**training(rounds=2)),
@@ -504,9 +506,9 @@ class TestNetworks:
         model = PretrainedImageDecoder(decoder, "continuous_bernoulli", (1, 8, 8))
         fitted = QAVIInpainter(generative_model=model, random_state=0).fit()
         X = np.random.default_rng(0).random((3, 8, 8)).astype(np.float32)
-        draws = clone(fitted).fit().sample(X, n=4, mask=holes((8, 8)))
+        draws = clone(fitted).fit().sample(X, n=4, mask=missing_pixels((8, 8)))
         assert draws.shape == (4, 3, 8, 8)
-        np.testing.assert_array_equal(draws, fitted.sample(X, n=4, mask=holes((8, 8))))
+        np.testing.assert_array_equal(draws, fitted.sample(X, n=4, mask=missing_pixels((8, 8))))
         assert decoder.training
         assert all(p.requires_grad and p.grad is None for p in decoder.parameters())
         assert all(torch.equal(v, before[k]) for k, v in decoder.state_dict().items())
@@ -555,7 +557,7 @@ class TestContract:
 
     def test_flat_rows_in_a_pipeline(self) -> None:
         rows = images(n=40).reshape(40, -1)
-        rows[holes(rows.shape, rate=0.1)] = np.nan
+        rows[missing_pixels(rows.shape, rate=0.1)] = np.nan
         pipeline = make_pipeline(
             QAVIInpainter(generative_model=LinearImageVAE(), image_shape=(4, 5), random_state=0),
             PCA(2),
@@ -565,7 +567,7 @@ class TestContract:
     def test_dataframes_of_flat_rows(self) -> None:
         names = [f"pixel{i}" for i in range(20)]
         rows = images(n=6).reshape(6, -1)
-        rows[holes(rows.shape, rate=0.1)] = np.nan
+        rows[missing_pixels(rows.shape, rate=0.1)] = np.nan
         frame = pd.DataFrame(rows, columns=names, index=list("abcdef"))
         fitted = inpainter(image_shape=(4, 5)).set_output(transform="pandas").fit(frame)
         assert list(fitted.get_feature_names_out()) == names
@@ -583,7 +585,7 @@ class TestContract:
         assert not hasattr(inpainter(), "set_output")
 
     def test_pickle(self) -> None:
-        X = np.where(holes((3, *SHAPE)), np.nan, images(n=3))
+        X = np.where(missing_pixels((3, *SHAPE)), np.nan, images(n=3))
         fitted = inpainter()
         again = pickle.loads(pickle.dumps(fitted))
         np.testing.assert_array_equal(again.sample(X, n=2), fitted.sample(X, n=2))
@@ -599,7 +601,7 @@ class TestContract:
             generative_model=model, image_shape=(4, 5), posterior=Mixture(n_components=2),
             random_state=np.random.RandomState(3),
         ).fit(images(n=60))  # fmt: skip
-        X = np.where(holes((5, *SHAPE)), np.nan, images(n=5))
+        X = np.where(missing_pixels((5, *SHAPE)), np.nan, images(n=5))
         fitted.save(tmp_path / "saved")
         loaded = QAVIInpainter.load(tmp_path / "saved")
         np.testing.assert_array_equal(loaded.sample(X, n=3), fitted.sample(X, n=3))
@@ -652,7 +654,7 @@ class TestBadInput:
     def test_rounding_beyond_the_range_is_no_error(self) -> None:
         X = images()
         X[0, 0, 0, 0], X[1, 0, 0, 0] = 1 + 1e-7, -1e-7
-        completed = inpainter().transform(X, mask=holes((6, *SHAPE)) & (X < 1) & (X > 0))
+        completed = inpainter().transform(X, mask=missing_pixels((6, *SHAPE)) & (X < 1) & (X > 0))
         assert completed[0, 0, 0, 0] == 1 + 1e-7
 
     @pytest.mark.parametrize(
@@ -673,7 +675,7 @@ class TestBadInput:
             inpainter().score_missing(images(), mask)
 
     def test_nan_that_does_not_mark_a_pixel(self) -> None:
-        X = np.where(holes((6, *SHAPE)), np.nan, images())
+        X = np.where(missing_pixels((6, *SHAPE)), np.nan, images())
         with pytest.raises(ValueError, match=r"NaN, but missing_values=-1\.0 marks"):
             inpainter(missing_values=-1.0).transform(X)
 
@@ -717,7 +719,7 @@ class TestBadInput:
         ("how", "message"),
         [
             ("nan", "returns NaN or infinity for ordinary codes"),
-            ("short", r"returns 38 numbers an image, but its likelihood takes 40 for 20 cells"),
+            ("short", r"returns 38 numbers per image, but its likelihood takes 40 for 20 cells"),
         ],
     )
     def test_decoders_that_do_not_do_what_they_say(self, how: str, message: str) -> None:

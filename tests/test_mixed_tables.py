@@ -1,4 +1,4 @@
-"""QAVIImputer on columns of levels, whole numbers, bounds and times."""
+"""QAVIImputer on columns of categories, whole numbers, bounds and times."""
 
 import pickle
 from typing import Any
@@ -46,42 +46,44 @@ def people(n: int = 240, seed: int = 0) -> pd.DataFrame:
 DECLARED = {"income": "positive", "share": (0, 1)}
 
 
-def with_holes(frame: pd.DataFrame, rate: float = 0.3, seed: int = 1) -> tuple[Any, np.ndarray]:
+def with_missing(frame: pd.DataFrame, rate: float = 0.3, seed: int = 1) -> tuple[Any, np.ndarray]:
     missing = np.random.default_rng(seed).random(frame.shape) < rate
-    holes = frame.copy()
+    incomplete = frame.copy()
     for j, name in enumerate(frame.columns):
-        holes[name] = frame[name].mask(missing[:, j])
-    return holes, missing
+        incomplete[name] = frame[name].mask(missing[:, j])
+    return incomplete, missing
 
 
 @pytest.fixture(scope="module")
 def fitted() -> QAVIImputer:
-    holes, _ = with_holes(people())
+    incomplete, _ = with_missing(people())
     model = quick_table_model(likelihood="student_t", max_steps=240)
     imputer = QAVIImputer(generative_model=model, column_types=DECLARED, random_state=0)
-    return imputer.fit(holes).set_output(transform="pandas")
+    return imputer.fit(incomplete).set_output(transform="pandas")
 
 
 @pytest.fixture(scope="module")
-def holes() -> pd.DataFrame:
-    return with_holes(people())[0]
+def incomplete() -> pd.DataFrame:
+    return with_missing(people())[0]
 
 
-def test_types_index_and_observed_cells_survive(fitted: QAVIImputer, holes: pd.DataFrame) -> None:
-    holes = holes.set_axis([f"r{i}" for i in range(len(holes))])
-    completed = fitted.transform(holes)
-    assert (completed.dtypes == holes.dtypes).all()
-    assert completed.index.equals(holes.index)
-    assert not completed.isna().any().any()
-    for name in holes:
-        seen = holes[name].notna()
-        assert (completed[name][seen] == holes[name][seen]).all()
-
-
-def test_draws_are_levels_whole_numbers_and_inside_of_bounds(
-    fitted: QAVIImputer, holes: pd.DataFrame
+def test_types_index_and_observed_cells_survive(
+    fitted: QAVIImputer, incomplete: pd.DataFrame
 ) -> None:
-    for draw in fitted.sample(holes, n=5):
+    incomplete = incomplete.set_axis([f"r{i}" for i in range(len(incomplete))])
+    completed = fitted.transform(incomplete)
+    assert (completed.dtypes == incomplete.dtypes).all()
+    assert completed.index.equals(incomplete.index)
+    assert not completed.isna().any().any()
+    for name in incomplete:
+        seen = incomplete[name].notna()
+        assert (completed[name][seen] == incomplete[name][seen]).all()
+
+
+def test_draws_are_categories_whole_numbers_and_inside_of_bounds(
+    fitted: QAVIImputer, incomplete: pd.DataFrame
+) -> None:
+    for draw in fitted.sample(incomplete, n=5):
         assert (draw["income"] > 0).all()
         assert draw["share"].between(0, 1).all()
         assert (draw["age"] == draw["age"].round()).all()
@@ -95,53 +97,53 @@ def test_draws_are_levels_whole_numbers_and_inside_of_bounds(
 def test_imputations_follow_the_row(fitted: QAVIImputer) -> None:
     """The hidden quantity says what a cell is; chance and the column's mode say less."""
     truth = people(seed=7)
-    holes, missing = with_holes(truth, seed=8)
-    completed = fitted.transform(holes)
+    incomplete, missing = with_missing(truth, seed=8)
+    completed = fitted.transform(incomplete)
     for name in ("city", "size", "colour", "member"):
-        hidden = missing[:, holes.columns.get_loc(name)]
+        hidden = missing[:, incomplete.columns.get_loc(name)]
         right = (completed[name] == truth[name])[hidden].mean()
         assert right > 0.15 + truth[name].value_counts(normalize=True).max()
     for name in ("income", "age", "share"):
-        hidden = missing[:, holes.columns.get_loc(name)]
+        hidden = missing[:, incomplete.columns.get_loc(name)]
         assert np.corrcoef(completed[name][hidden], truth[name][hidden])[0, 1] > 0.8
     days = (completed["since"] - truth["since"]).dt.days[missing[:, -1]]
     assert days.std() < 0.6 * 100
 
 
-def test_probabilities_of_levels_are_calibrated_by_the_draws(
-    fitted: QAVIImputer, holes: pd.DataFrame
+def test_probabilities_of_categories_are_calibrated_by_the_draws(
+    fitted: QAVIImputer, incomplete: pd.DataFrame
 ) -> None:
-    probabilities = fitted.category_probabilities(holes)
+    probabilities = fitted.category_probabilities(incomplete)
     assert list(probabilities) == ["city", "size", "colour", "member"]
-    draws = fitted.sample(holes, n=400)
+    draws = fitted.sample(incomplete, n=400)
     for name, table in probabilities.items():
         np.testing.assert_allclose(table.sum(axis=1), 1.0, atol=1e-6)
-        for level in table:
-            share = np.mean([draw[name] == level for draw in draws], axis=0)
-            assert np.abs(share - table[level].to_numpy()).max() < 0.13  # five standard errors
-    seen = holes["city"].notna()
+        for category in table:
+            share = np.mean([draw[name] == category for draw in draws], axis=0)
+            assert np.abs(share - table[category].to_numpy()).max() < 0.13  # five standard errors
+    seen = incomplete["city"].notna()
     one_hot = probabilities["city"][seen].to_numpy()
     assert (one_hot.max(axis=1) == 1.0).all()
     most_probable = probabilities["city"].idxmax(axis=1)
-    assert (fitted.transform(holes)["city"] == most_probable).all()
+    assert (fitted.transform(incomplete)["city"] == most_probable).all()
 
 
-def test_limits_of_levels_without_order_are_the_most_probable_one(
-    fitted: QAVIImputer, holes: pd.DataFrame
+def test_limits_of_categories_without_order_are_the_most_probable_one(
+    fitted: QAVIImputer, incomplete: pd.DataFrame
 ) -> None:
-    lower, upper = fitted.predict_interval(holes, level=0.8)
-    most_probable = fitted.transform(holes)
+    lower, upper = fitted.predict_interval(incomplete, level=0.8)
+    most_probable = fitted.transform(incomplete)
     for name in ("city", "colour", "member"):
         assert (lower[name] == most_probable[name]).all()
         assert (upper[name] == most_probable[name]).all()
     assert (lower["size"] <= upper["size"]).all()
     assert (lower["since"] <= upper["since"]).all()
     assert (lower["income"] <= upper["income"]).all()
-    assert (lower["income"] < upper["income"])[holes["income"].isna()].all()
+    assert (lower["income"] < upper["income"])[incomplete["income"].isna()].all()
 
 
-def test_arrays_of_objects_are_what_frames_are(holes: pd.DataFrame) -> None:
-    table = holes[["income", "city", "member"]]
+def test_arrays_of_objects_are_what_frames_are(incomplete: pd.DataFrame) -> None:
+    table = incomplete[["income", "city", "member"]]
     objects = np.empty(table.shape, dtype=object)
     objects[:] = table.astype(object).to_numpy()
     frame = tiny_imputer().fit(table).transform(table)
@@ -150,10 +152,13 @@ def test_arrays_of_objects_are_what_frames_are(holes: pd.DataFrame) -> None:
     assert (frame == array).all()
 
 
-def test_polars_comes_back_as_polars(holes: pd.DataFrame) -> None:
+def test_polars_comes_back_as_polars(incomplete: pd.DataFrame) -> None:
     names = ["income", "kids", "city", "member", "since"]
     frame = pl.DataFrame(
-        {name: [None if pd.isna(v) else v for v in holes[name].astype(object)] for name in names}
+        {
+            name: [None if pd.isna(v) else v for v in incomplete[name].astype(object)]
+            for name in names
+        }
     ).with_columns(pl.col("since").cast(pl.Date), pl.col("city").cast(pl.Categorical))
     completed = tiny_imputer().fit(frame).set_output(transform="polars").sample(frame, n=2)[1]
     assert completed.schema == frame.schema
@@ -163,12 +168,12 @@ def test_polars_comes_back_as_polars(holes: pd.DataFrame) -> None:
         assert (completed[name].filter(seen) == frame[name].filter(seen)).all()
 
 
-def test_codes_in_an_array_are_levels_if_named(fitted: QAVIImputer) -> None:
+def test_codes_in_an_array_are_categories_if_named(fitted: QAVIImputer) -> None:
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.normal(size=120), rng.choice([3.0, 7.0, 11.0], size=120)])
     X[::4, 1] = np.nan
     imputer = tiny_imputer(column_types={1: "nominal"}).fit(X)
-    assert imputer.generative_model_.n_levels_ == [None, 3]
+    assert imputer.generative_model_.n_categories_ == [None, 3]
     completed = imputer.transform(X)
     assert completed.dtype == np.float64
     assert set(completed[:, 1]) == {3.0, 7.0, 11.0}
@@ -178,10 +183,10 @@ def test_codes_in_an_array_are_levels_if_named(fitted: QAVIImputer) -> None:
         tiny_imputer(column_types={"z": "nominal"}).fit(X)
 
 
-def test_unknown_levels_come_back_and_tell_nothing(
-    fitted: QAVIImputer, holes: pd.DataFrame
+def test_unknown_categories_come_back_and_tell_nothing(
+    fitted: QAVIImputer, incomplete: pd.DataFrame
 ) -> None:
-    new = holes.copy()
+    new = incomplete.copy()
     new.loc[[0, 1], "city"] = ["Bern", "Oslo"]
     completed = fitted.transform(new)
     assert completed.loc[[0, 1], "city"].tolist() == ["Bern", "Oslo"]
@@ -194,9 +199,9 @@ def test_unknown_levels_come_back_and_tell_nothing(
     mask[0, new.columns.get_loc("city")] = True
     with pytest.raises(ValueError, match="categories that fit did not see"):
         fitted.score_missing(new, mask)
-    few = holes.assign(city="Oslo").head(20)  # a subset of levels is fine
+    few = incomplete.assign(city="Oslo").head(20)  # a subset of categories is fine
     assert (fitted.transform(few)["city"] == "Oslo").all()
-    strict = clone(fitted).set_params(handle_unknown="error").fit(holes)
+    strict = clone(fitted).set_params(handle_unknown="error").fit(incomplete)
     with pytest.raises(ValueError, match=r"'city' holds categories.*'Bern'.*handle_unknown="):
         strict.transform(new)
 
@@ -212,48 +217,48 @@ def test_identifiers_of_new_rows_come_back() -> None:
 
 
 def test_whole_numbers_become_integers_again_if_declared(
-    fitted: QAVIImputer, holes: pd.DataFrame
+    fitted: QAVIImputer, incomplete: pd.DataFrame
 ) -> None:
-    assert fitted.transform(holes)["age"].dtype == np.float64
-    restored = clone(fitted).set_params(column_types={"age": "count"}).fit(holes)
-    completed = restored.set_output(transform="pandas").transform(holes)
+    assert fitted.transform(incomplete)["age"].dtype == np.float64
+    restored = clone(fitted).set_params(column_types={"age": "count"}).fit(incomplete)
+    completed = restored.set_output(transform="pandas").transform(incomplete)
     assert completed["age"].dtype == np.int64
     assert completed["income"].dtype == np.float64
 
 
 def test_the_mean_on_a_log_scale_is_the_mean_of_the_values(
-    fitted: QAVIImputer, holes: pd.DataFrame
+    fitted: QAVIImputer, incomplete: pd.DataFrame
 ) -> None:
-    hidden = holes["income"].isna()
-    mean = fitted.transform(holes)["income"][hidden]
-    draws = np.mean([draw["income"][hidden] for draw in fitted.sample(holes, n=1000)], axis=0)
+    hidden = incomplete["income"].isna()
+    mean = fitted.transform(incomplete)["income"][hidden]
+    draws = np.mean([draw["income"][hidden] for draw in fitted.sample(incomplete, n=1000)], axis=0)
     assert abs(np.log(mean / draws)).median() < 0.1
-    median = clone(fitted).set_params(strategy="median").fit(holes)
-    median = median.set_output(transform="pandas").transform(holes)["income"][hidden]
+    median = clone(fitted).set_params(strategy="median").fit(incomplete)
+    median = median.set_output(transform="pandas").transform(incomplete)["income"][hidden]
     assert (median < mean).mean() > 0.9  # skewed to the right
 
 
 def test_tables_one_by_one_are_those_of_sample(
-    fitted: QAVIImputer, holes: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+    fitted: QAVIImputer, incomplete: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = fitted.sample(holes, n=7)
+    expected = fitted.sample(incomplete, n=7)
     monkeypatch.setattr(
-        "sklearn_qavi._row_inference._DRAWS_BYTES", 3 * 8 * holes.size
+        "sklearn_qavi._row_inference._DRAWS_BYTES", 3 * 8 * incomplete.size
     )  # three at a time
-    tables = list(fitted.iter_samples(holes, n=7))
+    tables = list(fitted.iter_samples(incomplete, n=7))
     assert len(tables) == 7
     assert all(a.equals(b) for a, b in zip(tables, expected, strict=True))
 
 
-def test_rows_do_not_see_each_other(fitted: QAVIImputer, holes: pd.DataFrame) -> None:
-    whole = fitted.sample(holes, n=2)[1]
-    part = fitted.sample(holes.iloc[37:60], n=2, row_offset=37)[1]
+def test_rows_do_not_see_each_other(fitted: QAVIImputer, incomplete: pd.DataFrame) -> None:
+    whole = fitted.sample(incomplete, n=2)[1]
+    part = fitted.sample(incomplete.iloc[37:60], n=2, row_offset=37)[1]
     pd.testing.assert_frame_equal(part, whole.iloc[37:60])
     again = pickle.loads(pickle.dumps(fitted)).set_params(n_jobs=2, batch_size=32)
-    pd.testing.assert_frame_equal(again.sample(holes, n=2)[1], whole)
+    pd.testing.assert_frame_equal(again.sample(incomplete, n=2)[1], whole)
 
 
-def test_a_pipeline_of_levels(holes: pd.DataFrame) -> None:
+def test_a_pipeline_of_categories(incomplete: pd.DataFrame) -> None:
     target = (people()["income"] > np.exp(8)).astype(int)
     imputer = tiny_imputer().set_output(transform="pandas")
     text = make_column_selector(dtype_include=["object", "category", "string"])
@@ -264,32 +269,34 @@ def test_a_pipeline_of_levels(holes: pd.DataFrame) -> None:
     )
     pipe = make_pipeline(imputer, one_hot, LogisticRegression())
     assert (
-        pipe.fit(holes.drop(columns="income"), target).score(holes.drop(columns="income"), target)
+        pipe.fit(incomplete.drop(columns="income"), target).score(
+            incomplete.drop(columns="income"), target
+        )
         > 0.8
     )
 
 
 @pytest.mark.parametrize("posterior", ["mixture", "flow", "feature", "posterior_matching"])
-def test_every_kind_of_inference_takes_levels(posterior: str, holes: pd.DataFrame) -> None:
-    imputer = tiny_imputer(posterior=posterior, max_iter=None).fit(holes)
-    completed = imputer.set_output(transform="pandas").transform(holes.head(30))
+def test_every_kind_of_inference_takes_categories(posterior: str, incomplete: pd.DataFrame) -> None:
+    imputer = tiny_imputer(posterior=posterior, max_iter=None).fit(incomplete)
+    completed = imputer.set_output(transform="pandas").transform(incomplete.head(30))
     assert not completed.isna().any().any()
 
 
-def test_scores_count_levels(fitted: QAVIImputer) -> None:
-    holes, _ = with_holes(people(seed=3))
-    assert np.isfinite(fitted.score(holes))
-    shuffled = holes.copy()
+def test_scores_count_categories(fitted: QAVIImputer) -> None:
+    incomplete, _ = with_missing(people(seed=3))
+    assert np.isfinite(fitted.score(incomplete))
+    shuffled = incomplete.copy()
     rng = np.random.default_rng(0)
-    shuffled["city"] = holes["city"].to_numpy()[rng.permutation(len(holes))]
-    assert fitted.score(shuffled) < fitted.score(holes)
+    shuffled["city"] = incomplete["city"].to_numpy()[rng.permutation(len(incomplete))]
+    assert fitted.score(shuffled) < fitted.score(incomplete)
 
 
-def test_a_trained_model_of_other_levels_is_refused(holes: pd.DataFrame) -> None:
+def test_a_trained_model_of_other_categories_is_refused(incomplete: pd.DataFrame) -> None:
     model = tiny_table_model(random_state=0)
     model.fit(np.random.default_rng(0).normal(size=(50, 2)))
-    with pytest.raises(ValueError, match=r"\['city'\] of X hold levels"):
-        QAVIImputer(generative_model=model, random_state=0).fit(holes[["age", "city"]])
+    with pytest.raises(ValueError, match=r"\['city'\] of X hold categories"):
+        QAVIImputer(generative_model=model, random_state=0).fit(incomplete[["age", "city"]])
 
 
 def text_and_more(n: int = 60) -> pd.DataFrame:
@@ -336,12 +343,12 @@ def test_missing_values_may_be_marked_by_text() -> None:
     assert "?" not in set(completed[:, 1])
 
 
-def test_parquet_keeps_types(fitted: QAVIImputer, holes: pd.DataFrame, tmp_path: Any) -> None:
-    source, target = tmp_path / "holes.parquet", tmp_path / "completed.parquet"
-    holes.assign(id=range(len(holes))).to_parquet(source)
+def test_parquet_keeps_types(fitted: QAVIImputer, incomplete: pd.DataFrame, tmp_path: Any) -> None:
+    source, target = tmp_path / "incomplete.parquet", tmp_path / "completed.parquet"
+    incomplete.assign(id=range(len(incomplete))).to_parquet(source)
     complete_parquet(fitted, source, target, n=2)
     completed = pd.read_parquet(target)
     second = completed[completed["imputation"] == 1].drop(columns="imputation")
-    expected = fitted.sample(holes, n=2)[1]
+    expected = fitted.sample(incomplete, n=2)[1]
     for name in expected:
         assert (second[name].to_numpy() == expected[name].to_numpy()).all()

@@ -80,12 +80,12 @@ def test_a_loaded_imputer_gives_the_same_bits(options: dict[str, Any], tmp_path:
 
 def test_arrays_and_models_handed_in(tmp_path: Path) -> None:
     X = np.random.default_rng(0).normal(size=(40, 3))
-    holes = np.where(X > 0.8, np.nan, X)
+    incomplete = np.where(X > 0.8, np.nan, X)
     trained = two_decoders().fit(X).generative_model_
     imputer = two_decoders(generative_model=trained).fit(X)
     imputer.save(tmp_path)
     loaded = QAVIImputer.load(tmp_path)
-    np.testing.assert_array_equal(loaded.transform(holes), imputer.transform(holes))
+    np.testing.assert_array_equal(loaded.transform(incomplete), imputer.transform(incomplete))
     assert not hasattr(loaded, "feature_names_in_")
     with pytest.raises(ValueError, match="not part of a saved imputer"):
         loaded.sample(n=2)
@@ -98,12 +98,12 @@ def test_what_needs_pickle_is_refused(tmp_path: Path) -> None:
         model = PretrainedDecoder(torch.nn.Linear(1, 4), "gaussian", n_features=2)
     with pytest.raises(ModelFormatError, match="PretrainedDecoder cannot be saved"):
         QAVIImputer(generative_model=model, random_state=0).fit(X).save(tmp_path)
-    levels = pd.DataFrame({"a": X[:, 0], "b": [(1, 2), (3,)] * 20})
-    sets = levels.assign(b=[frozenset({i % 2}) for i in range(40)])
+    categories = pd.DataFrame({"a": X[:, 0], "b": [(1, 2), (3,)] * 20})
+    sets = categories.assign(b=[frozenset({i % 2}) for i in range(40)])
     imputer = two_decoders(column_types={"b": "nominal"}).fit(sets)
     with pytest.raises(ModelFormatError, match="holds a frozenset"):
         imputer.save(tmp_path)
-    two_decoders(column_types={"b": "nominal"}).fit(levels).save(tmp_path)
+    two_decoders(column_types={"b": "nominal"}).fit(categories).save(tmp_path)
     assert QAVIImputer.load(tmp_path).encoder_.schema_[1].categories == ((1, 2), (3,))
 
 
@@ -193,9 +193,9 @@ def test_numbers_of_numpy_as_parameters(tmp_path: Path) -> None:
     imputer = two_decoders(beta=np.float32(0.5), posterior=posterior)
     imputer.generative_model.set_params(hidden_layer_sizes=(np.int64(8),), **numbers)
     imputer.fit(X).save(tmp_path)
-    holes = np.where(X > 0.8, np.nan, X)
+    incomplete = np.where(X > 0.8, np.nan, X)
     loaded = QAVIImputer.load(tmp_path)
-    np.testing.assert_array_equal(loaded.transform(holes), imputer.transform(holes))
+    np.testing.assert_array_equal(loaded.transform(incomplete), imputer.transform(incomplete))
 
 
 def test_the_container_of_the_output_is_kept(tmp_path: Path) -> None:

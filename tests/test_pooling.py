@@ -238,7 +238,7 @@ def test_predictions_that_do_not_fit_together_are_refused() -> None:
         predict_pooled(LinearRegression(), tables, y, of="row")
 
 
-def test_levels_that_some_tables_lack_are_named() -> None:
+def test_categories_that_some_tables_lack_are_named() -> None:
     y = np.arange(8.0)
     tables = [pd.DataFrame({"a": list("xyzxyzxy")}), pd.DataFrame({"a": list("xyxyxyxy")})]
     model = make_pipeline(OneHotEncoder(drop="first"), LinearRegression())

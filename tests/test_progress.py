@@ -8,7 +8,7 @@ import joblib
 import numpy as np
 import pytest
 
-from _factories import digits, iris, tiny_image_model, tiny_table_model, with_holes
+from _factories import digits, iris, tiny_image_model, tiny_table_model, with_missing
 from sklearn_qavi import QAVIImputer, QAVIInpainter
 from sklearn_qavi._progress import RowBar, TrainingBar
 from sklearn_qavi.generative import TabularVAE
@@ -47,7 +47,7 @@ def states(text: str, description: str) -> list[tuple[int, int]]:
 
 @pytest.fixture(scope="module")
 def table() -> np.ndarray:
-    return with_holes(iris(), 0.1)
+    return with_missing(iris(), 0.1)
 
 
 @pytest.fixture(scope="module")

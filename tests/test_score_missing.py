@@ -92,17 +92,17 @@ def test_rows_without_hidden_cells_are_nan_and_bad_masks_are_errors(model, rows)
         imputer.score_missing(x, missing[:, :2])
     with pytest.raises(ValueError, match="hides no cell"):
         imputer.score_missing(x, np.zeros_like(missing))
-    holed = x.copy()
-    holed[0, 1] = np.nan
+    incomplete = x.copy()
+    incomplete[0, 1] = np.nan
     with pytest.raises(ValueError, match="have no value"):
-        imputer.score_missing(holed, missing)
+        imputer.score_missing(incomplete, missing)
 
 
 def test_importance_resampling_makes_a_gaussian_exact(model) -> None:
     model = LinearGaussian.random(4, 2, seed=4)  # its posterior is correlated
     x = model.draw_rows(6)
     observed = np.tile([True, True, False, False], (6, 1))
-    holed = np.where(observed, x, np.nan)
+    incomplete = np.where(observed, x, np.nan)
     plain = QAVIImputer(
         generative_model=PretrainedDecoder(model.decoder(), "gaussian", 4), random_state=0
     ).fit(x)
@@ -110,11 +110,11 @@ def test_importance_resampling_makes_a_gaussian_exact(model) -> None:
     exact = model.missing_given_observed(x[0], observed[0])[1]
     errors = []
     for imputer in (plain, corrected):
-        draws = imputer.sample(holed, n=3000)[:, :, 2:]
+        draws = imputer.sample(incomplete, n=3000)[:, :, 2:]
         covariance = np.mean([np.cov(draws[:, i].T) for i in range(6)], axis=0)
         errors.append(np.abs(covariance - exact).max())
     assert errors[1] < 0.5 * errors[0]
-    pooled = corrected.infer(holed)
+    pooled = corrected.infer(incomplete)
     assert (pooled.effective_sample_size > 100).all()
     assert (pooled.pareto_k < 0.7).all()
 

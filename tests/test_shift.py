@@ -37,7 +37,7 @@ def test_bounds_are_found_by_name_and_by_position() -> None:
 
 @pytest.mark.parametrize("kind", ["array", "pandas", "nullable", "polars"])
 def test_whole_numbers_stay_in_the_range_of_their_type(kind: str) -> None:
-    holes = pd.DataFrame({"n": [None, 5]})
+    incomplete = pd.DataFrame({"n": [None, 5]})
     table: Any = pd.DataFrame({"n": np.array([120, 5], dtype=np.int8)})
     if kind == "array":
         table = table.to_numpy()
@@ -45,21 +45,23 @@ def test_whole_numbers_stay_in_the_range_of_their_type(kind: str) -> None:
         table = table.astype("Int8")
     elif kind == "polars":
         table = pytest.importorskip("polars").from_pandas(table)
-    shifted = shift_imputed(table, holes, {"n": 100.0})
+    shifted = shift_imputed(table, incomplete, {"n": 100.0})
     assert np.asarray(shifted).ravel().tolist() == [127, 5]
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars", "nullable"])
 def test_dataframes_keep_types_and_whole_numbers(kind: str) -> None:
-    holes: Any = pd.DataFrame({"n": [1, None, 2**53 + 1], "t": ["a", "b", None], "x": [None, 1, 2]})
-    holes = holes.astype({"n": "Int64", "x": "Float64"})
+    incomplete: Any = pd.DataFrame(
+        {"n": [1, None, 2**53 + 1], "t": ["a", "b", None], "x": [None, 1, 2]}
+    )
+    incomplete = incomplete.astype({"n": "Int64", "x": "Float64"})
     table: Any = pd.DataFrame({"n": [1, 5, 2**53 + 1], "t": ["a", "b", "b"], "x": [0.5, 1.0, 2.0]})
     if kind == "nullable":
         table = table.astype({"n": "Int64", "x": "Float64"})
     elif kind == "polars":
         pl = pytest.importorskip("polars")
-        holes, table = pl.from_pandas(holes), pl.from_pandas(table)
-    shifted = shift_imputed(table, holes, {"n": 1.4, "x": 0.25}, max_value={"n": 100})
+        incomplete, table = pl.from_pandas(incomplete), pl.from_pandas(table)
+    shifted = shift_imputed(table, incomplete, {"n": 1.4, "x": 0.25}, max_value={"n": 100})
     assert type(shifted) is type(table)
     assert list(shifted.dtypes) == list(table.dtypes)
     assert list(shifted["n"]) == [1, 6, 2**53 + 1]

@@ -33,7 +33,7 @@ class Ours(QAVIImputer):
     def __init__(self, **options: Any) -> None:
         known = QAVIImputer().get_params(deep=False)
         options = {name: value for name, value in options.items() if name in known}
-        options.pop("strategy", None)  # "most_frequent" is what levels get in any case
+        options.pop("strategy", None)  # "most_frequent" is what categories get in any case
         super().__init__(**{"generative_model": tiny_table_model(), "max_iter": 4, **options})
 
     @classmethod

@@ -68,7 +68,7 @@ class Network(nn.Module):
 
 
 class Rows:
-    """Three rows with holes and what is exact about them."""
+    """Three incomplete rows and what is exact about them."""
 
     def __init__(self) -> None:
         self.model = LinearGaussian.random(D, 1, seed=1)

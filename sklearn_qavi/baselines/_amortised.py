@@ -17,7 +17,7 @@ from torch.nn.functional import softplus
 from .._checks import plain
 from .._random import derive_seed, torch_generator
 from .._sklearn_compat import Interval
-from .._typing import Decoder, Encodes, EncodingDecoder, HasLevels, Masks
+from .._typing import Decoder, Encodes, EncodingDecoder, HasCategories, Masks
 from ..generative._data import TableData
 from ..generative._inputs import EncoderInputs
 from ..generative._layers import MLP
@@ -46,13 +46,13 @@ class PartialEncoder(nn.Module):
 
     def __init__(
         self,
-        n_levels: Sequence[int | None],
+        n_categories: Sequence[int | None],
         latent_dim: int,
         hidden: tuple[int, ...],
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.inputs = EncoderInputs(n_levels)
+        self.inputs = EncoderInputs(n_categories)
         sizes = [self.inputs.n_inputs, *hidden, 2 * latent_dim]
         self.network = MLP(sizes, "tanh", generator, skip=True)
 
@@ -63,7 +63,7 @@ class PartialEncoder(nn.Module):
 
 
 class _Amortised(InferenceMethod):
-    """A partial encoder trained under artificial masks, then asked once a row."""
+    """A partial encoder trained under artificial masks, then asked once per row."""
 
     needs: ClassVar[type | None] = Encodes
 
@@ -116,7 +116,10 @@ class _Amortised(InferenceMethod):
         generator = torch_generator(derive_seed(seed, 0))
         hidden = tuple(self.hidden_layer_sizes)
         encoder = PartialEncoder(
-            cast(HasLevels, decoder.likelihood).n_levels, decoder.latent_dim, hidden, generator
+            cast(HasCategories, decoder.likelihood).n_categories,
+            decoder.latent_dim,
+            hidden,
+            generator,
         )
         order = torch.randperm(len(x), generator=generator)
         n_validation = min(max(1, round(VALIDATION_SHARE * len(x))), _MAX_VALIDATION_ROWS)

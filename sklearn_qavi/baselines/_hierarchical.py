@@ -1,6 +1,6 @@
 """Amortised rivals for hierarchical models: posterior matching, and VAEAC with all networks tuned.
 
-Both train an encoder that reads an image with its hole and the mask, and ask it once an image. What
+Both train an encoder that reads an incomplete image and the mask, and ask it once per image. What
 it says is a `HierarchicalPosterior` whose features are its own and whose weights are all one.
 """
 
@@ -60,7 +60,7 @@ class _PartialNetwork(VAENetwork):
         return self.partial.decode(z)
 
     def partial_features(self, x: Tensor, seen: Tensor) -> list[Tensor]:
-        """Return the features of rows (n, D) with holes."""
+        """Return the features of incomplete rows (n, D)."""
         return self.partial.features(torch.where(seen, x, self.partial.shift), seen)
 
     def walk(self, x: Tensor, seen: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,7 +141,7 @@ class _ConditionedNetwork(_PartialNetwork):
 
 
 class _AmortisedHierarchical(InferenceMethod):
-    """A partial encoder trained under artificial masks, then asked once an image."""
+    """A partial encoder trained under artificial masks, then asked once per image."""
 
     needs: ClassVar[type | None] = HasLayers
 
@@ -255,7 +255,7 @@ class HierarchicalPosteriorMatching(_AmortisedHierarchical):
     """A partial encoder of a hierarchical model, matched to the full one.
 
     Minimises the divergence, layer by layer, of the full encoder's posterior from that of an
-    encoder which sees the image with a hole, over masks, along codes of the full one. The decoder
+    encoder which sees the incomplete image, over masks, along codes of the full one. The decoder
     stays as it is. It suits the masks that it was trained on.
 
     Parameters
@@ -265,11 +265,11 @@ class HierarchicalPosteriorMatching(_AmortisedHierarchical):
     learning_rate : float, default=1e-3
         Step size of Adam.
     batch_size : int, default=32
-        Images a training step.
+        Images per training step.
     max_epochs : int, default=30
         Largest number of epochs.
     steps_per_epoch : int, default=None
-        Steps an epoch; None takes as many as show each image once, between 10 and 500.
+        Steps per epoch; None takes as many as show each image once, between 10 and 500.
     patience : int, default=5
         Epochs without a better loss of validation images after which training stops.
 
@@ -292,7 +292,7 @@ class HierarchicalVAEAC(_AmortisedHierarchical):
     """VAE with arbitrary conditioning from a hierarchical model, with all networks fine-tuned.
 
     Climbs ``E_q(z | x)[log p(x_M | z)] - KL(q(z | x) || r(z | x_O))`` over masks. The encoder r of
-    the image with its hole takes the place of the prior; it, the full encoder q and the decoder
+    the incomplete image takes the place of the prior; it, the full encoder q and the decoder
     start from the trained model and are tuned together.
 
     Parameters
@@ -302,11 +302,11 @@ class HierarchicalVAEAC(_AmortisedHierarchical):
     learning_rate : float, default=1e-3
         Step size of Adam.
     batch_size : int, default=32
-        Images a training step.
+        Images per training step.
     max_epochs : int, default=30
         Largest number of epochs.
     steps_per_epoch : int, default=None
-        Steps an epoch; None takes as many as show each image once, between 10 and 500.
+        Steps per epoch; None takes as many as show each image once, between 10 and 500.
     patience : int, default=5
         Epochs without a better loss of validation images after which training stops.
 

@@ -1,4 +1,4 @@
-"""Holes in complete tables and images, so that imputations can be scored, and images to try."""
+"""Cells and pixels that are hidden, so that imputations can be scored, and images to try."""
 
 from ._image_files import ImageFiles, read_image, write_image
 from ._image_masks import make_image_masks

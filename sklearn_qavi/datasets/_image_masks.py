@@ -1,4 +1,4 @@
-"""Holes in images, drawn at random: patches, halves, single pixels, strokes and boxes."""
+"""Masks of images, drawn at random: patches, halves, single pixels, strokes and boxes."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -35,7 +35,7 @@ def make_image_masks(
     n_vertices: tuple[int, int] = (4, 17),
     random_state: int | Random | None = None,
 ) -> Mask:
-    """Draw holes of images.
+    """Draw masks of images.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def make_image_masks(
     n_vertices : tuple of int, default=(4, 17)
         Fewest and most corners of a stroke.
     random_state : int, RandomState instance or None, default=None
-        Seed of the holes.
+        Seed of the masks.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def make_image_masks(
     Raises
     ------
     ValueError
-        If an option is out of its range, patches do not fit into the image, or the hole range
+        If an option is out of its range, patches do not fit into the image, or ``hole_range``
         cannot be reached.
 
     See Also

@@ -79,7 +79,7 @@ class Batches(Sampler[Tensor]):
     data : TrainingData
         The rows.
     batch_size : int
-        Rows a step, of all processes together.
+        Rows per step, of all processes together.
     n_steps : int
         Batches of a pass.
     generator : torch.Generator

@@ -10,7 +10,7 @@ __all__ = ["FactorAnalyser", "fit_factor_analyser"]
 Array = NDArray[np.float64]
 
 _MAX_ITER = 60
-_TOL = 1e-4  # nats a row
+_TOL = 1e-4  # nats per row
 _MIN_NOISE = 0.01  # share of a score's variance: a column may copy another
 
 

@@ -142,7 +142,7 @@ class HierarchicalVAE(ImageVAE):
     learning_rate : float, default=None
         Step size of Adam.
     batch_size : int, default=None
-        Images a training step.
+        Images per training step.
     max_epochs : int, default=100
         Largest number of epochs; an epoch is `steps_per_epoch` steps.
     steps_per_epoch : int or None, default=None
@@ -219,7 +219,7 @@ class HierarchicalVAE(ImageVAE):
 
     Notes
     -----
-    Norms of gradients are those of the loss in nats a cell, as in [1]_: what is optimised is the
+    Norms of gradients are those of the loss in nats per cell, as in [1]_: what is optimised is the
     loss of an image, whose gradients are as many times larger as the image has cells. Adam's steps
     do not depend on that.
 

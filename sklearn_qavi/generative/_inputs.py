@@ -1,4 +1,4 @@
-"""What an encoder reads: numbers as they are, levels one by one, and which cells are visible."""
+"""What an encoder reads: numbers, an indicator for each category, and which cells are visible."""
 
 from collections.abc import Sequence
 
@@ -24,9 +24,9 @@ class EncoderInputs(nn.Module):
 
     Parameters
     ----------
-    n_levels : sequence of int or None
-        For each column the number of its levels, None for numbers. Levels that share an output
-        of the decoder share an input as well.
+    n_categories : sequence of int or None
+        For each column the number of its categories, None for numbers. Categories that share an
+        output of the decoder share an input as well.
     latent_dim : int, default=0
         Size of the code, which bounds the rank of the factor analyser; 0 for none.
     """
@@ -37,20 +37,20 @@ class EncoderInputs(nn.Module):
     mean: Tensor
     noise: Tensor
 
-    def __init__(self, n_levels: Sequence[int | None], latent_dim: int = 0) -> None:
+    def __init__(self, n_categories: Sequence[int | None], latent_dim: int = 0) -> None:
         super().__init__()
-        widths = [None if n is None else min(n, MAX_WIDTH) for n in n_levels]
-        self.levels = [(j, n) for j, n in enumerate(widths) if n is not None]
-        is_number = torch.tensor([n is None for n in n_levels])
+        widths = [None if n is None else min(n, MAX_WIDTH) for n in n_categories]
+        self.categories = [(j, n) for j, n in enumerate(widths) if n is not None]
+        is_number = torch.tensor([n is None for n in n_categories])
         column = is_number.nonzero().squeeze(1).tolist()
-        column += [j for j, n in self.levels for _ in range(n)]
+        column += [j for j, n in self.categories for _ in range(n)]
         self.rank = min(latent_dim, len(column), _MAX_RANK)
         self.register_buffer("is_number", is_number, persistent=False)
         self.register_buffer("column", torch.tensor(column), persistent=False)
         self.register_buffer("loadings", torch.zeros(len(column), self.rank))
         self.register_buffer("mean", torch.zeros(len(column)))
         self.register_buffer("noise", torch.ones(len(column)))
-        self.n_inputs = len(column) + len(n_levels)
+        self.n_inputs = len(column) + len(n_categories)
 
     def fill_with(self, model: FactorAnalyser) -> None:
         """Fill cells that are not visible by this model of the features."""
@@ -59,11 +59,11 @@ class EncoderInputs(nn.Module):
             buffer.copy_(torch.from_numpy(getattr(model, name)))
 
     def features(self, x: Tensor) -> Tensor:
-        """Return numbers, then an indicator for each level, (..., F), of finite rows (..., D)."""
-        if not self.levels:
+        """Return numbers, then indicators of categories, (..., F), of finite rows (..., D)."""
+        if not self.categories:
             return x
         parts = [x[..., self.is_number]]
-        for j, n in self.levels:
+        for j, n in self.categories:
             code = x[..., j].detach().round().long().clamp(0, n - 1)
             parts.append(one_hot(code, n).to(x.dtype))
         return torch.cat(parts, dim=-1)

@@ -2,8 +2,8 @@
 
 A factor analyser is the VAE whose networks are linear, and its maximum of the likelihood is found
 in moments, also with missing cells; the networks start there and learn what is not linear. Columns
-that are not Gaussian enter by scores (normal scores of bins, indicators of levels), of which their
-logits are linear functions.
+that are not Gaussian enter by scores (normal scores of bins, indicators of categories), of which
+their logits are linear functions.
 """
 
 from typing import cast

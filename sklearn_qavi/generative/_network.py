@@ -88,8 +88,8 @@ class GaussianEncoderNetwork(VAENetwork):
 class TabularNetwork(GaussianEncoderNetwork):
     """Encoder and decoder of one VAE on standardised columns.
 
-    The encoder reads numbers and indicators of levels, filled where a cell is not visible, and the
-    mask. Its posterior has the covariance ``D V D``: D is diagonal and depends on the row,
+    The encoder reads numbers and indicators of categories, filled where a cell is not visible, and
+    the mask. Its posterior has the covariance ``D V D``: D is diagonal and depends on the row,
     ``V^-1 = I + sum over visible columns of u_f u_f'`` on the mask alone. So codes may depend on
     each other where cells are missing, as they do in a linear model, whose posterior is the case
     D = I. The decoder gives the parameters of the columns' likelihoods.
@@ -123,7 +123,7 @@ class TabularNetwork(GaussianEncoderNetwork):
         hidden = list(hidden_layer_sizes)
         self.latent_dim = latent_dim
         self.likelihood = likelihood
-        self.inputs = EncoderInputs(likelihood.n_levels, latent_dim)
+        self.inputs = EncoderInputs(likelihood.n_categories, latent_dim)
         column = torch.tensor(likelihood.score_columns)
         self.register_buffer("score_column", column, persistent=False)
         self.information = nn.Parameter(torch.zeros(len(column), latent_dim))

@@ -103,7 +103,7 @@ class _Pretrained:
         expected = member.likelihood.n_outputs
         if out.shape[-1] != expected:
             raise ValueError(
-                f"The decoder returns {out.shape[-1]} numbers a row, but "
+                f"The decoder returns {out.shape[-1]} numbers per row, but "
                 f"{self._described(member.likelihood)} take {expected}. Check {self._size_name} "
                 "and likelihood against the decoder's last layer."
             )
@@ -120,7 +120,7 @@ class _Pretrained:
             n_out = member.encode_rows(x).shape[-1]
         if n_out != 2 * member.latent_dim:
             raise ValueError(
-                f"The encoder returns {n_out} numbers a row, but a code of size "
+                f"The encoder returns {n_out} numbers per row, but a code of size "
                 f"{member.latent_dim} takes {2 * member.latent_dim}: means, then raw scales."
             )
 
@@ -363,7 +363,7 @@ def _check_families(families: list[str], n_features: int) -> None:
 
 
 def _of_columns(name: str, values: ArrayLike, n_features: int) -> NDArray[np.float64]:
-    """Return one finite number a column."""
+    """Return one finite number per column."""
     array = np.asarray(values, dtype=np.float64)
     if array.shape not in ((), (n_features,)):
         raise ValueError(
@@ -391,7 +391,7 @@ _LIKELIHOOD_NEEDS = (
     "families",
     "log_prob",
     "mean",
-    "n_levels",
+    "n_categories",
     "n_outputs",
     "prepare",
     "probabilities",

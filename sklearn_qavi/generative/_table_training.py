@@ -206,7 +206,7 @@ class TableTrainer:
         seed = derive_seed(self.seed, 2, self.n_made)
         self.n_made += 1
         options = {"histogram": {"smoothing": candidate.smoothing}}
-        likelihood = ColumnLikelihoods(candidate.families, options, self.model.n_levels_)
+        likelihood = ColumnLikelihoods(candidate.families, options, self.model.n_categories_)
         likelihood.fit_columns(self.values)  # a rare column may have no value in the rows
         network = self.model._network(likelihood, torch_generator(seed))
         train, validation = self.model._split(len(self.values), derive_seed(self.seed, 0, sample))

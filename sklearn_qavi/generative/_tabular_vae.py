@@ -53,12 +53,12 @@ class TabularVAE(SavedModel):
         Activation function of the hidden layers.
     likelihood : str or list of str, default="auto"
         Observation model of the columns: "student_t", "gaussian", "bernoulli", "histogram", a
-        list with one of these a column, or "auto". "auto" takes "bernoulli" for columns of two
+        list with one of these per column, or "auto". "auto" takes "bernoulli" for columns of two
         values and decides between "student_t" and "histogram" for the others on hidden
         validation cells. Unless a list says otherwise, a column of one value is an atom of a
         histogram, so that draws of a constant are that constant.
-    n_levels : list of (int or None), default=None
-        For each column the number of its levels if it is categorical and holds their codes
+    n_categories : list of (int or None), default=None
+        For each column the number of its categories if it is categorical and holds their codes
         0, 1, ...; None for numbers. Categorical columns have a "categorical" likelihood, whatever
         ``likelihood`` says.
     histogram_smoothing : float or None, default=None
@@ -124,9 +124,9 @@ class TabularVAE(SavedModel):
     n_iter_ : int
         Most optimisation steps that a decoder was trained for.
     mean_, scale_ : ndarray of shape (n_features,)
-        Standardisation of the columns; codes of levels are left as they are.
-    n_levels_ : list of (int or None)
-        Number of levels of each categorical column, None for numbers.
+        Standardisation of the columns; codes of categories are left as they are.
+    n_categories_ : list of (int or None)
+        Number of categories of each categorical column, None for numbers.
     n_features_in_ : int
         Number of columns D.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -172,7 +172,7 @@ class TabularVAE(SavedModel):
         "hidden_layer_sizes": [tuple, list],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "likelihood": [StrOptions({"auto", *_OF_NUMBERS}), list],
-        "n_levels": [None, list],
+        "n_categories": [None, list],
         "histogram_smoothing": [None, Interval(Real, 0, None, closed="left")],
         "n_decoders": [Interval(Integral, 1, None, closed="left")],
         "bootstrap": ["boolean"],
@@ -197,7 +197,7 @@ class TabularVAE(SavedModel):
         hidden_layer_sizes: tuple[int, ...] = (128, 128),
         activation: str = "tanh",
         likelihood: str | list[str] = "auto",
-        n_levels: list[int | None] | None = None,
+        n_categories: list[int | None] | None = None,
         histogram_smoothing: float | None = None,
         n_decoders: int = 3,
         bootstrap: bool = False,
@@ -218,7 +218,7 @@ class TabularVAE(SavedModel):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.likelihood = likelihood
-        self.n_levels = n_levels
+        self.n_categories = n_categories
         self.histogram_smoothing = histogram_smoothing
         self.n_decoders = n_decoders
         self.bootstrap = bootstrap
@@ -274,7 +274,7 @@ class TabularVAE(SavedModel):
                 f"{len(X)} rows have a sample_weight above 0; learning needs {_MIN_ROWS}."
             )
         weight = weight / weight.mean()
-        self.n_levels_ = self._checked_levels(X)
+        self.n_categories_ = self._checked_categories(X)
         self._learn_standardisation(X, weight)
         runs = self._train(self.standardise(X), weight, seed_from(self.random_state))
         self.decoders_ = [run.network.cpu() for run in runs]
@@ -344,11 +344,11 @@ class TabularVAE(SavedModel):
         self.mean_ = constants["mean"].numpy()
         self.scale_ = constants["scale"].numpy()
         self.n_features_in_ = len(self.mean_)
-        self.n_levels_ = self.n_levels or [None] * self.n_features_in_
+        self.n_categories_ = self.n_categories or [None] * self.n_features_in_
         if config["feature_names"]:
             self.feature_names_in_ = np.array(config["feature_names"], dtype=object)
         self.decoders_ = [
-            self._network(ColumnLikelihoods(families, options, self.n_levels_), None)
+            self._network(ColumnLikelihoods(families, options, self.n_categories_), None)
             for families, options in zip(self.families_, self.likelihood_options_, strict=True)
         ]
 
@@ -365,10 +365,10 @@ class TabularVAE(SavedModel):
         """Return the values of each column that a decoder may draw exactly, in original units."""
         atoms: list[list[float]] = []
         for j, column in enumerate(X.T):
-            levels = np.unique(column[~np.isnan(column)])
+            distinct = np.unique(column[~np.isnan(column)])
             known = [member.likelihood.atoms(j).numpy() for member in self.decoders_]
-            exact = np.isin(self._single(levels, j), np.concatenate(known))
-            atoms.append(levels[exact].tolist())
+            exact = np.isin(self._single(distinct, j), np.concatenate(known))
+            atoms.append(distinct[exact].tolist())
         return atoms
 
     def _learn_standardisation(self, X: NDArray[np.float64], weight: NDArray[np.float64]) -> None:
@@ -394,27 +394,28 @@ class TabularVAE(SavedModel):
         # a value is not known better than to the next float
         scale = np.maximum(scale, np.spacing(np.abs(self.mean_)))
         self.scale_ = np.where(reach > 0, scale, 1.0)
-        is_code = np.array([n is not None for n in self.n_levels_])
+        is_code = np.array([n is not None for n in self.n_categories_])
         self.mean_[is_code], self.scale_[is_code] = 0.0, 1.0
 
-    def _checked_levels(self, X: NDArray[np.float64]) -> list[int | None]:
-        """Return the number of levels of each column, None for numbers."""
-        if self.n_levels is None:
+    def _checked_categories(self, X: NDArray[np.float64]) -> list[int | None]:
+        """Return the number of categories of each column, None for numbers."""
+        if self.n_categories is None:
             return [None] * X.shape[1]
-        if len(self.n_levels) != X.shape[1]:
+        if len(self.n_categories) != X.shape[1]:
             raise ValueError(
-                f"n_levels has {len(self.n_levels)} entries, but X has {X.shape[1]} columns."
+                f"n_categories has {len(self.n_categories)} entries, but X has {X.shape[1]} "
+                "columns."
             )
-        for j, n in enumerate(self.n_levels):
+        for j, n in enumerate(self.n_categories):
             if n is None:
                 continue
             codes = X[~np.isnan(X[:, j]), j]
             if n < 1 or not np.isin(codes, np.arange(n)).all():
                 raise ValueError(
-                    f"Column {j} is categorical with n_levels={n}, so its values must be whole "
+                    f"Column {j} is categorical with n_categories={n}, so its values must be whole "
                     f"numbers from 0 to {n - 1}; got {sorted(set(codes.tolist()))[:5]}, ..."
                 )
-        return list(self.n_levels)
+        return list(self.n_categories)
 
     def _train(
         self, values: NDArray[np.float64], weight: NDArray[np.float64], seed: int
@@ -435,14 +436,14 @@ class TabularVAE(SavedModel):
             choices = [
                 [
                     "categorical" if n is not None else name
-                    for n, name in zip(self.n_levels_, self.likelihood, strict=True)
+                    for n, name in zip(self.n_categories_, self.likelihood, strict=True)
                 ]
             ]
         else:
             auto = self.likelihood == "auto"
             fixed = [
-                "categorical" if levels is not None else _family_of_few_values(n, auto)
-                for levels, n in zip(self.n_levels_, n_values, strict=True)
+                "categorical" if n_categories is not None else _family_of_few_values(n, auto)
+                for n_categories, n in zip(self.n_categories_, n_values, strict=True)
             ]
             names = [self.likelihood] if not auto or None not in fixed else _CONTINUOUS
             choices = [[family or name for family in fixed] for name in names]

@@ -139,7 +139,7 @@ def crps_of_draws(draws: Tensor, truth: Tensor, categorical: Sequence[int]) -> T
     """
     score = _fair_crps(draws, truth)
     for j in categorical:
-        score[:, j] = _fair_crps_of_levels(draws[..., j], truth[:, j])
+        score[:, j] = _fair_crps_of_categories(draws[..., j], truth[:, j])
     return score
 
 
@@ -151,8 +151,8 @@ def _fair_crps(draws: Tensor, truth: Tensor) -> Tensor:
     return (draws - truth).abs().mean(0) - spread
 
 
-def _fair_crps_of_levels(draws: Tensor, truth: Tensor) -> Tensor:
-    """Return the same for levels (S, N) and true ones (N,), any two of them at distance 1."""
+def _fair_crps_of_categories(draws: Tensor, truth: Tensor) -> Tensor:
+    """Return the same for categories (S, N) and true ones (N,), any two of them at distance 1."""
     n = len(draws)
     agreement = ((draws.unsqueeze(0) == draws.unsqueeze(1)).sum((0, 1)) - n) / (n * (n - 1))
     return (draws != truth).to(truth).mean(0) - 0.5 * (1 - agreement)

@@ -72,7 +72,7 @@ class WideResNetVAE(ImageVAE):
     learning_rate : float, default=2e-3
         Step size of Adam.
     batch_size : int, default=64
-        Images a training step.
+        Images per training step.
     max_epochs : int, default=100
         Largest number of epochs; an epoch is `steps_per_epoch` steps.
     steps_per_epoch : int or None, default=None
@@ -125,7 +125,7 @@ class WideResNetVAE(ImageVAE):
         Weight of the KL, out of 1, 2, 5, 10, 20 and 40, with which the hidden halves of validation
         images are completed best; `QAVIInpainter` takes it unless told otherwise.
     history_ : list of list of dict
-        For each decoder and epoch the training loss (negative bound an image, in nats), the CRPS
+        For each decoder and epoch the training loss (negative bound per image, in nats), the CRPS
         on hidden validation cells, and seconds.
     n_iter_ : int
         Most epochs that a decoder was trained for.
@@ -154,7 +154,7 @@ class WideResNetVAE(ImageVAE):
     -----
     Any size of image from ``patch_size * 2 ** (n_levels - 1)`` pixels on is taken: what does not
     divide gets a margin inside the networks. The defaults are for a CPU, where inference costs
-    hundreds of decoder evaluations an image. With a GPU, ``WideResNetVAE(n_levels=3,
+    hundreds of decoder evaluations per image. With a GPU, ``WideResNetVAE(n_levels=3,
     blocks_per_level=3, width=64, patch_size=1, batch_norm=True)`` is about what the literature
     uses for images of 32 x 32 pixels.
 

@@ -1,4 +1,4 @@
-"""Where the rows of a block start: codes that an encoder gives for rows with their holes filled."""
+"""Where the rows of a block start: codes that an encoder gives for rows filled in."""
 
 from dataclasses import dataclass, replace
 
@@ -21,9 +21,9 @@ _MIN_SCALE = 0.1
 class EncoderStart:
     """Starts from an encoder, where they are better than those from prior codes.
 
-    The holes of a row are filled with the decoder's means at a code, the row is encoded, and that
-    again a few times, as an EM algorithm would. A start is as good as the bound at its Gaussian,
-    estimated with eight points that all rows share.
+    The missing cells of a row are filled with the decoder's means at a code, the row is encoded,
+    and that again a few times, as an EM algorithm would. A start is as good as the bound at its
+    Gaussian, estimated with eight points that all rows share.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class EncoderStart:
 
     @property
     def n_evaluations(self) -> int:
-        """Decoder evaluations a row."""
+        """Decoder evaluations per row."""
         return _N_ROUNDS + (0 if self.always else 2 * _N_POINTS)
 
     def __call__(self, rows: Tensor, start: Start) -> Start:

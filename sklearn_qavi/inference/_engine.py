@@ -33,7 +33,7 @@ __all__ = ["Starter", "fit_posterior"]
 
 Starter = Callable[[Tensor, Start], Start]
 """Turns row indices (B,) and their starts from prior codes into better starts; what it costs may be
-said by its ``n_evaluations``, decoder evaluations a row."""
+said by its ``n_evaluations``, decoder evaluations per row."""
 
 _WARM_TOL = 0.05  # nats; what a start may leave to gain
 _START_ROWS = 64  # rows whose starts are found at one time
@@ -54,7 +54,7 @@ def fit_posterior(
     trace: bool = False,
     starter: Starter | None = None,
 ) -> InferenceResult:
-    """Fit one posterior a row by ascent on the bound of its observed features.
+    """Fit one posterior per row by ascent on the bound of its observed features.
 
     Parameters
     ----------

@@ -83,7 +83,7 @@ FILLS: dict[str, Fill] = {
     "model": _with_model,
     "noise": _with_noise,
 }
-"""Option string -> what fills the holes of images (n, C, H, W) before the encoder reads them."""
+"""Option string -> what fills images (n, C, H, W) in before the encoder reads them."""
 
 
 def fill_missing(
@@ -116,7 +116,7 @@ def fill_missing(
         given = torch.as_tensor(np.asarray(fill), device=x.device).to(x.dtype).flatten()
         if len(given) != x.shape[1]:
             raise ValueError(
-                f"The image to fill holes with has {len(given)} cells, but rows have {x.shape[1]}."
+                f"The image to fill with has {len(given)} cells, but rows have {x.shape[1]}."
             )
         return torch.where(observed, x, given)
     shape = decoder.image_shape
@@ -126,7 +126,7 @@ def fill_missing(
 
 @dataclass(frozen=True)
 class FilledImageStart:
-    """Starts of a hierarchical posterior: the encoder's features of images with filled holes.
+    """Starts of a hierarchical posterior: the encoder's features of images filled in.
 
     Parameters
     ----------

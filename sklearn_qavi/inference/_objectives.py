@@ -27,7 +27,7 @@ def elbo(
     family : PosteriorFamily
         The family that reads ``parameters``.
     parameters : Tensor of shape (B, P)
-        One flat vector a row.
+        One flat vector per row.
     noise : Tensor of shape (S, B or 1, n_noise)
         Base noise; of shape (S, 1, n_noise) where all rows share it.
     beta : float, default=1.0
@@ -65,7 +65,7 @@ def feature_bound(
     family : FeaturePosterior
         The family that reads ``parameters``.
     parameters : Tensor of shape (B, P)
-        One flat vector a row.
+        One flat vector per row.
     noise : Tensor of shape (S, B or 1, n_noise)
         Base noise.
     beta : float, default=1.0
@@ -108,7 +108,7 @@ def hierarchical_bound(
     family : HierarchicalPosterior
         The family that reads ``parameters``.
     parameters : Tensor of shape (B, P)
-        One flat vector a row.
+        One flat vector per row.
     noise : Tensor of shape (S, B or 1, L)
         Base noise.
     beta : float, default=1.0

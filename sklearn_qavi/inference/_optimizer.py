@@ -14,7 +14,8 @@ __all__ = ["RowOptimizer", "State"]
 
 @dataclass(kw_only=True)
 class State:
-    """The state of B rows: tensors with one line a row, which the loop moves without knowing them.
+    """The state of B rows: tensors with one line per row, which the loop moves without knowing
+    them.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ class RowOptimizer(ABC, Generic[StateT]):
     """
 
     evaluations_per_step: int
-    """Decoder evaluations a row and step."""
+    """Decoder evaluations per row and step."""
 
     steps_per_run: ClassVar[int] = 1
     """Steps that `run` takes."""

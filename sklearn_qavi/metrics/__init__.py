@@ -1,9 +1,9 @@
 """Scores of imputations: of cells that were hidden, and of sets of completed images.
 
 Of tables, scores are over the missing cells and nothing else. ``missing`` is a boolean mask, True
-for a cell to score. Values are in the unit of ``X_true``; with ``scale``, one number a column such
-as its standard deviation, they are in multiples of it, so that columns of different units may be
-averaged.
+for a cell to score. Values are in the unit of ``X_true``; with ``scale``, one number per column
+such as its standard deviation, they are in multiples of it, so that columns of different units may
+be averaged.
 
 Of images, scores compare features of real and of completed ones. Features come from any network,
 or are given.

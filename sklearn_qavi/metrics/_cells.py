@@ -1,8 +1,8 @@
 """Scores of imputations, over the cells that were hidden and nothing else.
 
 ``missing`` is a boolean mask, True for a cell to score. Values are in the unit of ``X_true``; with
-``scale``, one number a column such as its standard deviation, they are in multiples of it, so that
-columns of different units may be averaged.
+``scale``, one number per column such as its standard deviation, they are in multiples of it, so
+that columns of different units may be averaged.
 """
 
 from collections.abc import Iterable
@@ -312,7 +312,7 @@ def energy_score(
     -----
     The score of draws X of a row with truth y is ``E||X - y|| - E||X - X'|| / 2`` over its missing
     cells, with the second mean over pairs of different draws, so that it is unbiased for
-    independent draws ([1]_). For one missing cell a row it is the CRPS.
+    independent draws ([1]_). For one missing cell per row it is the CRPS.
 
     References
     ----------

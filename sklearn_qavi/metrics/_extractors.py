@@ -38,7 +38,7 @@ def extract_features(
     Raises
     ------
     ValueError
-        If an image holds NaN or infinity, or the extractor does not return one line an image.
+        If an image holds NaN or infinity, or the extractor does not return one line per image.
 
     See Also
     --------
@@ -219,7 +219,7 @@ def _flat(output: ArrayLike | torch.Tensor, n: int) -> NDArray[np.float64]:
     features = np.asarray(output, dtype=np.float64)
     if features.ndim < 2 or len(features) != n:
         raise ValueError(
-            f"The extractor must return one line of features an image, ({n}, F), got shape "
+            f"The extractor must return one line of features per image, ({n}, F), got shape "
             f"{features.shape}."
         )
     return features.reshape(n, -1)

@@ -19,12 +19,12 @@ def iwae(
     missing : array-like of bool of shape (n_rows, n_features)
         True for the cells to hide, infer and score.
     n_draws : int, default=10000
-        Codes S a row and decoder.
+        Codes S per row and decoder.
 
     Returns
     -------
     score : float
-        Nats a row, on the model's standardised columns; mean over the rows with a missing cell.
+        Nats per row, on the model's standardised columns; mean over the rows with a missing cell.
         Higher is better. `QAVIImputer.score_missing` gives it row by row.
 
     Raises
@@ -65,12 +65,12 @@ def predictive(
     missing : array-like of bool of shape (n_rows, n_features)
         True for the cells to hide, infer and score.
     n_draws : int, default=10000
-        Codes S a row and decoder.
+        Codes S per row and decoder.
 
     Returns
     -------
     score : float
-        Nats a row, on the model's standardised columns; mean over the rows with a missing cell.
+        Nats per row, on the model's standardised columns; mean over the rows with a missing cell.
         Higher is better. `QAVIImputer.score_missing` gives it row by row.
 
     Raises
@@ -106,12 +106,12 @@ def conditional(
     missing : array-like of bool of shape (n_rows, n_features)
         True for the cells to hide, infer and score.
     n_draws : int, default=10000
-        Codes S a row and decoder.
+        Codes S per row and decoder.
 
     Returns
     -------
     score : float
-        Nats a row, on the model's standardised columns; mean over the rows with a missing cell.
+        Nats per row, on the model's standardised columns; mean over the rows with a missing cell.
         Higher is better. `QAVIImputer.score_missing` gives it row by row.
 
     Raises

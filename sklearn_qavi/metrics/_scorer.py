@@ -24,7 +24,7 @@ def make_imputation_scorer(
     """Make a scorer that hides known cells, lets an imputer complete them and compares.
 
     It needs no ground truth: ``GridSearchCV(imputer, grid, scoring=make_imputation_scorer())``
-    searches on a table with holes. Every candidate is asked for the same cells.
+    searches on an incomplete table. Every candidate is asked for the same cells.
 
     Parameters
     ----------
@@ -77,22 +77,26 @@ class _ImputationScorer:
     def __call__(self, estimator: BaseEstimator, X: Table, y: ArrayLike | None = None) -> float:
         values = np.asarray(X, dtype=np.float64)
         missing = self._cells_to_hide(values)
-        holed = X.mask(missing) if hasattr(X, "mask") else np.where(missing, np.nan, values)
+        incomplete = X.mask(missing) if hasattr(X, "mask") else np.where(missing, np.nan, values)
         with np.errstate(invalid="ignore"):
             scale = np.nanstd(values, axis=0)
         scale = np.where(np.isfinite(scale) & (scale > 0), scale, 1.0)
         score, takes_draws = _SCORED[self.metric]
-        return -score(values, self._complete(estimator, holed, takes_draws), missing, scale=scale)
+        return -score(
+            values, self._complete(estimator, incomplete, takes_draws), missing, scale=scale
+        )
 
-    def _complete(self, estimator: BaseEstimator, holed: Table, takes_draws: bool) -> Container:
+    def _complete(
+        self, estimator: BaseEstimator, incomplete: Table, takes_draws: bool
+    ) -> Container:
         if not takes_draws:
-            return np.asarray(estimator.transform(holed), dtype=np.float64)
+            return np.asarray(estimator.transform(incomplete), dtype=np.float64)
         if not hasattr(estimator, "sample"):
             raise TypeError(
                 f"metric={plain(self.metric)} scores draws, but {type(estimator).__name__} has no "
                 "sample(X, n); use metric='rmse' or 'mae' for imputers with one answer."
             )
-        return estimator.sample(holed, n=self.n_draws)
+        return estimator.sample(incomplete, n=self.n_draws)
 
     def _cells_to_hide(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
         observed = np.isfinite(values)

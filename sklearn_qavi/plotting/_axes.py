@@ -1,4 +1,4 @@
-"""What the displays share: axes, colours, axes of time, shares of levels."""
+"""What the displays share: axes, colours, axes of time, shares of categories."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def panel_axes(
     elif isinstance(ax, np.ndarray | list | tuple):
         axes = list(np.ravel(np.asarray(ax, dtype=object)))
         if len(axes) != n:
-            raise ValueError(f"Expected {n} axes, one a column, got {len(axes)}.")
+            raise ValueError(f"Expected {n} axes, one per column, got {len(axes)}.")
         return axes
     else:
         figure = ax.figure
@@ -141,7 +141,7 @@ def edges_of_bins(values: NDArray[np.float64], whole: bool) -> NDArray[np.float6
 
 
 def most_common(weight: NDArray[np.float64], limit: int) -> NDArray[np.intp]:
-    """Return the codes of the heaviest levels, in their own order."""
+    """Return the codes of the heaviest categories, in their own order."""
     return np.sort(np.argsort(-weight, kind="stable")[:limit])
 
 

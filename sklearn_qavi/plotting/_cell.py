@@ -55,21 +55,21 @@ class CellDisplay:
     """Draws of one missing cell, their density and interval, and the truth if it is known.
 
     Numbers and times have a density (a kernel estimate over the draws, which stays within their
-    range), with a bar at each value that is drawn again and again; whole numbers and levels have
-    their probabilities. Build one with `from_estimator` or `from_draws`.
+    range), with a bar at each value that is drawn again and again; whole numbers and categories
+    have their probabilities. Build one with `from_estimator` or `from_draws`.
 
     Parameters
     ----------
     draws : ndarray of shape (n,)
-        Draws of the cell: numbers, codes of levels, or days of times.
-    kind : {"numbers", "levels", "dates", "durations"}
+        Draws of the cell: numbers, codes of categories, or days of times.
+    kind : {"numbers", "categories", "dates", "durations"}
         What the column holds.
     name : str
         Name of the column.
     row : int
         Position of the row.
-    levels : tuple, default=()
-        The level of each code.
+    categories : tuple, default=()
+        The category of each code.
     whole : bool, default=False
         Whether the column holds whole numbers.
     truth : float, default=None
@@ -105,7 +105,7 @@ class CellDisplay:
         kind: str,
         name: str,
         row: int,
-        levels: tuple[Hashable, ...] = (),
+        categories: tuple[Hashable, ...] = (),
         whole: bool = False,
         truth: float | None = None,
     ) -> None:
@@ -113,7 +113,7 @@ class CellDisplay:
         self.kind = kind
         self.name = name
         self.row = row
-        self.levels = levels
+        self.categories = categories
         self.whole = whole
         self.truth = truth
 
@@ -180,8 +180,8 @@ class CellDisplay:
         one_row = X.iloc[[row]] if hasattr(X, "iloc") else cast(AnyArray, X)[row : row + 1]
         _, positions = completed_tables(estimator, one_row, 0)
         draws = estimator.sample(one_row, n=n_draws, row_offset=row)
-        # the row alone, with the kinds and levels of the whole columns
-        cut = [Column(c.name, c.kind, c.values[[row]], c.levels, c.ordered) for c in read]
+        # the row alone, with the kinds and categories of the whole columns
+        cut = [Column(c.name, c.kind, c.values[[row]], c.categories, c.ordered) for c in read]
         (completed,) = read_completed(cut, draws, positions=positions, chosen=[j])
         return cls._of(completed, 0, row, read[j].is_whole, truth).plot(ax=ax)
 
@@ -247,7 +247,7 @@ class CellDisplay:
             kind=column.kind,
             name=column.name,
             row=row,
-            levels=column.levels,
+            categories=column.categories,
             whole=whole,
             truth=None if truth is None else _truth_in(column, truth),
         )
@@ -280,8 +280,8 @@ class CellDisplay:
             raise ValueError(f"At least two draws are needed, got {len(self.draws)}.")
         self.ax_ = new_axes(type(self).__name__, (6.0, 3.2)) if ax is None else ax
         self.figure_ = self.ax_.figure
-        if self.kind == "levels":
-            self._plot_levels()
+        if self.kind == "categories":
+            self._plot_categories()
         else:
             self._plot_numbers(level)
         (name,) = short_names(self.ax_, [self.name])
@@ -291,13 +291,15 @@ class CellDisplay:
         add_legend(self.ax_, "upper center", room=True)
         return self
 
-    def _plot_levels(self) -> None:
-        share = np.bincount(self.draws.astype(int), minlength=len(self.levels)) / len(self.draws)
+    def _plot_categories(self) -> None:
+        share = np.bincount(self.draws.astype(int), minlength=len(self.categories)) / len(
+            self.draws
+        )
         weight = share.copy()
         if self.truth is not None:
             weight[int(self.truth)] += 1.0  # it is shown however unlikely
         shown = most_common(weight, _MOST_LEVELS)
-        labels = [self.levels[k] for k in shown]
+        labels = [self.categories[k] for k in shown]
         bars = share[shown]
         if len(shown) < len(share):
             labels.append(f"{len(share) - len(shown)} others")
@@ -435,13 +437,13 @@ def _checked_cell(columns: list[Column], row: int, column: Hashable) -> int:
 
 def _truth_in(column: Column, truth: Table) -> float:
     """Return a true value in the numbers or codes of a column."""
-    if column.kind == "levels":
-        if truth not in column.levels:
+    if column.kind == "categories":
+        if truth not in column.categories:
             raise ValueError(
-                f"truth {plain(truth)} is none of the levels of column {plain(column.name)}, "
-                f"{plain(list(column.levels)[:10])}."
+                f"truth {plain(truth)} is none of the categories of column {plain(column.name)}, "
+                f"{plain(list(column.categories)[:10])}."
             )
-        return float(column.levels.index(truth))
+        return float(column.categories.index(truth))
     table = np.empty((1, 1), dtype=object)
     table[0, 0] = truth
     (read,) = read_columns(table, name="truth")

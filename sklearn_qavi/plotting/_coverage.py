@@ -52,7 +52,7 @@ class CoverageDisplay:
     name : str, default=None
         What to call the curve in the legend.
     n_left_out : int, default=0
-        Hidden cells that were not compared because they hold levels, for a note.
+        Hidden cells that were not compared because they hold categories, for a note.
 
     Attributes
     ----------
@@ -118,7 +118,7 @@ class CoverageDisplay:
             The same table with their true values. Cells that are missing in it as well do not
             count.
         columns : list of str or int, default=None
-            Columns to look at, by name or position; None takes all that are no levels.
+            Columns to look at, by name or position; None takes all that are no categories.
         levels : array-like of float, default=None
             Nominal levels, between 0 and 1. None takes steps of 0.05, as far as the number of
             draws reaches.
@@ -187,7 +187,7 @@ class CoverageDisplay:
         missing : array-like of bool of shape (n_rows, n_features)
             True for a hidden cell.
         columns : list of str or int, default=None
-            Columns to look at, by name or position; None takes all that are no levels.
+            Columns to look at, by name or position; None takes all that are no categories.
         levels : array-like of float, default=None
             Nominal levels, between 0 and 1. None takes steps of 0.05, as far as the number of
             draws reaches.
@@ -242,7 +242,7 @@ class CoverageDisplay:
         known, draws_of_cells = np.concatenate(values), np.concatenate(drawn, axis=1)
         nominal = _checked_levels(levels, len(draws_of_cells))
         coverage = np.array([_coverage(known, draws_of_cells, level) for level in nominal])
-        is_left_out = np.array([columns is None and one.kind == "levels" for one in truth])
+        is_left_out = np.array([columns is None and one.kind == "categories" for one in truth])
         return cls(
             levels=nominal,
             coverage=coverage,
@@ -288,7 +288,7 @@ class CoverageDisplay:
             ylim=(0, 1),
             aspect="equal",
         )
-        note = f"{self.n_left_out} hidden cells left out: levels have no intervals"
+        note = f"{self.n_left_out} hidden cells left out: categories have no intervals"
         if self.n_left_out or not self.ax_.get_xlabel():  # another display may have said it
             below = note if self.n_left_out else ""
             say_below(self.ax_, "nominal level of the interval", below)
@@ -333,14 +333,14 @@ def _chosen(
         chosen = [
             j
             for j, column in enumerate(truth)
-            if column.kind not in ("levels", "empty")
+            if column.kind not in ("categories", "empty")
             and (positions is None or positions[j] is not None)
         ]
     else:
         chosen = [column_position(one, names) for one in wanted]
     for j in chosen:
-        if truth[j].kind == "levels":
-            raise ValueError(f"Column {plain(names[j])} holds levels, which have no intervals.")
+        if truth[j].kind == "categories":
+            raise ValueError(f"Column {plain(names[j])} holds categories, which have no intervals.")
     chosen = [j for j in chosen if (missing[:, j] & ~truth[j].missing).any()]
     if not chosen:
         raise ValueError(

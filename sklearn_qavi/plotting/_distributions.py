@@ -1,4 +1,4 @@
-"""What was observed in a column beside what was put into its holes."""
+"""What was observed in a column beside what was put into its missing cells."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ _PANEL, _SMALLEST_PANEL = (3.2, 2.4), (2.2, 1.9)  # inches
 class DistributionDisplay:
     """Observed and imputed values of columns.
 
-    One panel a column: of numbers and times two histograms of equal area, of levels two bars a
-    level. The distributions need not agree: where large values are missing more often, imputed
-    ones are larger. A peak that the observed values do not have is a reason to look again. Build
-    one with `from_estimator` or `from_draws`.
+    One panel per column: of numbers and times two histograms of equal area, of categories two bars
+    per category. The distributions need not agree: where large values are missing more often,
+    imputed ones are larger. A peak that the observed values do not have is a reason to look again.
+    Build one with `from_estimator` or `from_draws`.
 
     Parameters
     ----------
     columns : list of CompletedColumn
-        Columns with holes, as numbers, and their completed versions.
+        Incomplete columns, as numbers, and their completed versions.
     n_incomplete : int, default=None
-        Number of columns with holes that they were chosen from, for a note if not all are shown;
+        Number of incomplete columns that they were chosen from, for a note if not all are shown;
         None says that these were asked for.
 
     Attributes
@@ -218,7 +218,7 @@ class DistributionDisplay:
         Raises
         ------
         ValueError
-            If the axes cannot be divided, or are not one a column.
+            If the axes cannot be divided, or are not one per column.
         ImportError
             If matplotlib is not installed.
         """
@@ -227,8 +227,8 @@ class DistributionDisplay:
         self.ax_, self.figure_ = self.axes_[0], self.axes_[0].figure
         names = short_names(self.ax_, [completed.column.name for completed in columns])
         for axes, name, completed in zip(self.axes_, names, columns, strict=True):
-            if completed.column.kind == "levels":
-                _plot_levels(axes, completed)
+            if completed.column.kind == "categories":
+                _plot_categories(axes, completed)
             else:
                 _plot_numbers(axes, completed)
             missing = completed.column.missing
@@ -266,10 +266,10 @@ def _chosen(columns: list[Column], wanted: Sequence[Hashable] | None, kept: list
     """Return the positions of the columns to show."""
     n_missing = np.array([column.missing.sum() for column in columns])
     if wanted is None:
-        holes = [j for j in kept if n_missing[j]]
-        if not holes:
+        incomplete = [j for j in kept if n_missing[j]]
+        if not incomplete:
             raise ValueError("No cell of the table is missing, so nothing was imputed.")
-        most = sorted(holes, key=lambda j: -n_missing[j])[:_MOST_PANELS]
+        most = sorted(incomplete, key=lambda j: -n_missing[j])[:_MOST_PANELS]
         return sorted(most)
     names = [column.name for column in columns]
     chosen = [column_position(one, names) for one in wanted]
@@ -314,15 +314,15 @@ def _plot_numbers(ax: Axes, completed: CompletedColumn) -> None:
     ax.set_xlabel("days" if column.kind == "durations" else "")
 
 
-def _plot_levels(ax: Axes, completed: CompletedColumn) -> None:
-    column, n_levels = completed.column, len(completed.column.levels)
-    observed = _shares(column.values[~column.missing], n_levels)
-    imputed = _shares(completed.draws[:, column.missing].ravel(), n_levels)
+def _plot_categories(ax: Axes, completed: CompletedColumn) -> None:
+    column, n_categories = completed.column, len(completed.column.categories)
+    observed = _shares(column.values[~column.missing], n_categories)
+    imputed = _shares(completed.draws[:, column.missing].ravel(), n_categories)
     shown = most_common(observed + imputed, _MOST_LEVELS)
-    labels = [column.levels[k] for k in shown]
+    labels = [column.categories[k] for k in shown]
     bars = [observed[shown], imputed[shown]]
-    if len(shown) < n_levels:
-        labels.append(f"{n_levels - len(shown)} others")
+    if len(shown) < n_categories:
+        labels.append(f"{n_categories - len(shown)} others")
         bars = [np.append(s[shown], s.sum() - s[shown].sum()) for s in (observed, imputed)]
     places = np.arange(len(labels))
     if (~column.missing).any():
@@ -340,6 +340,6 @@ def _plot_levels(ax: Axes, completed: CompletedColumn) -> None:
     ax.set(xlabel="", ylabel="share")
 
 
-def _shares(codes: NDArray[np.float64], n_levels: int) -> NDArray[np.float64]:
-    counts = np.bincount(codes.astype(int), minlength=n_levels)
+def _shares(codes: NDArray[np.float64], n_categories: int) -> NDArray[np.float64]:
+    counts = np.bincount(codes.astype(int), minlength=n_categories)
     return np.asarray(counts / max(counts.sum(), 1))

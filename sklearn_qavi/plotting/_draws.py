@@ -34,7 +34,7 @@ __all__ = ["DrawsDisplay"]
 class DrawsDisplay:
     """Draws of some hidden cells against the truth.
 
-    One line a cell, in standardised units of its column so that columns share the axis: each draw
+    One line per cell, in standardised units of its column so that columns share the axis: each draw
     a dot, the central interval of the draws a bar, their mean a tick and the truth a diamond. Build
     one with `from_draws`.
 
@@ -104,7 +104,8 @@ class DrawsDisplay:
         ----------
         X_true : array-like or dataframe of shape (n_rows, n_features)
             True values in original units. Mean and standard deviation of its columns, over the
-            values that are known, make the standardised units of the picture. Levels are not shown.
+            values that are known, make the standardised units of the picture. Categories are not
+            shown.
         draws : array-like of shape (n, n_rows, n_features) or iterable of tables
             Completed tables in original units, such as `QAVIImputer.sample` returns.
         missing : array-like of bool of shape (n_rows, n_features)
@@ -137,7 +138,7 @@ class DrawsDisplay:
         columns = read_columns(X_true, feature_names=feature_names, name="X_true")
         mask = as_mask(missing, (len(columns[0].values), len(columns)))
         truth = np.stack([column.values for column in columns], axis=1)
-        shown = np.array([column.kind != "levels" for column in columns]) & np.isfinite(truth)
+        shown = np.array([column.kind != "categories" for column in columns]) & np.isfinite(truth)
         draws = checked_draws(draws, columns)
         n_hidden = int((mask & shown).sum()) if cells is None else None
         if cells is None:
@@ -285,8 +286,8 @@ def _check_cells(
     rows, columns = positions.T
     if not (mask & shown)[rows, columns].all():
         raise ValueError(
-            "cells must be hidden cells with a known truth that is no level: True in missing and a "
-            "number or time in X_true; np.argwhere(missing) lists the hidden ones."
+            "cells must be hidden cells with a known truth that is no category: True in missing "
+            "and a number or time in X_true; np.argwhere(missing) lists the hidden ones."
         )
     return positions.astype(np.intp)
 

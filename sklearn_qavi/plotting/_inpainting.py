@@ -1,4 +1,4 @@
-"""Truth, hole and several completions of images, side by side."""
+"""Truth, missing part and several completions of images, side by side."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _SLACK = 1e-6  # by which observed pixels may differ between draws and images
 
 
 class InpaintingDisplay:
-    """Incomplete images and what may be in their holes.
+    """Incomplete images and what may be in their missing parts.
 
-    One row an image: the truth if it is known, the image with its missing pixels in a colour of
+    One row per image: the truth if it is known, the image with its missing pixels in a colour of
     their own, several draws side by side, and their mean if asked for. Draws that look alike say
     that the rest of the image tells what is missing; draws that differ are the completions that it
     leaves open. Build one with `from_estimator` or `from_draws`.
@@ -46,7 +46,7 @@ class InpaintingDisplay:
     draws : ndarray of shape (n_draws, n_images, H, W, C)
         Completed images.
     truth : ndarray of shape (n_images, H, W, C), default=None
-        The images without their holes.
+        The complete images.
     mean : ndarray of shape (n_images, H, W, C), default=None
         Mean over completions.
     n_given : int, default=None
@@ -119,7 +119,7 @@ class InpaintingDisplay:
         mask : array-like of bool, default=None
             True where a pixel is missing, as the inpainter takes it.
         truth : array-like of images, default=None
-            The images without their holes, in the layout and type of X.
+            The complete images, in the layout and type of X.
         n_draws : int, default=5
             Draws of each image.
         mean : bool, default=False
@@ -190,7 +190,7 @@ class InpaintingDisplay:
         mask : array-like of bool, default=None
             True where missing; of shape (H, W), (n_images, H, W) or that of X.
         truth : array-like, default=None
-            The images without their holes, in the layout and type of X.
+            The complete images, in the layout and type of X.
         mean : array-like, default=None
             Images to show as the mean over completions, in the layout and type of X.
         n_draws : int, default=5
@@ -321,7 +321,7 @@ class InpaintingDisplay:
         return self
 
     def _columns(self) -> list[tuple[str, Array, bool]]:
-        """Return title and images of each column, and whether their holes are filled."""
+        """Return title and images of each column, and whether they are filled in."""
         columns = [] if self.truth is None else [("truth", self.truth, False)]
         columns.append(("image", self.images, False))
         columns += [(f"draw {m + 1}", draw, True) for m, draw in enumerate(self.draws)]
@@ -434,17 +434,17 @@ def _check_observed(draw: Array, images: Array, hidden: NDArray[np.bool_]) -> No
 
 
 def _colours(image: Array, hole_color: ColorType, cmap: str | Colormap) -> Array:
-    """Return an image as (H, W, 3) colours; pixels that hold NaN have the hole's colour."""
+    """Return an image as (H, W, 3) colours; pixels that hold NaN have the missing part's colour."""
     import matplotlib as mpl
     from matplotlib.colors import to_rgb
 
-    hole = _any_channel(np.isnan(image))
+    missing = _any_channel(np.isnan(image))
     if image.shape[-1] == 1:
         grey = np.nan_to_num(image[..., 0]).clip(0.0, 1.0)
         colours = mpl.colormaps.get_cmap(cmap)(grey)[..., :3]
     else:
         colours = image.clip(0.0, 1.0)
-    return np.where(hole[..., None], to_rgb(hole_color), colours)
+    return np.where(missing[..., None], to_rgb(hole_color), colours)
 
 
 def _outline(ax: Axes, missing: NDArray[np.bool_], color: ColorType) -> None:

@@ -126,7 +126,7 @@ class MissingnessDisplay:
         columns = read_columns(X, missing_values=missing_values, feature_names=feature_names)
         missing = np.stack([column.missing for column in columns], axis=1)
         patterns, counts = np.unique(missing, axis=0, return_counts=True)
-        # the most frequent first, of those the ones with fewer holes
+        # the most frequent first, of those the ones with fewer missing cells
         order = np.lexsort((patterns.sum(axis=1), -counts))
         return cls(
             patterns=patterns[order],

@@ -26,13 +26,13 @@ Array = NDArray[np.float64]
 
 _X_LABELS = {
     "draws": "draws S",
-    "evaluations": "decoder evaluations a row",
-    "seconds": "seconds a row",
+    "evaluations": "decoder evaluations per row",
+    "seconds": "seconds per row",
 }
 _SCORE_LABELS = {
-    "iwae": "importance-weighted score\n(nats a cell)",
-    "predictive": "predictive score\n(nats a cell)",
-    "conditional": "conditional score\n(nats a cell)",
+    "iwae": "importance-weighted score\n(nats per cell)",
+    "predictive": "predictive score\n(nats per cell)",
+    "conditional": "conditional score\n(nats per cell)",
     "minimum_nrmse": "smallest RMSE among draws\n(model's unit)",
 }
 _N_DRAWS = (1, 3, 10, 30, 100, 300, 1000)
@@ -130,8 +130,8 @@ class ScoreCurveDisplay:
             What to plot, see `sklearn_qavi.metrics`. Logarithmic scores are divided by the number
             of hidden cells; the smallest RMSE is the mean over rows.
         n_draws : int or list of int, default=None
-            Codes a row and decoder. With ``x="draws"`` the points of a curve, None for 1, 3, 10 up
-            to 1,000; otherwise one number, None for 1,000.
+            Codes per row and decoder. With ``x="draws"`` the points of a curve, None for 1, 3, 10
+            up to 1,000; otherwise one number, None for 1,000.
         max_iter : list of int, default=None
             Points of a curve of cost: rows are inferred anew with each of these limits on the
             steps. None doubles from 1 to 256 until all rows have converged. Where the limit makes
@@ -310,7 +310,7 @@ def _cost_curve(
     max_iter: Sequence[int] | None,
     options: Mapping[str, object],
 ) -> tuple[Array, Array]:
-    """Return what inference costs a row, and its score, for each limit on the steps."""
+    """Return what inference costs per row, and its score, for each limit on the steps."""
 
     def scored(limit: int | None) -> tuple[dict[str, Array], ScoreDetails]:
         limited = copy.copy(estimator)  # shares what was fitted

@@ -1,4 +1,4 @@
-"""Tables as columns of numbers that can be plotted: numbers, codes of levels, days of times."""
+"""Tables as columns of numbers that can be plotted: numbers, codes of categories, days of times."""
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -34,8 +34,8 @@ Array = NDArray[np.float64]
 
 _US_PER_DAY = 24 * 3600 * 10**6
 _KIND_OF_OBJECTS = {
-    "boolean": "levels",
-    "string": "levels",
+    "boolean": "categories",
+    "string": "categories",
     "datetime": "dates",
     "datetime64": "dates",
     "date": "dates",
@@ -56,20 +56,20 @@ class Column:
     ----------
     name : str
         Its name.
-    kind : {"numbers", "levels", "dates", "durations", "empty"}
+    kind : {"numbers", "categories", "dates", "durations", "empty"}
         What it holds.
     values : ndarray of shape (N,)
-        Numbers, codes of levels, days since 1970, or days; NaN where missing.
-    levels : tuple, default=()
-        The level of each code.
+        Numbers, codes of categories, days since 1970, or days; NaN where missing.
+    categories : tuple, default=()
+        The category of each code.
     ordered : bool, default=False
-        Whether the order of the levels was given and not only made up.
+        Whether the order of the categories was given and not only made up.
     """
 
     name: str
     kind: str
     values: Array
-    levels: tuple[Hashable, ...] = ()
+    categories: tuple[Hashable, ...] = ()
     ordered: bool = False
 
     @property
@@ -90,7 +90,7 @@ class Column:
 
 @dataclass(frozen=True)
 class CompletedColumn:
-    """A column with holes and its completed versions.
+    """An incomplete column and its completed versions.
 
     Parameters
     ----------
@@ -155,13 +155,13 @@ def read_columns(
     feature_names : sequence of str, default=None
         Names of the columns; None takes the table's, else x0, x1, ...
     estimator : object, default=None
-        An imputer that knows which columns of numbers stand for levels.
+        An imputer that knows which columns of numbers stand for categories.
     name : str, default="X"
         What to call the table in errors.
     """
     table = _as_table(X, name)
     names = _names(table, feature_names, name)
-    known = _levels_of(estimator, len(names))
+    known = _categories_of(estimator, len(names))
     return [_read(names[j], _series(table, j), missing_values, known[j]) for j in range(len(names))]
 
 
@@ -268,8 +268,8 @@ def _places(table: Container, columns: Sequence[Column]) -> list[int | None]:
 def _completed(column: Column, series: list[pd.Series], check_observed: bool) -> CompletedColumn:
     if column.kind == "empty":  # nothing was observed, so the draws say what it holds
         column = replace(_read(column.name, series[0], np.nan, None), values=column.values)
-    levels = list(column.levels)
-    draws = np.stack([_values(column.name, column.kind, one, levels) for one in series])
+    categories = list(column.categories)
+    draws = np.stack([_values(column.name, column.kind, one, categories) for one in series])
     observed = ~column.missing
     if np.isnan(draws[:, ~observed]).any():
         raise ValueError(f"The draws of column {plain(column.name)} have missing cells.")
@@ -280,15 +280,15 @@ def _completed(column: Column, series: list[pd.Series], check_observed: bool) ->
             "draws. "
             "Pass the table that the imputer itself was handed, in the same units and order."
         )
-    if len(levels) > len(column.levels) and not column.ordered:
-        order = np.array([levels.index(level) for level in _in_order(levels)])
+    if len(categories) > len(column.categories) and not column.ordered:
+        order = np.array([categories.index(category) for category in _in_order(categories)])
         code = np.argsort(order).astype(np.float64)
         draws, values = (
             np.where(np.isnan(codes), np.nan, code[np.nan_to_num(codes).astype(int)])
             for codes in (draws, column.values)
         )
-        column, levels = replace(column, values=values), [levels[k] for k in order]
-    return CompletedColumn(replace(column, levels=tuple(levels)), draws)
+        column, categories = replace(column, values=values), [categories[k] for k in order]
+    return CompletedColumn(replace(column, categories=tuple(categories)), draws)
 
 
 def _as_table(X: Table, name: str = "X") -> Container:
@@ -342,8 +342,8 @@ def _series(table: Container, j: int) -> pd.Series:
     return pd.Series(series.to_list(), dtype=object)
 
 
-def _levels_of(estimator: BaseEstimator, n: int) -> list[tuple[Hashable, ...] | None]:
-    """Return the levels of each column that the imputer takes as levels, None for others."""
+def _categories_of(estimator: BaseEstimator, n: int) -> list[tuple[Hashable, ...] | None]:
+    """Return the categories of each column that the imputer takes as categorical, else None."""
     schema = getattr(getattr(estimator, "encoder_", None), "schema_", None)
     if schema is None or len(schema) != n:
         return [None] * n
@@ -351,7 +351,7 @@ def _levels_of(estimator: BaseEstimator, n: int) -> list[tuple[Hashable, ...] | 
 
 
 def _read(
-    name: str, series: pd.Series, marker: object, levels: tuple[Hashable, ...] | None
+    name: str, series: pd.Series, marker: object, categories: tuple[Hashable, ...] | None
 ) -> Column:
     missing = series.isna().to_numpy(dtype=bool)
     if not _is_nan(marker):
@@ -360,18 +360,18 @@ def _read(
     shown = series[~missing]
     if len(shown) == 0:
         return Column(name, "empty", np.full(len(series), np.nan))
-    kind = "levels" if levels is not None else _kind(name, shown)
-    categories = getattr(shown.dtype, "categories", None)
-    ordered = kind == "levels" and (levels is not None or categories is not None)
-    if levels is None:
-        levels = ()
-        if categories is not None:
-            levels = tuple(categories)
-        elif kind == "levels":
-            levels = tuple(_in_order(shown.unique().tolist()))
+    kind = "categories" if categories is not None else _kind(name, shown)
+    declared = getattr(shown.dtype, "categories", None)
+    ordered = kind == "categories" and (categories is not None or declared is not None)
+    if categories is None:
+        categories = ()
+        if declared is not None:
+            categories = tuple(declared)
+        elif kind == "categories":
+            categories = tuple(_in_order(shown.unique().tolist()))
     values = np.full(len(series), np.nan)
-    values[~missing] = _values(name, kind, shown, list(levels))
-    return Column(name, kind, values, levels, ordered)
+    values[~missing] = _values(name, kind, shown, list(categories))
+    return Column(name, kind, values, categories, ordered)
 
 
 def _is_nan(marker: object) -> bool:
@@ -387,7 +387,7 @@ def _is_marker(value: object, marker: object) -> bool:
 def _kind(name: str, shown: pd.Series) -> str:
     dtype = shown.dtype
     if isinstance(dtype, pd.CategoricalDtype) or types.is_bool_dtype(dtype):
-        return "levels"
+        return "categories"
     if types.is_datetime64_any_dtype(dtype):
         return "dates"
     if types.is_timedelta64_dtype(dtype):
@@ -400,7 +400,7 @@ def _kind(name: str, shown: pd.Series) -> str:
     if found in _KIND_OF_OBJECTS:
         return _KIND_OF_OBJECTS[found]
     if all(isinstance(value, str | bytes | bool | int | float | np.generic) for value in shown):
-        return "levels"
+        return "categories"
     example = plain(shown.iloc[0])[:40]
     raise ValueError(
         f"Column {plain(name)} has values of a type that cannot be plotted, e.g. {example}. "
@@ -416,12 +416,12 @@ def _is_numeric_text(shown: pd.Series) -> bool:
     return True
 
 
-def _values(name: str, kind: str, series: pd.Series, levels: list[Hashable]) -> Array:
-    """Return a column as numbers; levels that are not in the list yet are added to it."""
-    if kind == "levels":
-        known = {level: code for code, level in enumerate(levels)}
+def _values(name: str, kind: str, series: pd.Series, categories: list[Hashable]) -> Array:
+    """Return a column as numbers; categories that are not in the list yet are added to it."""
+    if kind == "categories":
+        known = {category: code for code, category in enumerate(categories)}
         codes = [np.nan if _is_null(v) else known.setdefault(v, len(known)) for v in series]
-        levels[:] = list(known)
+        categories[:] = list(known)
         return np.array(codes, dtype=np.float64)
     try:
         if kind == "dates":
@@ -448,8 +448,8 @@ def _in_days(times: NDArray[np.generic]) -> Array:
     return np.where(np.isnat(times), np.nan, days)
 
 
-def _in_order(levels: list[Hashable]) -> list[Hashable]:
+def _in_order(categories: list[Hashable]) -> list[Hashable]:
     try:
-        return sorted(levels)  # type: ignore[type-var]
+        return sorted(categories)  # type: ignore[type-var]
     except TypeError:
-        return sorted(levels, key=lambda level: (type(level).__name__, repr(level)))
+        return sorted(categories, key=lambda category: (type(category).__name__, repr(category)))

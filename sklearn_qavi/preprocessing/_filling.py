@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
-def complete_column(cells: Cells, column: Column, numbers: Array, holes: Mask) -> Cells:
+def complete_column(cells: Cells, column: Column, numbers: Array, missing: Mask) -> Cells:
     """Return the cells of a column with the missing ones filled.
 
     Parameters
@@ -30,7 +30,7 @@ def complete_column(cells: Cells, column: Column, numbers: Array, holes: Mask) -
         What the column holds.
     numbers : ndarray of shape (N,)
         What `Column.from_model` gave, read where a cell is missing.
-    holes : bool ndarray of shape (N,)
+    missing : bool ndarray of shape (N,)
         True where a cell is missing.
 
     Returns
@@ -40,12 +40,12 @@ def complete_column(cells: Cells, column: Column, numbers: Array, holes: Mask) -
         within theirs; text that stands for numbers is written as the column's text is.
     """
     if isinstance(cells, np.ndarray):
-        return _complete_array(cells, column, numbers, holes)
+        return _complete_array(cells, column, numbers, missing)
     if hasattr(cells, "iloc"):
-        return _complete_pandas(cells, column, numbers, holes)
+        return _complete_pandas(cells, column, numbers, missing)
     if hasattr(cells, "zip_with"):
-        return _complete_polars(cells, column, numbers, holes)
-    return _complete_arrow(cells, column, numbers, holes)
+        return _complete_polars(cells, column, numbers, missing)
+    return _complete_arrow(cells, column, numbers, missing)
 
 
 def largest_number(cells: Cells) -> float:
@@ -70,14 +70,14 @@ _FLOATS: dict[type[np.floating[Any]], tuple[str, ...]] = {
 
 
 def _complete_array(
-    cells: NDArray[Any], column: Column, numbers: Array, holes: Mask
+    cells: NDArray[Any], column: Column, numbers: Array, missing: Mask
 ) -> NDArray[Any]:
     if cells.dtype.kind in "OUS" or not column.fits(cells.dtype):
         out = cells.astype(object)
-        out[holes] = column.as_objects(numbers[holes], cells[~holes])
+        out[missing] = column.as_objects(numbers[missing], cells[~missing])
         return out
     out = cells.copy()
-    out[holes] = _for_numpy(column, numbers[holes], cells.dtype)
+    out[missing] = _for_numpy(column, numbers[missing], cells.dtype)
     return out
 
 
@@ -97,31 +97,31 @@ def _for_numpy(column: Column, numbers: Array, dtype: np.dtype[Any]) -> NDArray[
 # pandas
 
 
-def _complete_pandas(cells: Cells, column: Column, numbers: Array, holes: Mask) -> Cells:
+def _complete_pandas(cells: Cells, column: Column, numbers: Array, missing: Mask) -> Cells:
     import pandas as pd
 
     if isinstance(cells.dtype, pd.SparseDtype):
-        dense = _complete_pandas(cells.sparse.to_dense(), column, numbers, holes)
+        dense = _complete_pandas(cells.sparse.to_dense(), column, numbers, missing)
         return dense.astype(cells.dtype)
-    cells = _with_type_of_fit(cells, column, ~holes)
+    cells = _with_type_of_fit(cells, column, ~missing)
     dtype = cells.dtype
     if isinstance(dtype, pd.ArrowDtype):
         import pyarrow as pa
 
         arrow = pa.chunked_array([pa.array(cells.array)])
-        completed = _complete_arrow(arrow, column, numbers, holes)
+        completed = _complete_arrow(arrow, column, numbers, missing)
         values = pd.arrays.ArrowExtensionArray(completed)
         return pd.Series(values, index=cells.index, name=cells.name)
     if isinstance(dtype, pd.CategoricalDtype):
         cells = cells.astype(_type_with_categories(dtype, column))
-    if not holes.any():
+    if not missing.any():
         return cells
     if isinstance(dtype, np.dtype) and dtype.kind == "O":
         objects = cells.to_numpy(copy=True)
-        objects[holes] = column.as_objects(numbers[holes], objects[~holes])
+        objects[missing] = column.as_objects(numbers[missing], objects[~missing])
         return pd.Series(objects, index=cells.index, name=cells.name, dtype=object)
     out = cells.copy()
-    out.iloc[np.flatnonzero(holes)] = _for_pandas(column, numbers[holes], cells[~holes])
+    out.iloc[np.flatnonzero(missing)] = _for_pandas(column, numbers[missing], cells[~missing])
     return out
 
 
@@ -170,29 +170,29 @@ def _type_with_categories(dtype: Any, column: Column) -> Any:
 # polars
 
 
-def _complete_polars(cells: Cells, column: Column, numbers: Array, holes: Mask) -> Cells:
+def _complete_polars(cells: Cells, column: Column, numbers: Array, missing: Mask) -> Cells:
     import polars as pl
 
-    cells = _with_polars_type_of_fit(cells, column, ~holes)
+    cells = _with_polars_type_of_fit(cells, column, ~missing)
     dtype = cells.dtype
     if str(dtype).startswith("Enum"):
         lacking: list[Any] = column.lacking_in(dtype.categories)
         if lacking:
             dtype = pl.Enum([*dtype.categories, *lacking])
             cells = cells.cast(dtype)
-    if not holes.any():
+    if not missing.any():
         return cells
     if dtype.is_temporal():
         unit = "D" if dtype == pl.Date else dtype.time_unit
-        values = pl.Series(cells.name, _placed_times(column, numbers, holes, unit))
+        values = pl.Series(cells.name, _placed_times(column, numbers, missing, unit))
         zone = getattr(dtype, "time_zone", None)
         if zone is not None:
             values = values.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
         values = values.cast(dtype)
     else:
-        placed = _placed(_for_polars(column, numbers[holes], cells), holes)
+        placed = _placed(_for_polars(column, numbers[missing], cells), missing)
         values = pl.Series(cells.name, placed, dtype=dtype)
-    return cells.zip_with(pl.Series(~holes), values)
+    return cells.zip_with(pl.Series(~missing), values)
 
 
 def _for_polars(column: Column, numbers: Array, cells: Cells) -> Iterable[object]:
@@ -229,22 +229,22 @@ def _with_polars_type_of_fit(cells: Cells, column: Column, observed: Mask) -> Ce
 # pyarrow
 
 
-def _complete_arrow(cells: Cells, column: Column, numbers: Array, holes: Mask) -> Cells:
+def _complete_arrow(cells: Cells, column: Column, numbers: Array, missing: Mask) -> Cells:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    cells = _with_arrow_type_of_fit(cells, column, ~holes)
+    cells = _with_arrow_type_of_fit(cells, column, ~missing)
     dtype = cells.type
-    if not holes.any():
+    if not missing.any():
         return cells
     plain = dtype.value_type if pa.types.is_dictionary(dtype) else dtype
     if str(dtype).endswith("_view"):  # few functions of pyarrow take these
         plain = pa.large_string() if "string" in str(dtype) else pa.large_binary()
-    values = _for_arrow(column, numbers, holes, cells.cast(plain), plain)
+    values = _for_arrow(column, numbers, missing, cells.cast(plain), plain)
     if isinstance(plain, pa.BaseExtensionType):  # functions of pyarrow take what is stored
-        stored = pc.if_else(pa.array(holes), values.storage, cells.cast(plain.storage_type))
+        stored = pc.if_else(pa.array(missing), values.storage, cells.cast(plain.storage_type))
         return stored.cast(plain)
-    completed = pc.if_else(pa.array(holes), values, cells.cast(plain))
+    completed = pc.if_else(pa.array(missing), values, cells.cast(plain))
     if pa.types.is_dictionary(dtype):
         completed = pc.dictionary_encode(completed)
     if plain is not dtype:
@@ -252,13 +252,13 @@ def _complete_arrow(cells: Cells, column: Column, numbers: Array, holes: Mask) -
     return completed if isinstance(completed, pa.ChunkedArray) else pa.chunked_array([completed])
 
 
-def _for_arrow(column: Column, numbers: Array, holes: Mask, cells: Cells, dtype: Any) -> Cells:
+def _for_arrow(column: Column, numbers: Array, missing: Mask, cells: Cells, dtype: Any) -> Cells:
     import pyarrow as pa
 
     if pa.types.is_temporal(dtype):
         unit = "s" if pa.types.is_date(dtype) else dtype.unit
-        return pa.array(_placed_times(column, numbers, holes, unit)).cast(dtype)
-    placed = _placed(_arrow_cells(column, numbers[holes], cells, dtype), holes)
+        return pa.array(_placed_times(column, numbers, missing, unit)).cast(dtype)
+    placed = _placed(_arrow_cells(column, numbers[missing], cells, dtype), missing)
     return pa.array(placed, type=dtype)
 
 
@@ -294,19 +294,19 @@ def _with_arrow_type_of_fit(cells: Cells, column: Column, observed: Mask) -> Cel
 # of several containers
 
 
-def _placed(values: Iterable[object], holes: Mask) -> list[object]:
-    """Return values where the holes are, and None elsewhere."""
-    cells: list[object] = [None] * len(holes)
-    for place, value in zip(np.flatnonzero(holes), values, strict=True):
+def _placed(values: Iterable[object], missing: Mask) -> list[object]:
+    """Return values where cells are missing, and None elsewhere."""
+    cells: list[object] = [None] * len(missing)
+    for place, value in zip(np.flatnonzero(missing), values, strict=True):
         cells[place] = value
     return cells
 
 
-def _placed_times(column: Column, numbers: Array, holes: Mask, unit: str) -> NDArray[Any]:
-    """Return times where the holes are, and NaT elsewhere."""
-    times = column.as_times(numbers[holes], unit)
-    cells = np.full(len(holes), "NaT", dtype=times.dtype)
-    cells[holes] = times
+def _placed_times(column: Column, numbers: Array, missing: Mask, unit: str) -> NDArray[Any]:
+    """Return times where cells are missing, and NaT elsewhere."""
+    times = column.as_times(numbers[missing], unit)
+    cells = np.full(len(missing), "NaT", dtype=times.dtype)
+    cells[missing] = times
     return cells
 
 

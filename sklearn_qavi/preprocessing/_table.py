@@ -43,14 +43,14 @@ class EncodedTable:
     unseen: NDArray[np.bool_] | None = None
 
     @property
-    def holes(self) -> NDArray[np.bool_]:
+    def missing(self) -> NDArray[np.bool_]:
         """Cells without a value, (N, D)."""
         return ~self.observed if self.unseen is None else ~(self.observed | self.unseen)
 
     @property
     def incomplete_rows(self) -> NDArray[np.intp]:
         """Positions of the rows with a missing cell."""
-        return np.flatnonzero(self.holes.any(axis=1))
+        return np.flatnonzero(self.missing.any(axis=1))
 
     def take(self, rows: NDArray[np.intp]) -> "EncodedTable":
         """Return some rows."""
@@ -222,13 +222,13 @@ class TableEncoder:
         self,
         table: Frame,
         imputed: NDArray[np.float64],
-        holes: NDArray[np.bool_],
+        missing: NDArray[np.bool_],
         container: str = "default",
         *,
         more: NDArray[Any] | None = None,
         names: Sequence[Any] = (),
     ) -> Any:
-        """Return the table without its empty columns, or with zeros there, and its holes filled.
+        """Return the table without its empty columns, or with zeros there, and filled in.
 
         Parameters
         ----------
@@ -236,7 +236,7 @@ class TableEncoder:
             The table that `encode` got; not changed.
         imputed : float64 ndarray of shape (N, D)
             What `from_model` gave, for the missing cells; what stands elsewhere is ignored.
-        holes : bool ndarray of shape (N, D)
+        missing : bool ndarray of shape (N, D)
             True where a cell is to be filled.
         container : {"default", "pandas", "polars"}, default="default"
             What to return. "default" is an array, or a pyarrow table if that is what came.
@@ -252,7 +252,7 @@ class TableEncoder:
         """
         if container == "default" and table.container == "pyarrow":
             container = "pyarrow"
-        parts = self._parts(table, imputed, holes)
+        parts = self._parts(table, imputed, missing)
         if container == "default" and table.container != "array" and self._fits_floats(table):
             floats = [
                 _as_floats(column, table.columns[j], numbers, gaps)
@@ -277,21 +277,21 @@ class TableEncoder:
         return build_container(container, completed, list(names), table.index, more)
 
     def overflows(
-        self, table: Frame, imputed: NDArray[np.float64], holes: NDArray[np.bool_]
+        self, table: Frame, imputed: NDArray[np.float64], missing: NDArray[np.bool_]
     ) -> NDArray[np.bool_]:
-        """Return the holes whose value is not finite in the column's type, (N, D)."""
+        """Return the missing cells whose value is not finite in the column's type, (N, D)."""
         kept = np.flatnonzero(~self.is_empty_)
         most = np.array([largest_number(table.native[j]) for j in kept])
-        return holes & ~(np.isfinite(imputed) & (np.abs(imputed) <= most))
+        return missing & ~(np.isfinite(imputed) & (np.abs(imputed) <= most))
 
     def _parts(
-        self, table: Frame, imputed: NDArray[np.float64], holes: NDArray[np.bool_]
+        self, table: Frame, imputed: NDArray[np.float64], missing: NDArray[np.bool_]
     ) -> list[tuple[int, Column, NDArray[np.float64], NDArray[np.bool_]]]:
-        """Return the columns to give back: position, column, imputed numbers, and holes."""
+        """Return the columns to give back: position, column, imputed numbers, missing cells."""
         parts, place = [], 0
         for j, column in enumerate(self.schema_):
             if not column.is_empty:
-                parts.append((j, column, imputed[:, place], holes[:, place]))
+                parts.append((j, column, imputed[:, place], missing[:, place]))
                 place += 1
             elif self.keep_empty_features:
                 gaps = _missing_of(table.columns[j], self.missing_values)
@@ -470,15 +470,15 @@ def _type_of(native: Any) -> Any:
 
 
 def _as_floats(
-    column: Column, cells: Cells, numbers: NDArray[np.float64], holes: NDArray[np.bool_]
+    column: Column, cells: Cells, numbers: NDArray[np.float64], missing: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Return a completed column as floats; means of whole numbers stay as they are."""
-    out = np.empty(len(holes))
-    shown = cells[~holes]
+    out = np.empty(len(missing))
+    shown = cells[~missing]
     if getattr(shown.dtype, "kind", "O") == "O":
         shown = np.array([float(value) for value in shown])
-    out[~holes] = np.asarray(shown, dtype=np.float64)
-    out[holes] = column.decode(numbers[holes]).astype(np.float64)
+    out[~missing] = np.asarray(shown, dtype=np.float64)
+    out[missing] = column.decode(numbers[missing]).astype(np.float64)
     return out
 
 

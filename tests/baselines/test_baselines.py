@@ -9,7 +9,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from _factories import training, with_holes
+from _factories import training, with_missing
 from _linear_gaussian import LinearGaussian
 from sklearn_qavi import QAVIImputer
 from sklearn_qavi.baselines import (
@@ -135,7 +135,7 @@ def test_partial_encoders_approach_the_exact_posterior_under_their_masks(model, 
 @pytest.mark.parametrize("name", OF_ONE_CODE)
 def test_a_row_is_the_same_alone_and_after_pickling(model, name) -> None:
     x = model.draw_rows(80)
-    holed = with_holes(x, 0.4)
+    incomplete = with_missing(x, 0.4)
     decoder = PretrainedDecoder(model.decoder(), "gaussian", 5, encoder=model.encoder())
     method = BASELINES[name]()
     if hasattr(method, "max_epochs"):
@@ -145,11 +145,11 @@ def test_a_row_is_the_same_alone_and_after_pickling(model, name) -> None:
         imputer = QAVIImputer(
             generative_model=decoder, posterior=clone(method), random_state=0
         ).fit(x)
-    everyone = imputer.transform(holed)
-    again = pickle.loads(pickle.dumps(imputer)).transform(holed[[70, 3]])
+    everyone = imputer.transform(incomplete)
+    again = pickle.loads(pickle.dumps(imputer)).transform(incomplete[[70, 3]])
     np.testing.assert_array_equal(everyone[[70, 3]], again)
-    np.testing.assert_array_equal(everyone[~np.isnan(holed)], x[~np.isnan(holed)])
-    assert np.isnan(imputer.infer(holed).bound).all()
+    np.testing.assert_array_equal(everyone[~np.isnan(incomplete)], x[~np.isnan(incomplete)])
+    assert np.isnan(imputer.infer(incomplete).bound).all()
 
 
 @pytest.mark.global_rng

@@ -42,7 +42,7 @@ def noise(n: int, model: HierarchicalVAE) -> Tensor:
 
 
 @pytest.mark.parametrize("rival", RIVALS)
-def test_before_training_an_image_without_hole_gets_the_encoders_posterior(
+def test_before_training_a_complete_image_gets_the_encoders_posterior(
     rival: Any, model: HierarchicalVAE
 ) -> None:
     decoder = model.decoders_[0]
@@ -108,12 +108,14 @@ def test_training_lowers_the_loss_of_other_images(rival: Any, model: Hierarchica
 
 def test_a_row_does_not_depend_on_the_others(model: HierarchicalVAE) -> None:
     rival = HierarchicalPosteriorMatching(**training(rounds=1, steps=2))
-    holed = np.where(np.arange(64).reshape(8, 8) < 20, np.nan, IMAGES[:20])
+    incomplete = np.where(np.arange(64).reshape(8, 8) < 20, np.nan, IMAGES[:20])
     inpainter = QAVIInpainter(generative_model=model, posterior=rival, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         inpainter.fit(IMAGES[:40])
-    np.testing.assert_array_equal(inpainter.transform(holed)[7:9], inpainter.transform(holed[7:9]))
+    np.testing.assert_array_equal(
+        inpainter.transform(incomplete)[7:9], inpainter.transform(incomplete[7:9])
+    )
 
 
 def test_bad_input(model: HierarchicalVAE) -> None:

@@ -1,4 +1,4 @@
-"""Holes in images: their areas, places and shapes."""
+"""Masks of images: their areas, places and shapes."""
 
 import numpy as np
 import pytest

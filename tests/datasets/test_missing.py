@@ -216,7 +216,7 @@ def test_quantile_hides_in_the_tail_alone(correlated, tail, share):
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
-def test_mechanisms_take_holes_constants_atoms_and_frames(mechanism):
+def test_mechanisms_take_missing_cells_constants_atoms_and_frames(mechanism):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(4000, 4))
     X[:, 1] = 7.0

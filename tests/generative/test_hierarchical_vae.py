@@ -49,8 +49,8 @@ class TestTraining:
     def test_missing_pixels_are_not_learned_from(self) -> None:
         images = IMAGES[:60].copy()
         hidden = np.random.default_rng(0).random(images.shape) < 0.3
-        holed = np.where(hidden, np.nan, images)
-        network = fit(quick_layers(rounds=1), holed).decoders_[0]
+        incomplete = np.where(hidden, np.nan, images)
+        network = fit(quick_layers(rounds=1), incomplete).decoders_[0]
         x = torch.from_numpy(np.where(hidden, 0.0, images).reshape(60, -1)).float()
         other = torch.from_numpy(np.where(hidden, 1.0, images).reshape(60, -1)).float()
         seen = torch.from_numpy(~hidden.reshape(60, -1))

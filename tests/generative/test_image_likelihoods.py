@@ -211,13 +211,13 @@ def test_draws_have_the_mean_of_the_model(name: str) -> None:
 def test_what_inference_asks_of_columns_is_there(name: str) -> None:
     likelihood = make_image_likelihood(name, (2, 3, 4))
     assert likelihood.categorical_columns == []
-    assert likelihood.n_levels == [None] * 24
+    assert likelihood.n_categories == [None] * 24
     assert likelihood.families == [name] * 24
     assert likelihood.reparameterised.shape == (24,)
     assert likelihood.n_outputs % 12 == 0  # whole maps
     params = torch.zeros(5, 2, likelihood.n_outputs)
     assert likelihood.probabilities(params).shape == (5, 2, 0)
-    assert likelihood.of_levels(likelihood.probabilities(params)) == {}
+    assert likelihood.of_categories(likelihood.probabilities(params)) == {}
 
 
 def test_names_and_options_are_checked() -> None:

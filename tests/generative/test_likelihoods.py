@@ -19,12 +19,12 @@ N_COLUMNS = 3
 
 
 def _columns(n: int = 600) -> NDArray[np.float64]:
-    """Return a smooth column, one half of which is exactly -1, and one of a few levels."""
+    """Return a smooth column, one half of which is exactly -1, and one of a few values."""
     rng = np.random.default_rng(0)
     smooth = rng.normal(size=n)
     half = np.where(rng.random(n) < 0.5, -1.0, rng.gamma(2.0, size=n))
-    levels = rng.choice([0.0, 0.5, 2.0], size=n, p=[0.2, 0.5, 0.3])
-    return np.column_stack([smooth, half, levels]).astype(np.float32).astype(float)
+    few = rng.choice([0.0, 0.5, 2.0], size=n, p=[0.2, 0.5, 0.3])
+    return np.column_stack([smooth, half, few]).astype(np.float32).astype(float)
 
 
 def _fitted(name: str) -> ColumnLikelihood:
@@ -108,33 +108,33 @@ def test_draws_have_the_mean_and_the_frequencies_of_the_density(name: str) -> No
         torch.testing.assert_close(share, expected, atol=0.005, rtol=0)
 
 
-def test_levels_have_probabilities_that_sum_to_one_and_draws_follow_them() -> None:
+def test_categories_have_probabilities_that_sum_to_one_and_draws_follow_them() -> None:
     likelihood = _fitted("categorical")
     assert isinstance(likelihood, CategoricalLikelihood)
     params = _params(likelihood)
     u = torch.rand(200_000, N_COLUMNS, 2, generator=torch_generator(5), dtype=torch.float64)
     draws = likelihood.sample(params.expand(len(u), -1), u)
     entropy = likelihood.entropy(params)[0]
-    for j, n in enumerate(likelihood.n_levels):
+    for j, n in enumerate(likelihood.n_categories):
         codes = torch.zeros(n, N_COLUMNS, dtype=torch.float64)
         codes[:, j] = torch.arange(n)
         log_p = likelihood.log_prob(params, likelihood.prepare(codes))[:, j]
         assert float(log_p.exp().sum()) == pytest.approx(1.0, abs=1e-6)
-        averaged = likelihood.of_levels(j, likelihood.probabilities(params)[0, j])
+        averaged = likelihood.of_categories(j, likelihood.probabilities(params)[0, j])
         torch.testing.assert_close(averaged, log_p.exp(), atol=1e-6, rtol=0)
         share = torch.bincount(draws[:, j].long(), minlength=n) / len(draws)
         torch.testing.assert_close(share.double(), log_p.exp(), atol=0.004, rtol=0)
         assert float(entropy[j]) == pytest.approx(-float((log_p.exp() * log_p).sum()), abs=1e-6)
 
 
-def test_columns_of_levels_stand_beside_numbers_in_their_own_order() -> None:
+def test_columns_of_categories_stand_beside_numbers_in_their_own_order() -> None:
     likelihood = ColumnLikelihoods(
-        ["categorical", "gaussian", "categorical", "categorical"], n_levels=[3, None, 2, 70]
+        ["categorical", "gaussian", "categorical", "categorical"], n_categories=[3, None, 2, 70]
     )
     assert likelihood.categorical_columns == [0, 2, 3]
-    assert likelihood.n_outputs == 4 - 1 + 2 + 2 + 50  # three levels, two, and 50 of 70
+    assert likelihood.n_outputs == 4 - 1 + 2 + 2 + 50  # three categories, two, and 50 of 70
     params = torch.randn(1, likelihood.n_outputs, generator=torch_generator(0))
-    by_column = likelihood.of_levels(likelihood.probabilities(params)[0])
+    by_column = likelihood.of_categories(likelihood.probabilities(params)[0])
     assert {j: len(p) for j, p in by_column.items()} == {0: 3, 2: 2, 3: 70}
     for j, probability in by_column.items():
         x = torch.zeros(len(probability), 4)
@@ -143,12 +143,12 @@ def test_columns_of_levels_stand_beside_numbers_in_their_own_order() -> None:
         torch.testing.assert_close(probability, log_p.exp())
 
 
-def test_bernoulli_draws_and_densities_are_of_its_two_levels() -> None:
+def test_bernoulli_draws_and_densities_are_of_its_two_values() -> None:
     likelihood = LIKELIHOODS["bernoulli"](1)
     likelihood.fit_columns(np.array([[-0.5], [2.0], [2.0], [np.nan]]))
     params = torch.tensor([[1.5]])
-    levels = torch.tensor([[-0.5], [2.0]])
-    mass = likelihood.log_prob(params, likelihood.prepare(levels)).exp().squeeze()
+    values = torch.tensor([[-0.5], [2.0]])
+    mass = likelihood.log_prob(params, likelihood.prepare(values)).exp().squeeze()
     torch.testing.assert_close(mass, torch.tensor([1 - 0.81757, 0.81757]), atol=1e-4, rtol=0)
     u = torch.rand(20_000, 1, 2, generator=torch_generator(0))
     draws = likelihood.sample(params.expand(20_000, -1), u)
@@ -218,7 +218,7 @@ def test_gradients_reach_every_output_and_stay_finite(name: str) -> None:
     if isinstance(likelihood, HistogramLikelihood):
         used = likelihood.is_used.flatten()
     elif isinstance(likelihood, CategoricalLikelihood):
-        used = likelihood.is_level.flatten()
+        used = likelihood.is_category.flatten()
     assert torch.equal(gradient.abs().sum(0) > 0, used)
 
 
@@ -242,12 +242,12 @@ def test_groups_of_families_keep_the_order_of_the_columns() -> None:
 
 def test_missing_training_cells_are_ignored() -> None:
     x = _columns()
-    holes = np.vstack([x, np.full((50, 3), np.nan)])
-    with_holes, without = HistogramLikelihood(3), HistogramLikelihood(3)
-    with_holes.fit_columns(holes)
-    without.fit_columns(x)
-    torch.testing.assert_close(with_holes.lower, without.lower)
-    torch.testing.assert_close(with_holes.centre, without.centre)
+    incomplete = np.vstack([x, np.full((50, 3), np.nan)])
+    fitted_to_incomplete, fitted_to_complete = HistogramLikelihood(3), HistogramLikelihood(3)
+    fitted_to_incomplete.fit_columns(incomplete)
+    fitted_to_complete.fit_columns(x)
+    torch.testing.assert_close(fitted_to_incomplete.lower, fitted_to_complete.lower)
+    torch.testing.assert_close(fitted_to_incomplete.centre, fitted_to_complete.centre)
 
 
 def test_student_t_approaches_the_gaussian_with_many_degrees_of_freedom() -> None:

@@ -116,11 +116,11 @@ def test_the_degrees_of_freedom_start_at_those_of_the_residuals() -> None:
     assert df[0] < 6 < 15 < df[1]
 
 
-def test_levels_start_at_their_relation_to_numbers() -> None:
+def test_categories_start_at_their_relation_to_numbers() -> None:
     rng = np.random.default_rng(0)
-    level = rng.integers(0, 3, size=3000)
-    number = np.array([-1.0, 0.2, 0.8])[level] + 0.3 * rng.normal(size=3000)
-    values = np.column_stack([level, (number - number.mean()) / number.std()])
+    category = rng.integers(0, 3, size=3000)
+    number = np.array([-1.0, 0.2, 0.8])[category] + 0.3 * rng.normal(size=3000)
+    values = np.column_stack([category, (number - number.mean()) / number.std()])
     likelihood = ColumnLikelihoods(["categorical", "student_t"], {}, [3, None])
     network = TabularNetwork(likelihood.fit_columns(values), 4, (8,), "tanh", torch_generator(0))
     x = torch.from_numpy(values).float()
@@ -132,9 +132,9 @@ def test_levels_start_at_their_relation_to_numbers() -> None:
         z = torch.randn(20_000, 4, generator=torch_generator(0))
         draws = network.likelihood.sample(network.decode(z), u).numpy()
     share = np.bincount(draws[:, 0].astype(int), minlength=3) / len(draws)
-    np.testing.assert_allclose(share, np.bincount(level) / len(level), atol=0.02)
+    np.testing.assert_allclose(share, np.bincount(category) / len(category), atol=0.02)
     for k in range(3):
-        here, there = draws[draws[:, 0] == k, 1], values[level == k, 1]
+        here, there = draws[draws[:, 0] == k, 1], values[category == k, 1]
         assert here.mean() == pytest.approx(there.mean(), abs=0.4)
 
 
@@ -164,12 +164,12 @@ def test_learning_from_incomplete_rows_keeps_linear_relations() -> None:
     x = rng.multivariate_normal(np.zeros(2), [[1, 0.5], [0.5, 1]], size=1000)
     y = x @ [1.0, -0.5] + rng.normal(size=len(x))
     table = np.column_stack([y, x])
-    holes = table.copy()
-    holes[rng.random(table.shape) < 0.3] = np.nan
+    incomplete = table.copy()
+    incomplete[rng.random(table.shape) < 0.3] = np.nan
     options = {"likelihood": "student_t", "n_decoders": 1, "linear_start": True, "random_state": 0}
     vae = TabularVAE(**options, max_steps=30)
     imputer = QAVIImputer(generative_model=vae, random_state=0)
     with pytest.warns(ConvergenceWarning):  # so few steps are not enough, which is not the point
-        draws = imputer.fit(holes).sample(holes, n=10)
+        draws = imputer.fit(incomplete).sample(incomplete, n=10)
     slopes = [np.linalg.lstsq(d[:, 1:], d[:, 0] - d[:, 0].mean())[0] for d in draws]
     np.testing.assert_allclose(np.mean(slopes, axis=0), [1.0, -0.5], atol=0.12)

@@ -47,7 +47,7 @@ def test_the_copy_is_in_evaluation_mode_and_the_module_is_left_alone() -> None:
 
 
 def test_wrong_number_of_outputs_is_told() -> None:
-    with pytest.raises(ValueError, match=r"returns 5 numbers a row, but 3 columns under.*take 6"):
+    with pytest.raises(ValueError, match=r"returns 5 numbers per row, but 3 columns under.*take 6"):
         PretrainedDecoder(_decoder(5), "gaussian", 3)
 
 
@@ -139,7 +139,9 @@ class TestImages:
         assert not any(p.requires_grad for p in member.parameters())
 
     def test_what_does_not_fit_is_told(self) -> None:
-        with pytest.raises(ValueError, match=r"returns 48 numbers a row, but images of .* take 96"):
+        with pytest.raises(
+            ValueError, match=r"returns 48 numbers per row, but images of .* take 96"
+        ):
             PretrainedImageDecoder(_Maps(), "discretised_normal", SHAPE)
         with pytest.raises(ValueError, match="cannot read codes of shape"):
             PretrainedImageDecoder(_Maps(), "bernoulli", SHAPE, latent_dim=5)

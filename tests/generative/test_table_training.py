@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 def trainer(**options: Any) -> TableTrainer:
     X = load_iris().data
     model = quick_table_model(max_steps=1, **options)
-    model.n_levels_ = [None] * 4
+    model.n_categories_ = [None] * 4
     model._learn_standardisation(X, np.ones(len(X)))
     return TableTrainer(model, model.standardise(X), np.ones(len(X)), 0)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from _factories import iris, quick_table_model, tiny_table_model, with_holes
+from _factories import iris, quick_table_model, tiny_table_model, with_missing
 from sklearn_qavi import QAVIImputer
 from sklearn_qavi._files import read_json, write_json
 from sklearn_qavi._random import torch_generator
@@ -63,9 +63,9 @@ def test_training_improves_on_the_untrained_network(X: NDArray[np.float64]) -> N
 def test_incomplete_rows_teach_as_well(X: NDArray[np.float64]) -> None:
     """No row is complete, yet petal length is still learned from petal width."""
     rng = np.random.default_rng(0)
-    holes = X.copy()
-    holes[np.arange(150), rng.integers(0, 4, 150)] = np.nan
-    model = undecided(max_steps=300, likelihood="student_t", n_decoders=1).fit(holes)
+    incomplete = X.copy()
+    incomplete[np.arange(150), rng.integers(0, 4, 150)] = np.nan
+    model = undecided(max_steps=300, likelihood="student_t", n_decoders=1).fit(incomplete)
     row = np.where(np.arange(4) == 2, np.nan, X[::10])
     completed = QAVIImputer(generative_model=model, random_state=0).fit(X).transform(row)
     error = completed[:, 2] - X[::10, 2]
@@ -96,7 +96,7 @@ def test_auto_chooses_families_by_column_and_candidate() -> None:
 
     def fresh(**parameters: Any) -> TabularVAE:
         model = undecided(**parameters)
-        model.n_levels_ = [None] * 3
+        model.n_categories_ = [None] * 3
         return model
 
     candidates = fresh()._candidates(table)
@@ -180,9 +180,9 @@ class TestSaving:
         self, model: TabularVAE, folder: Path, X: NDArray[np.float64]
     ) -> None:
         loaded = TabularVAE.load(folder)
-        holes = with_holes(X)
+        incomplete = with_missing(X)
         first, second = (
-            QAVIImputer(generative_model=m, random_state=0).fit(X).transform(holes)
+            QAVIImputer(generative_model=m, random_state=0).fit(X).transform(incomplete)
             for m in (model, loaded)
         )
         np.testing.assert_array_equal(first, second)
@@ -296,7 +296,7 @@ def test_standardised_columns_have_deviation_one_or_are_constant(
     X = shift + spread * np.arange(40.0).reshape(-1, 1)
     X = np.column_stack([X, np.where(np.arange(40) == 7, X[:, 0], X[0, 0])])
     vae = TabularVAE()
-    vae.n_levels_ = [None, None]
+    vae.n_categories_ = [None, None]
     vae.atoms_ = [[], []]
     vae._learn_standardisation(X, np.ones(40))
     values = vae.standardise(X)

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from _factories import digits, quick_image_model, tiny_image_model, with_holes
+from _factories import digits, quick_image_model, tiny_image_model, with_missing
 from sklearn_qavi._files import read_json, write_json
 from sklearn_qavi._random import derive_seed, seed_from, torch_generator
 from sklearn_qavi.exceptions import ModelFormatError
@@ -96,12 +96,12 @@ def test_inference_gives_a_row_the_same_bits_whatever_the_others(
 
 
 def test_missing_pixels_teach_nothing_and_harm_nothing(images: NDArray[np.float64]) -> None:
-    holes = with_holes(images, 0.4)
-    fitted = quick_image_model(rounds=3).fit(holes)
+    incomplete = with_missing(images, 0.4)
+    fitted = quick_image_model(rounds=3).fit(incomplete)
     losses = [epoch["train_loss"] for epoch in fitted.history_[0]]
     assert losses[-1] < losses[0] - 5
     # the masks of channels or none are the same
-    again = quick_image_model(rounds=1).fit(holes[:, None]).history_[0][0]["train_loss"]
+    again = quick_image_model(rounds=1).fit(incomplete[:, None]).history_[0][0]["train_loss"]
     assert again == losses[0]
 
 
@@ -159,7 +159,7 @@ def test_single_channels_are_drawn_given_the_others_of_their_pixel() -> None:
     assert given[1].equal(observed)
 
 
-def test_augmented_images_keep_their_holes(images: NDArray[np.float64]) -> None:
+def test_augmented_images_keep_their_missing_pixels(images: NDArray[np.float64]) -> None:
     x = torch.tensor(images[:40].reshape(40, -1), dtype=torch.float32)
     observed = torch.rand(x.shape, generator=torch_generator(0)) < 0.7
     model = quick_image_model(augmentation="flip")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from _factories import quick_table_model, with_holes
+from _factories import quick_table_model, with_missing
 from _linear_gaussian import LinearGaussian
 from sklearn_qavi import QAVIImputer
 from sklearn_qavi.generative import PretrainedDecoder, TabularVAE, make_image_likelihood
@@ -138,31 +138,32 @@ def mixed_model() -> tuple[TabularVAE, np.ndarray]:
 
 def test_it_serves_tables_with_every_likelihood(mixed_model) -> None:
     model, X = mixed_model
-    holed = with_holes(X[:80], 0.4, seed=1)
+    incomplete = with_missing(X[:80], 0.4, seed=1)
     imputer = QAVIImputer(generative_model=model, posterior="feature", random_state=0).fit(X)
-    completed = imputer.transform(holed)
-    known = ~np.isnan(holed)
-    np.testing.assert_array_equal(completed[known], holed[known])
-    np.testing.assert_array_equal(imputer.transform(holed[[61, 5]]), completed[[61, 5]])
+    completed = imputer.transform(incomplete)
+    known = ~np.isnan(incomplete)
+    np.testing.assert_array_equal(completed[known], incomplete[known])
+    np.testing.assert_array_equal(imputer.transform(incomplete[[61, 5]]), completed[[61, 5]])
     np.testing.assert_array_equal(
-        pickle.loads(pickle.dumps(imputer)).set_params(batch_size=32).transform(holed), completed
+        pickle.loads(pickle.dumps(imputer)).set_params(batch_size=32).transform(incomplete),
+        completed,
     )
-    draws = imputer.sample(holed, n=30)
-    hidden = np.isnan(holed[:, 0])
+    draws = imputer.sample(incomplete, n=30)
+    hidden = np.isnan(incomplete[:, 0])
     assert 0.1 < (draws[:, hidden, 0] == 0.0).mean() < 0.9  # the atom, exactly
-    assert set(np.unique(draws[:, np.isnan(holed[:, 3]), 3])) == {0.0, 1.0}
+    assert set(np.unique(draws[:, np.isnan(incomplete[:, 3]), 3])) == {0.0, 1.0}
 
 
 def test_more_entropy_means_wider_intervals(mixed_model) -> None:
     model, X = mixed_model
-    holed = X[:40].copy()
-    holed[:, 1] = np.nan
+    incomplete = X[:40].copy()
+    incomplete[:, 1] = np.nan
     widths = []
     for gamma in (0.5, 3.0):
         imputer = QAVIImputer(
             generative_model=model, posterior=Feature(gamma=gamma), random_state=0
         ).fit(X)
-        lower, upper = imputer.predict_interval(holed)
+        lower, upper = imputer.predict_interval(incomplete)
         widths.append((upper - lower)[:, 1].mean())
     assert widths[1] > 1.2 * widths[0]
 

@@ -73,7 +73,7 @@ class TestFill:
         np.testing.assert_allclose(filled[3:5, 0], 0.0, atol=1e-9)
         np.testing.assert_allclose(filled[3:5, 7], 1.0, atol=1e-9)
 
-    def test_blur_reaches_across_a_wide_hole(self) -> None:
+    def test_blur_reaches_across_a_wide_missing_part(self) -> None:
         chain = LinearChain((1, 9, 9))
         observed = torch.zeros(1, 9, 9, dtype=torch.bool)
         observed[:, 0, 0] = True

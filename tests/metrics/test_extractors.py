@@ -90,7 +90,7 @@ def test_callables_may_return_tensors_with_a_graph(images):
         (lambda x: extract_features(x.astype(int), np.copy), "floats or uint8, got int64"),
         (lambda x: extract_features(x[:0], np.copy), r"at least one image.*\(0, 4, 4\)"),
         (lambda x: extract_features(x, np.copy, batch_size=0), "batch_size must be at least 1"),
-        (lambda x: extract_features(x, np.mean), r"one line of features an image, \(10, F\)"),
+        (lambda x: extract_features(x, np.mean), r"one line of features per image, \(10, F\)"),
         (lambda x: extract_features(x, lambda a: a[:3, 0]), r"\(10, F\), got shape \(3, 4\)"),
     ],
 )

@@ -224,7 +224,7 @@ def test_inputs_are_not_changed(rng):
 
 
 FEATURES = np.random.default_rng(0).normal(size=(20, 3))
-HOLED = np.where(np.arange(20)[:, None] == 4, np.nan, FEATURES)
+INCOMPLETE = np.where(np.arange(20)[:, None] == 4, np.nan, FEATURES)
 
 
 @pytest.mark.parametrize("score", [frechet_distance, u_ids, p_ids])
@@ -235,7 +235,7 @@ HOLED = np.where(np.arange(20)[:, None] == 4, np.nan, FEATURES)
         (FEATURES.reshape(20, 3, 1), FEATURES, r"real must be features.*\(20, 3, 1\).*extractor"),
         (FEATURES, FEATURES[:1], r"completed must have at least two images.*\(1, 3\)"),
         (FEATURES[:, :0], FEATURES[:, :0], "and one feature"),
-        (FEATURES, HOLED, "completed has NaN or infinite features in 1 of 20 images"),
+        (FEATURES, INCOMPLETE, "completed has NaN or infinite features in 1 of 20 images"),
         (FEATURES * np.inf, FEATURES, "real has NaN or infinite features in 20 of 20"),
     ],
 )

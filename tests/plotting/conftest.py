@@ -22,7 +22,7 @@ def agg() -> Iterator[None]:
 
 @pytest.fixture
 def mixed() -> pd.DataFrame:
-    """Sixty rows of numbers, whole numbers, text, ordered levels, flags and times, complete."""
+    """Sixty rows of numbers, whole numbers, text, ordered categories, flags and times, complete."""
     rng, n = np.random.default_rng(0), 60
     days = pd.to_timedelta(rng.integers(0, 300, n), "D")
     return pd.DataFrame(
@@ -41,19 +41,19 @@ def mixed() -> pd.DataFrame:
 
 
 @pytest.fixture
-def holes(mixed: pd.DataFrame) -> np.ndarray:
+def is_missing(mixed: pd.DataFrame) -> np.ndarray:
     """Which cells of the table are missing: a quarter of them, some in every column."""
     return np.random.default_rng(1).random(mixed.shape) < 0.25
 
 
 @pytest.fixture
-def incomplete(mixed: pd.DataFrame, holes: np.ndarray) -> pd.DataFrame:
-    """The table with holes."""
-    return mixed.astype({"count": float, "flag": object}).mask(holes)
+def incomplete(mixed: pd.DataFrame, is_missing: np.ndarray) -> pd.DataFrame:
+    """The incomplete table."""
+    return mixed.astype({"count": float, "flag": object}).mask(is_missing)
 
 
 class Resampler:
-    """An imputer that fills a hole with an observed value of the column, drawn by its seed."""
+    """An imputer that fills a missing cell with an observed one of its column, by its seed."""
 
     def __init__(self, X: pd.DataFrame) -> None:
         self.X = X

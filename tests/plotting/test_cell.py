@@ -89,13 +89,13 @@ def test_only_the_row_is_drawn_and_as_in_the_whole_table(incomplete, resampler, 
     whole = CellDisplay.from_draws(incomplete, draws, **options)
     np.testing.assert_array_equal(one.draws, whole.draws)
     assert one.truth == whole.truth
-    if one.kind == "levels":
-        assert [one.levels[int(k)] for k in one.draws] == [draw[name][row] for draw in draws]
-        assert one.levels[int(one.truth)] == mixed[name][row]
+    if one.kind == "categories":
+        assert [one.categories[int(k)] for k in one.draws] == [draw[name][row] for draw in draws]
+        assert one.categories[int(one.truth)] == mixed[name][row]
     one.figure_.canvas.draw()
 
 
-def test_levels_are_bars_of_shares_with_the_truth_marked(incomplete, resampler):
+def test_categories_are_bars_of_shares_with_the_truth_marked(incomplete, resampler):
     row = missing_row(incomplete, "text")
     draws = resampler.sample(incomplete, 40)
     ax = CellDisplay.from_draws(incomplete, draws, row=row, column="text", truth="yes").ax_
@@ -107,11 +107,13 @@ def test_levels_are_bars_of_shares_with_the_truth_marked(incomplete, resampler):
     assert labels[int(truth.get_xdata()[0])] == "yes"
 
 
-def test_an_unlikely_truth_is_among_the_levels_that_are_shown():
-    levels = tuple(f"l{k:02d}" for k in range(30))
+def test_an_unlikely_truth_is_among_the_categories_that_are_shown():
+    categories = tuple(f"l{k:02d}" for k in range(30))
     draws = np.repeat(np.arange(29.0), 2)
     ax = (
-        CellDisplay(draws=draws, kind="levels", name="a", row=0, levels=levels, truth=29.0)
+        CellDisplay(
+            draws=draws, kind="categories", name="a", row=0, categories=categories, truth=29.0
+        )
         .plot()
         .ax_
     )
@@ -127,7 +129,7 @@ def test_an_unlikely_truth_is_among_the_levels_that_are_shown():
         ({"row": -1, "column": "size"}, "row must be a position"),
         ({"row": 0, "column": "nothing"}, "'nothing' is not among the columns"),
         ({"row": None, "column": "size"}, "is observed in row"),
-        ({"row": None, "column": "text", "truth": "of course"}, "none of the levels"),
+        ({"row": None, "column": "text", "truth": "of course"}, "none of the categories"),
         ({"row": None, "column": "date", "truth": 3.0}, "holds dates, but truth is 3.0"),
     ],
 )

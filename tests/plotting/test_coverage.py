@@ -54,19 +54,19 @@ def test_a_second_display_joins_the_first(drawn):
     assert (curve(second, "two")[1] < curve(second, "one")[1]).all()
 
 
-def test_only_numbers_and_times_that_are_known_count(mixed, incomplete, holes, resampler):
+def test_only_numbers_and_times_that_are_known_count(mixed, incomplete, is_missing, resampler):
     truth = mixed.astype({"flag": object})
     truth.loc[:29, "size"] = np.nan
     seen = incomplete.copy()
     seen.loc[:29, "size"] = np.nan
     display = CoverageDisplay.from_estimator(resampler, seen, truth, n_draws=19)
-    expected = holes[30:, 0].sum() + holes[:, [1, 5, 6]].sum()
+    expected = is_missing[30:, 0].sum() + is_missing[:, [1, 5, 6]].sum()
     assert display.n_cells == expected
     assert display.name == "Resampler"
     draws = resampler.sample(seen, 19)
     one = CoverageDisplay.from_estimator(resampler, seen, truth, n_draws=19, columns=["count"])
     numbers = np.stack([draw[["count"]].to_numpy(float) for draw in draws])
-    mask = holes[:, [1]]
+    mask = is_missing[:, [1]]
     for level, share in zip(one.levels, one.coverage, strict=True):
         assert share == pytest.approx(
             interval_coverage(mixed[["count"]], numbers, mask, level=level)
@@ -96,7 +96,7 @@ def test_errors_say_what_was_expected(drawn, change, message):
 
 def test_what_has_no_intervals(drawn, mixed, incomplete, resampler):
     X, draws, missing = drawn
-    with pytest.raises(ValueError, match="'text' holds levels, which have no intervals"):
+    with pytest.raises(ValueError, match="'text' holds categories, which have no intervals"):
         CoverageDisplay.from_estimator(resampler, incomplete, mixed, columns=["text"])
     with pytest.raises(TypeError, match="SimpleImputer has no sample"):
         CoverageDisplay.from_estimator(SimpleImputer().fit(X), X, X)

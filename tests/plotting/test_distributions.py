@@ -36,10 +36,10 @@ def values_of(series):
 
 
 @pytest.mark.parametrize("name", ["size", "count", "date", "wait"])
-def test_numbers_are_two_histograms_over_the_same_bins(incomplete, holes, resampler, name):
+def test_numbers_are_two_histograms_over_the_same_bins(incomplete, is_missing, resampler, name):
     draws = resampler.sample(incomplete, 7)
     ax = panel(DistributionDisplay.from_draws(incomplete, draws), name)
-    hidden = holes[:, incomplete.columns.get_loc(name)]
+    hidden = is_missing[:, incomplete.columns.get_loc(name)]
     observed = values_of(incomplete[name])[~hidden]
     imputed = np.concatenate([values_of(draw[name])[hidden] for draw in draws])
     bars = observed_bars(ax)
@@ -62,13 +62,13 @@ def test_whole_numbers_have_a_bin_each(incomplete, resampler):
 
 
 @pytest.mark.parametrize("name", ["text", "grade", "flag"])
-def test_levels_are_two_bars_each(incomplete, holes, resampler, name):
+def test_categories_are_two_bars_each(incomplete, is_missing, resampler, name):
     draws = resampler.sample(incomplete, 7)
     ax = panel(DistributionDisplay.from_draws(incomplete, draws), name)
     labels = [label.get_text() for label in ax.get_xticklabels()]
     expected = {"text": ["maybe", "no", "yes"], "grade": ["low", "mid", "high"]}
     assert labels == expected.get(name, ["False", "True"])
-    hidden = holes[:, incomplete.columns.get_loc(name)]
+    hidden = is_missing[:, incomplete.columns.get_loc(name)]
     observed = [str(v) for v in incomplete[name][~hidden]]
     imputed = [str(v) for draw in draws for v in draw[name][hidden]]
     for values, bars in zip([observed, imputed], ax.containers, strict=True):
@@ -76,7 +76,7 @@ def test_levels_are_two_bars_each(incomplete, holes, resampler, name):
         np.testing.assert_allclose([bar.get_height() for bar in bars], shares)
 
 
-def test_many_levels_share_a_last_bar():
+def test_many_categories_share_a_last_bar():
     rng = np.random.default_rng(0)
     weight = np.arange(1.0, 31.0)
     words = rng.choice([f"w{k:02d}" for k in range(30)], 400, p=weight / weight.sum())
@@ -92,7 +92,7 @@ def test_many_levels_share_a_last_bar():
         assert bar.get_height() == pytest.approx(counts.get(label, 0.0))
 
 
-def test_levels_that_only_the_draws_have_are_put_in_order():
+def test_categories_that_only_the_draws_have_are_put_in_order():
     X = pd.DataFrame({"a": ["b", "d", None]})
     draws = [X.fillna("c"), X.fillna("a"), X.fillna("c")]
     ax = DistributionDisplay.from_draws(X, draws).ax_
@@ -148,7 +148,7 @@ def test_an_imputer_without_draws_is_shown_with_its_values():
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_an_imputer_says_which_numbers_are_levels():
+def test_an_imputer_says_which_numbers_are_categories():
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.normal(size=60), rng.integers(0, 3, size=60)])
     X[:20, 1] = np.nan

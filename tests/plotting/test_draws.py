@@ -158,7 +158,7 @@ def test_bad_level(table):
         display.plot(level=90)
 
 
-def test_levels_are_left_out_and_times_are_shown(table):
+def test_categories_are_left_out_and_times_are_shown(table):
     X, _, missing = table
     frame = pd.DataFrame(X, columns=list("abc")).assign(
         kind=["u", "v"] * 20, when=pd.date_range("2020-01-01", periods=40)
@@ -171,7 +171,7 @@ def test_levels_are_left_out_and_times_are_shown(table):
         line(display, "truth").get_xdata(), line(display, "mean").get_xdata()
     )
     cell = np.argwhere(mask[:, 3])[0][0]
-    with pytest.raises(ValueError, match="known truth that is no level"):
+    with pytest.raises(ValueError, match="known truth that is no category"):
         DrawsDisplay.from_draws(frame, [frame] * 3, mask, cells=[(cell, 3)])
 
 

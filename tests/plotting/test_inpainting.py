@@ -1,4 +1,4 @@
-"""The pictures of inpainting against the images, holes and draws they show."""
+"""The pictures of inpainting against the images, missing parts and draws they show."""
 
 import sys
 
@@ -13,11 +13,11 @@ from sklearn_qavi import QAVIInpainter
 from sklearn_qavi.generative import PretrainedDecoder
 from sklearn_qavi.plotting import InpaintingDisplay
 
-HOLE = to_rgb("C0")
+MISSING_COLOR = to_rgb("C0")
 
 
 def example(shape=(2, 4, 5), n_draws=3, seed=0):
-    """Return images, a hole in each, and draws that differ in the hole alone."""
+    """Return images, a missing part of each, and draws that differ there alone."""
     rng = np.random.default_rng(seed)
     truth = rng.random(shape)
     mask = rng.random((shape[0], 4, 5)) < 0.4
@@ -35,7 +35,7 @@ def pictures(display):
     return columns
 
 
-def test_grey_images_holes_and_draws():
+def test_grey_images_missing_pixels_and_draws():
     truth, X, mask, draws = example()
     display = InpaintingDisplay.from_draws(X, draws, truth=truth, mean=draws.mean(axis=0))
     shown = pictures(display)
@@ -47,10 +47,10 @@ def test_grey_images_holes_and_draws():
         np.testing.assert_allclose(shown["mean"][..., k], draws.mean(axis=0), atol=1 / 255)
         for m, draw in enumerate(draws):
             np.testing.assert_allclose(shown[f"draw {m + 1}"][..., k], draw, atol=1 / 255)
-    np.testing.assert_array_equal(shown["image"][mask], np.tile(HOLE, (mask.sum(), 1)))
+    np.testing.assert_array_equal(shown["image"][mask], np.tile(MISSING_COLOR, (mask.sum(), 1)))
 
 
-def test_ink_on_paper_and_colour_of_the_hole():
+def test_ink_on_paper_and_colour_of_missing_pixels():
     truth, X, mask, draws = example()
     display = InpaintingDisplay.from_draws(X, draws, cmap="gray_r", hole_color="red")
     shown = pictures(display)["image"]
@@ -79,16 +79,16 @@ def test_colours_in_every_layout(data_format, flat):
     np.testing.assert_allclose(shown["truth"], truth.transpose(0, 2, 3, 1))
     np.testing.assert_allclose(shown["draw 2"], draws[1].transpose(0, 2, 3, 1))
     np.testing.assert_allclose(shown["image"][~mask], truth.transpose(0, 2, 3, 1)[~mask])
-    np.testing.assert_array_equal(shown["image"][mask], np.tile(HOLE, (mask.sum(), 1)))
+    np.testing.assert_array_equal(shown["image"][mask], np.tile(MISSING_COLOR, (mask.sum(), 1)))
 
 
-def test_a_pixel_without_one_channel_is_a_hole():
+def test_a_pixel_without_one_channel_is_missing():
     X = np.full((1, 3, 4, 5), 0.2)
     X[0, 1, 2, 3] = np.nan
     display = InpaintingDisplay.from_draws(X, np.nan_to_num(X, nan=0.9)[None])
     np.testing.assert_array_equal(np.argwhere(display.missing), [[0, 2, 3]])
     shown = pictures(display)
-    np.testing.assert_array_equal(shown["image"][0, 2, 3], HOLE)
+    np.testing.assert_array_equal(shown["image"][0, 2, 3], MISSING_COLOR)
     np.testing.assert_allclose(shown["draw 1"][0, 2, 3], [0.2, 0.9, 0.2])
 
 
@@ -100,7 +100,7 @@ def test_masks_of_bytes(of):
     X = np.rint(255 * truth).astype(np.uint8)[:, None]
     draws = np.where(mask[:, None], 255 - X, X)[None]
     shown = pictures(InpaintingDisplay.from_draws(X, draws, given, X))
-    np.testing.assert_array_equal(shown["image"][mask], np.tile(HOLE, (mask.sum(), 1)))
+    np.testing.assert_array_equal(shown["image"][mask], np.tile(MISSING_COLOR, (mask.sum(), 1)))
     np.testing.assert_allclose(shown["truth"][..., 0], X[:, 0] / 255)
     np.testing.assert_allclose(shown["draw 1"][..., 0], draws[0, :, 0] / 255)
 

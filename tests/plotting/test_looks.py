@@ -36,15 +36,15 @@ def name(k: int) -> str:
 
 
 def column(k: int) -> Any:
-    levels = [f"a category with a long name number {i:02d} of all of them" for i in range(40)]
+    categories = [f"a category with a long name number {i:02d} of all of them" for i in range(40)]
     days = pd.to_timedelta(RNG.integers(0, 300, N), "D")
-    kinds = [RNG.normal(1e5, 3e4, N), RNG.choice(levels, N), pd.Timestamp("2024-01-01") + days]
+    kinds = [RNG.normal(1e5, 3e4, N), RNG.choice(categories, N), pd.Timestamp("2024-01-01") + days]
     return [*kinds, RNG.poisson(3.0, N).astype(float)][k % 4]
 
 
 TRUTH = pd.DataFrame({name(k): column(k) for k in range(24)})
-HOLES = RNG.random(TRUTH.shape) < np.linspace(0.05, 0.4, 24)
-X = TRUTH.mask(HOLES)
+MISSING = RNG.random(TRUTH.shape) < np.linspace(0.05, 0.4, 24)
+X = TRUTH.mask(MISSING)
 
 
 def completed() -> pd.DataFrame:
@@ -57,20 +57,20 @@ def completed() -> pd.DataFrame:
 
 
 DRAWS = [completed() for _ in range(120)]
-IMAGES, HOLE = RNG.random((2, 8, 8)), np.zeros((8, 8), dtype=bool)
-HOLE[2:6, 3:7] = True
-INPAINTED = np.where(HOLE, RNG.random((20, 2, 8, 8)), IMAGES)
+IMAGES, MISSING_PART = RNG.random((2, 8, 8)), np.zeros((8, 8), dtype=bool)
+MISSING_PART[2:6, 3:7] = True
+INPAINTED = np.where(MISSING_PART, RNG.random((20, 2, 8, 8)), IMAGES)
 
 
 def cell(k: int) -> Callable[[Any], CellDisplay]:
-    row = int(np.flatnonzero(HOLES[:, k])[0])
+    row = int(np.flatnonzero(MISSING[:, k])[0])
     truth = X[name(k)].dropna().iloc[0]
     return lambda ax: CellDisplay.from_draws(X, DRAWS, row=row, column=k, truth=truth, ax=ax)
 
 
 def coverages(ax: Any) -> CoverageDisplay:
     label = "query-adaptive variational inference with a mixture of {} components"
-    first = CoverageDisplay.from_draws(TRUTH, DRAWS[:19], HOLES, name=label.format(0), ax=ax)
+    first = CoverageDisplay.from_draws(TRUTH, DRAWS[:19], MISSING, name=label.format(0), ax=ax)
     for k in range(1, 6):
         CoverageDisplay(
             levels=first.levels,
@@ -98,17 +98,17 @@ DISPLAYS: dict[str, Callable[[Any], Any]] = {
     "missingness": lambda ax: MissingnessDisplay.from_table(X, ax=ax),
     "distributions": lambda ax: DistributionDisplay.from_draws(X, DRAWS[:5], ax=ax),
     "cell of a number": cell(20),
-    "cell of levels": cell(21),
+    "cell of categories": cell(21),
     "cell of a date": cell(22),
     "cell of a whole number": cell(23),
     "coverage": coverages,
     "bounds": bounds(9),
     "many bounds": bounds(40),
     "draws": lambda ax: DrawsDisplay.from_draws(
-        TRUTH, DRAWS[:30], HOLES, n_cells=14, random_state=0, ax=ax
+        TRUTH, DRAWS[:30], MISSING, n_cells=14, random_state=0, ax=ax
     ),
     "inpainting": lambda ax: InpaintingDisplay.from_draws(
-        np.where(HOLE, np.nan, IMAGES), INPAINTED, truth=IMAGES, mean=IMAGES, ax=ax
+        np.where(MISSING_PART, np.nan, IMAGES), INPAINTED, truth=IMAGES, mean=IMAGES, ax=ax
     ),
     "scores": scores(4),
     "many scores": scores(30),
@@ -244,7 +244,7 @@ def test_text_and_lines_stand_out(display: str, style: str) -> None:
 
 NOTES = {
     "distributions": "12 of 24 incomplete columns shown",
-    "coverage": "hidden cells left out: levels have no intervals",
+    "coverage": "hidden cells left out: categories have no intervals",
     "bounds": "1 of 9 rows took no step and are not shown",
     "draws": "hidden cells shown",
     "inpainting": "5 of 20 draws shown",
@@ -275,7 +275,7 @@ def test_panels_that_have_no_room_are_counted_unless_they_were_asked_for() -> No
     _, ax = plt.subplots(figsize=(3.0, 2.5))
     display = DistributionDisplay.from_draws(X, DRAWS[:3], ax=ax)
     assert len(display.axes_) == 1
-    assert f"{HOLES.sum(axis=0).max()} of {N}" in display.ax_.get_title()
+    assert f"{MISSING.sum(axis=0).max()} of {N}" in display.ax_.get_title()
     assert "1 of 24 incomplete" in display.ax_.get_xlabel()
     _, ax = plt.subplots(figsize=(3.0, 2.5))
     asked = DistributionDisplay.from_draws(X, DRAWS[:3], columns=[0, 1, 2], ax=ax)
@@ -292,10 +292,10 @@ def test_draws_and_entries_that_are_left_out_are_counted() -> None:
 
 
 def test_nothing_is_said_where_nothing_is_left_out() -> None:
-    cells = np.argwhere(HOLES & np.array([k % 4 != 1 for k in range(24)]))[:3]
-    display = DrawsDisplay.from_draws(TRUTH, DRAWS[:9], HOLES, cells=cells)
+    cells = np.argwhere(MISSING & np.array([k % 4 != 1 for k in range(24)]))[:3]
+    display = DrawsDisplay.from_draws(TRUTH, DRAWS[:9], MISSING, cells=cells)
     assert "shown" not in display.ax_.get_xlabel()
-    display = InpaintingDisplay.from_draws(np.where(HOLE, np.nan, IMAGES), INPAINTED[:5])
+    display = InpaintingDisplay.from_draws(np.where(MISSING_PART, np.nan, IMAGES), INPAINTED[:5])
     assert not any(ax.get_xlabel() for ax in display.axes_.flat)
 
 

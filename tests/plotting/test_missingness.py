@@ -21,12 +21,12 @@ def bars(ax, along):
     return [getattr(patch, f"get_{along}")() for patch in ax.patches]
 
 
-def test_patterns_are_counted_and_shown_in_order(incomplete, holes):
+def test_patterns_are_counted_and_shown_in_order(incomplete, is_missing):
     display = MissingnessDisplay.from_table(incomplete, max_patterns=6)
-    assert patterns_of(display) == Counter(tuple(row) for row in holes.tolist())
+    assert patterns_of(display) == Counter(tuple(row) for row in is_missing.tolist())
     assert (np.diff(display.counts) <= 0).all()
-    np.testing.assert_allclose(display.share_missing, holes.mean(axis=0))
-    np.testing.assert_allclose(bars(display.share_ax_, "height"), holes.mean(axis=0))
+    np.testing.assert_allclose(display.share_missing, is_missing.mean(axis=0))
+    np.testing.assert_allclose(bars(display.share_ax_, "height"), is_missing.mean(axis=0))
     assert bars(display.count_ax_, "width") == display.counts[:6].tolist()
     (mesh,) = display.ax_.collections
     np.testing.assert_array_equal(mesh.get_array().reshape(6, -1), display.patterns[:6])
@@ -36,7 +36,7 @@ def test_patterns_are_counted_and_shown_in_order(incomplete, holes):
     assert [t.get_text() for t in display.ax_.get_xticklabels()] == list(incomplete.columns)
 
 
-def test_equally_frequent_patterns_come_by_their_number_of_holes():
+def test_equally_frequent_patterns_come_by_their_number_of_missing_cells():
     X = [[1, None, None], [1, 2, 3], [None, 2, 3], [None, None, None]]
     display = MissingnessDisplay.from_table(X)
     assert display.patterns.sum(axis=1).tolist() == [0, 1, 2, 3]
@@ -57,9 +57,9 @@ def test_equally_frequent_patterns_come_by_their_number_of_holes():
     ],
     ids=["pandas", "array", "lists", "polars"],
 )
-def test_every_container_gives_the_same_patterns(incomplete, holes, convert):
+def test_every_container_gives_the_same_patterns(incomplete, is_missing, convert):
     display = MissingnessDisplay.from_table(convert(incomplete))
-    assert patterns_of(display) == Counter(tuple(row) for row in holes.tolist())
+    assert patterns_of(display) == Counter(tuple(row) for row in is_missing.tolist())
 
 
 @pytest.mark.parametrize("marker", [-1, "?"])

@@ -47,7 +47,7 @@ def test_curves_against_draws_are_means_of_the_scores(metric: str) -> None:
             mean = scores.mean() if metric == "minimum_nrmse" else scores.sum() / N_CELLS
             assert value == pytest.approx(mean, rel=1e-9)
     assert display.ax_.get_xscale() == "log"
-    unit = "RMSE" if metric == "minimum_nrmse" else "nats a cell"
+    unit = "RMSE" if metric == "minimum_nrmse" else "nats per cell"
     assert unit in display.ax_.get_ylabel()
 
 
@@ -81,7 +81,7 @@ def test_cost_rises_to_that_of_converged_rows_and_nothing_is_changed() -> None:
     assert {k: v for k, v in after.items() if k != "generative_model"} == {
         k: v for k, v in before.items() if k != "generative_model"
     }
-    assert display.ax_.get_xlabel() == "decoder evaluations a row"
+    assert display.ax_.get_xlabel() == "decoder evaluations per row"
 
 
 def test_limits_on_the_steps_may_be_chosen() -> None:
@@ -94,7 +94,7 @@ def test_limits_on_the_steps_may_be_chosen() -> None:
 
 
 def test_seconds_are_of_inference_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    # a clock that stands still but for inference, which takes 12 seconds a step
+    # a clock that stands still but for inference, which takes 12 seconds per step
     clock = SimpleNamespace(now=0.0)
     infer = DecoderPool.infer
 
@@ -136,16 +136,16 @@ def test_images_are_scored_by_cell_with_pixels_left_out() -> None:
     exact = smooth_model((3, 4, 5))
     inpainter = QAVIInpainter(generative_model=LinearImages(exact, (3, 4, 5)), random_state=0).fit()
     images = exact.draw_rows(4, seed=1).clip(0, 1).reshape(4, 3, 4, 5)
-    hole, away = np.zeros((4, 5), bool), np.zeros((4, 5), bool)
-    hole[1:3, 1:4], away[0] = True, True
+    middle, away = np.zeros((4, 5), bool), np.zeros((4, 5), bool)
+    middle[1:3, 1:4], away[0] = True, True
     display = ScoreCurveDisplay.from_estimators(
-        {"m": inpainter}, images, hole, n_draws=[30], mask=away
+        {"m": inpainter}, images, middle, n_draws=[30], mask=away
     )
-    scores = inpainter.score_missing(images, hole, mask=away, n_draws=30)["iwae"]
+    scores = inpainter.score_missing(images, middle, mask=away, n_draws=30)["iwae"]
     assert display.scores["m"] == pytest.approx(scores.sum() / (4 * 6 * 3))
     for x in ("evaluations", "seconds"):
         cost = ScoreCurveDisplay.from_estimators(
-            {"m": inpainter}, images, hole, x=x, n_draws=30, max_iter=[100], mask=away
+            {"m": inpainter}, images, middle, x=x, n_draws=30, max_iter=[100], mask=away
         )
         assert cost.scores["m"] == pytest.approx(display.scores["m"])
 

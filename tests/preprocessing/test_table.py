@@ -34,7 +34,7 @@ def test_decode_keeps_observed_bits_and_bounds_the_rest() -> None:
     assert table.observed.tolist() == [[True, False], [False, True]]
     assert table.incomplete_rows.tolist() == [0, 1]
     imputed = encoder.from_model(np.array([[9.0, 9.0], [-9.0, 9.0]]), whole=True)
-    completed = encoder.decode(X, imputed, table.holes)
+    completed = encoder.decode(X, imputed, table.missing)
     assert completed.tolist() == [[1.5, 2.0], [-2.0, 1e-300]]
 
 
@@ -144,7 +144,7 @@ class TestTextOfNumbers:
         out = encoder.decode(
             table,
             np.array([[0, 0], [3.14159, 0], [0, 41.0]]),
-            encoded.holes,
+            encoded.missing,
             "pandas",
             names=["p", "k"],
         )

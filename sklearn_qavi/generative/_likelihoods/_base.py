@@ -44,7 +44,7 @@ class ColumnLikelihood(nn.Module, ABC):
         return torch.zeros(0)
 
     def prepare(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return what `log_prob` needs of the values (B, d), computed once a row."""
+        """Return what `log_prob` needs of the values (B, d), computed once per row."""
         return (x,)
 
     @abstractmethod
@@ -61,7 +61,7 @@ class ColumnLikelihood(nn.Module, ABC):
 
     @abstractmethod
     def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
-        """Return values (..., d) from two uniforms a cell, (..., d, 2)."""
+        """Return values (..., d) from two uniforms per cell, (..., d, 2)."""
 
     @abstractmethod
     def entropy(self, params: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class ColumnLikelihood(nn.Module, ABC):
         Returns
         -------
         scores : ndarray of shape (N, F)
-            One or more numbers a column, NaN where it is missing.
+            One or more numbers per column, NaN where it is missing.
         """
         return np.clip(x, -MAX_SCORE, MAX_SCORE)
 

@@ -16,44 +16,44 @@ Array = NDArray[np.float64]
 
 
 class BernoulliLikelihood(ColumnLikelihood):
-    """Two levels; the decoder gives the log odds of the upper one."""
+    """Two values; the decoder gives the log odds of the upper one."""
 
-    levels: Tensor
+    values: Tensor
 
     def __init__(self, n_columns: int) -> None:
         super().__init__(n_columns)
-        self.register_buffer("levels", torch.tensor([[0.0, 1.0]]).repeat(n_columns, 1))
+        self.register_buffer("values", torch.tensor([[0.0, 1.0]]).repeat(n_columns, 1))
 
     @property
     def n_outputs(self) -> int:  # type: ignore[override]
         return self.n_columns
 
     def fit_columns(self, x: NDArray[np.float64]) -> None:
-        levels = np.stack([np.nanmin(x, axis=0), np.nanmax(x, axis=0)], axis=1)
-        self.levels = torch.as_tensor(levels, dtype=torch.float32)
+        values = np.stack([np.nanmin(x, axis=0), np.nanmax(x, axis=0)], axis=1)
+        self.values = torch.as_tensor(values, dtype=torch.float32)
 
     def atoms(self, column: int) -> Tensor:
-        return self.levels[column]
+        return self.values[column]
 
     def prepare(self, x: Tensor) -> tuple[Tensor, ...]:
-        return (torch.where(x > self.levels.mean(1), 1.0, -1.0),)
+        return (torch.where(x > self.values.mean(1), 1.0, -1.0),)
 
     def log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
         return logsigmoid(params * prepared[0])
 
     def mean(self, params: Tensor) -> Tensor:
-        lower, upper = self.levels.unbind(1)
+        lower, upper = self.values.unbind(1)
         return lower + (upper - lower) * torch.sigmoid(params)
 
     def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
-        lower, upper = self.levels.unbind(1)
+        lower, upper = self.values.unbind(1)
         return torch.where(uniform[..., 0] < torch.sigmoid(params), upper, lower)
 
     def entropy(self, params: Tensor) -> Tensor:
         return softplus(params) - params * torch.sigmoid(params)
 
     def linear_head(self, x: Array, model: FactorAnalyser, residuals: Array) -> tuple[Array, Array]:
-        lower, upper = self.levels.double().numpy().T
+        lower, upper = self.values.double().numpy().T
         slope = ((upper - lower) / model.noise)[:, None] * model.loadings
         is_upper = np.where(np.isnan(x), np.nan, x > 0.5 * (lower + upper))
         share = (np.nansum(is_upper, axis=0) + 0.5) / ((~np.isnan(x)).sum(axis=0) + 1.0)

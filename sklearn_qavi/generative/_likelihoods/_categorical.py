@@ -1,4 +1,4 @@
-"""Columns of levels."""
+"""Columns of categories."""
 
 from collections.abc import Sequence
 
@@ -16,58 +16,58 @@ __all__ = ["MAX_WIDTH", "CategoricalLikelihood"]
 
 Array = NDArray[np.float64]
 
-_MIN_NOISE = 0.25  # of an indicator's variance, so that no level starts out certain
+_MIN_NOISE = 0.25  # of an indicator's variance, so that no category starts out certain
 MAX_WIDTH = 50  # outputs of the decoder for one column
 
 
 class CategoricalLikelihood(ColumnLikelihood):
-    """Levels with probabilities from the decoder; values are their codes 0, 1, ..., K - 1.
+    """Categories with probabilities from the decoder; values are their codes 0, 1, ..., K - 1.
 
-    The decoder gives a column up to 50 logits. Where there are more levels, those with the codes
-    from 49 on share the last one, in proportion to their counts in the training rows plus one; so
-    frequent levels should have low codes.
+    The decoder gives a column up to 50 logits. Where there are more categories, those with the
+    codes from 49 on share the last one, in proportion to their counts in the training rows plus
+    one; so frequent categories should have low codes.
 
     Parameters
     ----------
     n_columns : int
         Number of columns d in the group.
-    n_levels : sequence of int, default=None
-        Number of levels K of each column; None means two. The decoder gives as many logits for
+    n_categories : sequence of int, default=None
+        Number of categories K of each column; None means two. The decoder gives as many logits for
         each column as the widest has; those that a column lacks are ignored.
     """
 
-    is_level: Tensor
+    is_category: Tensor
     log_share: Tensor
 
-    def __init__(self, n_columns: int, n_levels: Sequence[int] | None = None) -> None:
+    def __init__(self, n_columns: int, n_categories: Sequence[int] | None = None) -> None:
         super().__init__(n_columns)
-        self.n_levels = list(n_levels or [2] * n_columns)
-        self.widths = [min(n, MAX_WIDTH) for n in self.n_levels]
+        self.n_categories = list(n_categories or [2] * n_columns)
+        self.widths = [min(n, MAX_WIDTH) for n in self.n_categories]
         self.width = max(self.widths)
-        is_level = torch.arange(self.width) < torch.tensor(self.widths).unsqueeze(1)
-        self.register_buffer("is_level", is_level, persistent=False)
-        # a level's share of its logit's probability, (d, max K)
-        self.register_buffer("log_share", torch.zeros(n_columns, max(self.n_levels)))
+        is_category = torch.arange(self.width) < torch.tensor(self.widths).unsqueeze(1)
+        self.register_buffer("is_category", is_category, persistent=False)
+        # a category's share of its logit's probability, (d, max K)
+        self.register_buffer("log_share", torch.zeros(n_columns, max(self.n_categories)))
         for j in range(n_columns):
-            self._set_shares(j, np.zeros(self.n_levels[j]))
+            self._set_shares(j, np.zeros(self.n_categories[j]))
 
     @property
     def n_outputs(self) -> int:  # type: ignore[override]
         return self.n_columns * self.width
 
     def options(self) -> dict[str, object]:
-        return {"n_columns": self.n_columns, "n_levels": self.n_levels}
+        return {"n_columns": self.n_columns, "n_categories": self.n_categories}
 
     def fit_columns(self, x: NDArray[np.float64]) -> None:
-        for j, n in enumerate(self.n_levels):
+        for j, n in enumerate(self.n_categories):
             codes = x[~np.isnan(x[:, j]), j].astype(int)
             self._set_shares(j, np.bincount(codes, minlength=n))
 
     def atoms(self, column: int) -> Tensor:
-        return torch.arange(self.n_levels[column], dtype=torch.float32)
+        return torch.arange(self.n_categories[column], dtype=torch.float32)
 
     def prepare(self, x: Tensor) -> tuple[Tensor, ...]:
-        last = torch.tensor(self.n_levels, device=x.device) - 1
+        last = torch.tensor(self.n_categories, device=x.device) - 1
         code = x.round().long().clamp_min(0).minimum(last)
         share = self.log_share.expand(*code.shape, -1).gather(-1, code.unsqueeze(-1)).squeeze(-1)
         return code.clamp(max=self.width - 1), share
@@ -75,25 +75,27 @@ class CategoricalLikelihood(ColumnLikelihood):
     def log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
         index, log_share = prepared
         logits = params.unflatten(-1, (self.n_columns, self.width))
-        return log_softmax_at(logits, ~self.is_level, index) + log_share
+        return log_softmax_at(logits, ~self.is_category, index) + log_share
 
     def probabilities(self, params: Tensor) -> Tensor:
         """Return the probability of each logit, (..., d, W); 0 for those that a column lacks."""
         logits = params.unflatten(-1, (self.n_columns, self.width))
-        return torch.softmax(logits.masked_fill(~self.is_level, -torch.inf), dim=-1)
+        return torch.softmax(logits.masked_fill(~self.is_category, -torch.inf), dim=-1)
 
-    def of_levels(self, column: int, probability: Tensor) -> Tensor:
-        """Return the probabilities of a column's levels (..., K) from those of its logits."""
-        n, width = self.n_levels[column], self.widths[column]
+    def of_categories(self, column: int, probability: Tensor) -> Tensor:
+        """Return the probabilities of a column's categories (..., K) from those of its logits."""
+        n, width = self.n_categories[column], self.widths[column]
         logit = torch.arange(n, device=probability.device).clamp(max=width - 1)
         return probability[..., logit] * self.log_share[column, :n].to(probability).exp()
 
     def mean(self, params: Tensor) -> Tensor:
-        """Return the mean code; for levels without order take `probabilities`."""
+        """Return the mean code; for categories without order take `probabilities`."""
         probability = self.probabilities(params)
         means = [
-            (self.of_levels(j, probability[..., j, :]) * torch.arange(n).to(probability)).sum(-1)
-            for j, n in enumerate(self.n_levels)
+            (self.of_categories(j, probability[..., j, :]) * torch.arange(n).to(probability)).sum(
+                -1
+            )
+            for j, n in enumerate(self.n_categories)
         ]
         return torch.stack(means, dim=-1)
 
@@ -102,7 +104,7 @@ class CategoricalLikelihood(ColumnLikelihood):
         u = uniform[..., :1] * cumulative[..., -1:]
         last = torch.tensor(self.widths, device=u.device) - 1
         code = (cumulative < u).sum(-1).minimum(last)
-        for j, (n, width) in enumerate(zip(self.n_levels, self.widths, strict=True)):
+        for j, (n, width) in enumerate(zip(self.n_categories, self.widths, strict=True)):
             if n > width:
                 shares = self.log_share[j, width - 1 : n].double().exp().cumsum(0)
                 rest = torch.searchsorted(shares, uniform[..., j, 1].double() * shares[-1])
@@ -117,7 +119,7 @@ class CategoricalLikelihood(ColumnLikelihood):
                 -(share.exp() * share).sum()
                 for share in (
                     self.log_share[j, width - 1 : n]
-                    for j, (n, width) in enumerate(zip(self.n_levels, self.widths, strict=True))
+                    for j, (n, width) in enumerate(zip(self.n_categories, self.widths, strict=True))
                 )
             ]
         ).to(probability)

@@ -38,9 +38,9 @@ class ColumnLikelihoods(nn.Module):
         The family of each column, in the order of the columns.
     options : dict, default=None
         Family name -> further arguments of its class.
-    n_levels : sequence of int or None, default=None
-        Number of levels of each categorical column, None for the others. Columns with about as
-        many levels share a group, so that one wide column does not widen the others' outputs.
+    n_categories : sequence of int or None, default=None
+        Number of categories of each categorical column, None for the others. Columns with about as
+        many categories share a group, so that one wide column does not widen the others' outputs.
     """
 
     order: Tensor
@@ -49,18 +49,18 @@ class ColumnLikelihoods(nn.Module):
         self,
         families: list[str],
         options: dict[str, dict[str, Any]] | None = None,
-        n_levels: Sequence[int | None] | None = None,
+        n_categories: Sequence[int | None] | None = None,
     ) -> None:
         super().__init__()
         self.families = list(families)
-        self.n_levels = list(n_levels or [None] * len(self.families))
+        self.n_categories = list(n_categories or [None] * len(self.families))
         self.options = {name: dict((options or {}).get(name, {})) for name in sorted(set(families))}
         self.modules_by_family = nn.ModuleList()
         self.columns: list[list[int]] = []
-        for name, columns in _grouped(self.families, self.n_levels):
+        for name, columns in _grouped(self.families, self.n_categories):
             extra = self.options[name]
             if name == "categorical":
-                extra = {**extra, "n_levels": [self.n_levels[j] for j in columns]}
+                extra = {**extra, "n_categories": [self.n_categories[j] for j in columns]}
             self.columns.append(columns)
             self.modules_by_family.append(LIKELIHOODS[name](len(columns), **extra))
         flat = [j for columns in self.columns for j in columns]
@@ -160,7 +160,7 @@ class ColumnLikelihoods(nn.Module):
         return self._join([g.mean(p) for g, p in zip(self.groups, parts, strict=True)])
 
     def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
-        """Return values (..., D) from two uniforms a cell, (..., D, 2)."""
+        """Return values (..., D) from two uniforms per cell, (..., D, 2)."""
         parts = self._split(params)
         return self._join(
             [
@@ -172,12 +172,12 @@ class ColumnLikelihoods(nn.Module):
     @property
     def categorical_columns(self) -> list[int]:
         """Positions of the categorical columns, in increasing order."""
-        return [j for j, n in enumerate(self.n_levels) if n is not None]
+        return [j for j, n in enumerate(self.n_categories) if n is not None]
 
     def probabilities(self, params: Tensor) -> Tensor:
         """Return the probabilities behind all categorical columns, (..., T), to be averaged.
 
-        `of_levels` turns a mean of them into probabilities of levels.
+        `of_categories` turns a mean of them into probabilities of categories.
         """
         parts = [
             group.probabilities(part).flatten(-2)
@@ -186,15 +186,15 @@ class ColumnLikelihoods(nn.Module):
         ]
         return torch.cat(parts, dim=-1) if parts else params[..., :0]
 
-    def of_levels(self, probability: Tensor) -> dict[int, Tensor]:
-        """Return the probabilities of levels (..., K) by categorical column from (..., T)."""
+    def of_categories(self, probability: Tensor) -> dict[int, Tensor]:
+        """Return the probabilities of categories (..., K) by categorical column from (..., T)."""
         by_column = {}
         for group, columns in zip(self.groups, self.columns, strict=True):
             if isinstance(group, CategoricalLikelihood):
                 mine, probability = probability.tensor_split([group.n_outputs], dim=-1)
                 mine = mine.unflatten(-1, (group.n_columns, group.width))
                 for i, j in enumerate(columns):
-                    by_column[j] = group.of_levels(i, mine[..., i, :])
+                    by_column[j] = group.of_categories(i, mine[..., i, :])
         return by_column
 
     def entropy(self, params: Tensor) -> Tensor:
@@ -220,10 +220,12 @@ class ColumnLikelihoods(nn.Module):
         return torch.cat(parts, dim=-1)[..., self.order]
 
 
-def _grouped(families: list[str], n_levels: Sequence[int | None]) -> list[tuple[str, list[int]]]:
+def _grouped(
+    families: list[str], n_categories: Sequence[int | None]
+) -> list[tuple[str, list[int]]]:
     """Return name and columns of each group, in the order of their outputs."""
     groups: dict[tuple[str, int], list[int]] = {}
-    for j, (family, n) in enumerate(zip(families, n_levels, strict=True)):
+    for j, (family, n) in enumerate(zip(families, n_categories, strict=True)):
         # 2, 3-4, 5-8, ... outputs go together
         width = (min(max(n or 2, 2), MAX_WIDTH) - 1).bit_length() if family == "categorical" else 0
         groups.setdefault((family, width), []).append(j)

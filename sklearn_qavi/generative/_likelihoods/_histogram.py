@@ -21,7 +21,7 @@ class HistogramLikelihood(ColumnLikelihood):
 
     Real columns have atoms (half of a column may be exactly 0), few distinct values and skew,
     which a location-scale family can only cover with a wide density. Here the decoder gives the
-    log probabilities of up to ``n_bins`` categories a column. A value that more than 1.5 bins'
+    log probabilities of up to ``n_bins`` categories per column. A value that more than 1.5 bins'
     worth of rows share is a category of its own; the others fall into bins at quantiles, inside
     which draws are uniform.
 
@@ -198,11 +198,11 @@ def _atoms_and_edges(
     values: NDArray[np.float64], n_bins: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the values that are categories of their own and the edges of the bins."""
-    levels, counts = np.unique(values, return_counts=True)
-    if len(levels) <= 2:
-        return levels, levels[:1]
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) <= 2:
+        return distinct, distinct[:1]
     is_atom = counts > 1.5 * len(values) / n_bins
-    atoms, rest = levels[is_atom], values[~np.isin(values, levels[is_atom])]
+    atoms, rest = distinct[is_atom], values[~np.isin(values, distinct[is_atom])]
     room = n_bins - len(atoms)
     wanted = min(room, max(1, round(n_bins * len(rest) / len(values))))
     if len(rest) == 0 or wanted < 1:

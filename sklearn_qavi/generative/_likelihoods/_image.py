@@ -85,7 +85,7 @@ class ImageLikelihood(nn.Module):
         return {self.name: {} if self.family is None else self.family.options()}
 
     @property
-    def n_levels(self) -> list[int | None]:
+    def n_categories(self) -> list[int | None]:
         """None for each cell: a pixel holds a number."""
         return [None] * self.n_cells
 
@@ -111,14 +111,14 @@ class ImageLikelihood(nn.Module):
         return self._family.mean(params)
 
     def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
-        """Return values (..., D) from two uniforms a cell, (..., D, 2)."""
+        """Return values (..., D) from two uniforms per cell, (..., D, 2)."""
         return self._family.sample(params, uniform)
 
     def probabilities(self, params: Tensor) -> Tensor:
         """Return nothing, (..., 0): no cell is categorical."""
         return params[..., :0]
 
-    def of_levels(self, probability: Tensor) -> dict[int, Tensor]:
+    def of_categories(self, probability: Tensor) -> dict[int, Tensor]:
         """Return nothing: no cell is categorical."""
         return {}
 

@@ -98,7 +98,7 @@ class GaussianLikelihood(_LocationScale):
 class StudentTLikelihood(_LocationScale):
     """Student t with location and scale from the decoder.
 
-    The degrees of freedom are one learned number a column, above two so that mean and variance
+    The degrees of freedom are one learned number per column, above two so that mean and variance
     exist: the log gamma functions then leave the per-draw work.
     """
 

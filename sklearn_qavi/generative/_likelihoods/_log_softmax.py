@@ -10,12 +10,12 @@ __all__ = ["log_softmax_at", "mean_log_softmax"]
 
 
 def log_softmax_at(logits: Tensor, unused: Tensor, index: Tensor) -> Tensor:
-    """Return the log softmax of logits at one index a column.
+    """Return the log softmax of logits at one index per column.
 
     Parameters
     ----------
     logits : Tensor of shape (..., d, K)
-        One line a column.
+        One line per column.
     unused : bool Tensor of shape (d, K)
         Entries that do not exist; they get no probability and no gradient.
     index : int Tensor of shape (..., d)
@@ -36,7 +36,7 @@ def mean_log_softmax(logits: Tensor, unused: Tensor, share: Tensor) -> Tensor:
     Parameters
     ----------
     logits : Tensor of shape (..., d, K)
-        One line a column.
+        One line per column.
     unused : bool Tensor of shape (d, K)
         Entries that do not exist; their shares must be 0.
     share : Tensor of shape (..., d, K)
@@ -69,7 +69,7 @@ class _MeanLogSoftmax(torch.autograd.Function):
 
 
 class _LogSoftmaxAt(torch.autograd.Function):
-    """Log softmax of logits (..., d, K) at one index a column, without the other K - 1.
+    """Log softmax of logits (..., d, K) at one index per column, without the other K - 1.
 
     The gradient is written down because the one that autograd puts together goes through memory
     six times as often, and histograms are most of the time of a row.

@@ -67,7 +67,7 @@ class LogisticMixtureLikelihood(ImageLikelihood):
     image_shape : tuple of int
         Channels C, height H and width W.
     n_components : int, default=5
-        Number M of logistics a pixel.
+        Number M of logistics per pixel.
     n_bits : int, default=8
         Bits of a pixel. With 5 its 256 bytes count as 32 levels of 8 each; draws and means are in
         the middles of levels.
@@ -180,7 +180,7 @@ class LogisticMixtureLikelihood(ImageLikelihood):
         return self._replace_partial(mean, params, x, observed, None, self._means_of_pixels)
 
     def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
-        """Return values (..., D) from two uniforms a cell, (..., D, 2)."""
+        """Return values (..., D) from two uniforms per cell, (..., D, 2)."""
         u = uniform.unflatten(-2, (self.n_channels, self.n_pixels)).movedim(-2, -3)
         drawn = _draw(self._parse(self._pixels(params)), u, [])
         return self.levels.to_values(drawn.transpose(-1, -2).flatten(-2))

@@ -1,7 +1,7 @@
 """What every posterior family gives the engine, and what a fitted posterior gives the user.
 
 A family is a small frozen description (latent size, number of components, ...). It holds no
-parameters: those are one flat vector a row, (B, P), unconstrained, owned by the engine. Rows
+parameters: those are one flat vector per row, (B, P), unconstrained, owned by the engine. Rows
 therefore can be stored, moved, frozen and refilled without the engine knowing the family.
 """
 
@@ -117,7 +117,7 @@ class Draws:
 
 
 class PosteriorFamily(ABC):
-    """A family of distributions over the latent code, one member a row.
+    """A family of distributions over the latent code, one member per row.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ class PosteriorFamily(ABC):
     @property
     @abstractmethod
     def n_parameters(self) -> int:
-        """Number P of unconstrained parameters a row."""
+        """Number P of unconstrained parameters per row."""
 
     @property
     def n_noise(self) -> int:
@@ -215,14 +215,14 @@ class PosteriorFamily(ABC):
 
 
 class Posterior:
-    """Fitted posteriors over the latent code, one a row.
+    """Fitted posteriors over the latent code, one per row.
 
     Parameters
     ----------
     family : PosteriorFamily
         The family that reads the parameters.
     parameters : Tensor of shape (N, P)
-        One flat vector a row.
+        One flat vector per row.
     """
 
     def __init__(self, family: PosteriorFamily, parameters: Tensor) -> None:
@@ -246,7 +246,7 @@ class Posterior:
         return self.family.observation(self.parameters, noise, decode)
 
     def sample(self, n: int = 1, *, seed: int = 0) -> Tensor:
-        """Return n independent codes a row.
+        """Return n independent codes per row.
 
         Parameters
         ----------

@@ -32,7 +32,7 @@ class SampledCodes(PosteriorFamily):
 
     @property
     def n_parameters(self) -> int:
-        """Number P of parameters a row: K L."""
+        """Number P of parameters per row: K L."""
         return self.n_codes * self.latent_dim
 
     @property

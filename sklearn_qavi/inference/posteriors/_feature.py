@@ -56,12 +56,12 @@ class FeaturePosterior(PosteriorFamily):
 
     @property
     def n_parameters(self) -> int:
-        """Number P of parameters a row: the decoder's outputs."""
+        """Number P of parameters per row: the decoder's outputs."""
         return int(self.likelihood.n_outputs)
 
     @property
     def n_noise(self) -> int:
-        """Base-noise dimensions of one draw: two uniforms a feature, then the encoder's noise."""
+        """Base-noise dimensions of one draw: two uniforms per feature, then the encoder's noise."""
         return 2 * self.n_features + self.latent_dim
 
     def noise_from_uniform(self, u: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ class FlowPosterior(PosteriorFamily):
 
     @property
     def n_parameters(self) -> int:
-        """Number P of unconstrained parameters a row."""
+        """Number P of unconstrained parameters per row."""
         return self.n_layers * sum(self._layer_sizes) + 2 * self.latent_dim
 
     def initialise(self, start: Start) -> Tensor:
@@ -156,7 +156,7 @@ class FlowPosterior(PosteriorFamily):
         """Return the draws that the bound is estimated from, with log q from the same pass.
 
         Gradients of log q reach the parameters directly: inverting the flow to stop them would
-        cost L passes a step.
+        cost L passes per step.
         """
         z, log_q = self._forward(parameters, noise)
         return Draws(z, self._equal_weight(z), log_q)

@@ -1,4 +1,4 @@
-"""Diagonal Gaussian: one mean and one scale a latent dimension."""
+"""Diagonal Gaussian: one mean and one scale per latent dimension."""
 
 import torch
 from torch import Tensor
@@ -71,7 +71,7 @@ class GaussianPosterior(PosteriorFamily):
 
     @property
     def n_parameters(self) -> int:
-        """Number P of unconstrained parameters a row: 2 L."""
+        """Number P of unconstrained parameters per row: 2 L."""
         return 2 * self.latent_dim
 
     def mean_and_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ class HierarchicalPosterior(PosteriorFamily):
     scale ``g s_q + (1 - g) s_p``: m_p and s_p are the prior's, m_q and s_q what the encoder's
     posterior network, which stays as it is, makes of the features lambda_l. A row's parameters are
     its features at every layer and the logits of its weights g' and g in [0, 1]. With weights of
-    its own at each position q can be the prior's where the image has a hole, given the layers
+    its own at each position q can be the prior's where the image is missing, given the layers
     before, and the encoder's around it.
 
     Codes are flat and in units of the prior, as the decoder takes them: ``(z - m_p) / s_p``.
@@ -101,7 +101,7 @@ class HierarchicalPosterior(PosteriorFamily):
 
     @property
     def n_parameters(self) -> int:
-        """Number P of parameters a row: features, then weights of means and of scales."""
+        """Number P of parameters per row: features, then weights of means and of scales."""
         return sum(self.feature_sizes) + 2 * sum(self.weight_sizes)
 
     @property
@@ -191,7 +191,7 @@ class HierarchicalPosterior(PosteriorFamily):
         Parameters
         ----------
         parameters : Tensor of shape (B, P)
-            One flat vector a row.
+            One flat vector per row.
         noise : Tensor of shape (S, B or 1, L)
             Standard normal.
 

@@ -98,7 +98,7 @@ class MixturePosterior(PosteriorFamily):
 
     @property
     def n_parameters(self) -> int:
-        """Number P of unconstrained parameters a row: C (1 + 2 L)."""
+        """Number P of unconstrained parameters per row: C (1 + 2 L)."""
         return self.n_components * (1 + 2 * self.latent_dim)
 
     @property
