@@ -317,6 +317,19 @@ def test_record_batches_are_tables() -> None:
     assert completed.num_rows == N
 
 
+def test_periods_in_a_pyarrow_table_come_back_as_periods() -> None:
+    """pyarrow has no functions for types that others add to it."""
+    months = pd.PeriodIndex(["2020-02", None, "2021-03", "2020-11", None, "2020-02"] * 3, freq="M")
+    frame = pd.DataFrame({"a": np.arange(18.0), "month": months})
+    table = pa.Table.from_pandas(frame)
+    completed = tiny_imputer().fit_transform(table)
+    assert completed.schema.field("month").type == table.schema.field("month").type
+    found = completed.to_pandas()["month"]
+    observed = frame["month"].notna()
+    assert (found[observed] == frame["month"][observed]).all()
+    assert found.between(months.min() - 3, months.max() + 3).all()
+
+
 @pytest.mark.parametrize("container", ["pandas", "polars", "default"])
 @pytest.mark.parametrize("output", ["default", "pandas", "polars"])
 def test_one_container_in_and_another_out(container: str, output: str) -> None:

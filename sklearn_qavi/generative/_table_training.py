@@ -71,7 +71,7 @@ class TableModel(Protocol):
     beta: float
     device: str
     verbose: int
-    n_levels_: list[int | None]
+    n_categories_: list[int | None]
 
     def _split(self, n_rows: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]: ...
 
