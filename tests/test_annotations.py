@@ -1,3 +1,5 @@
+"""Annotations say what values are: few are Any, and none is left out."""
+
 import ast
 from collections.abc import Iterator
 from pathlib import Path
@@ -5,7 +7,8 @@ from pathlib import Path
 import sklearn_qavi
 
 PACKAGE = Path(sklearn_qavi.__file__).parent
-LARGEST_SHARE = 0.061
+LARGEST_SHARE = 0.05
+SAME = {"Any", "Cells"}  # what mypy takes for Any, by name
 
 
 def annotations(tree: ast.AST) -> Iterator[ast.expr | None]:
@@ -25,7 +28,7 @@ def mentions_any(annotation: ast.expr) -> bool:
     """Return whether an annotation says Any somewhere, also one that is quoted."""
     for node in ast.walk(annotation):
         if isinstance(node, ast.Name | ast.Attribute):
-            if "Any" in (getattr(node, "id", ""), getattr(node, "attr", "")):
+            if SAME & {getattr(node, "id", ""), getattr(node, "attr", "")}:
                 return True
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             try:
@@ -38,7 +41,7 @@ def mentions_any(annotation: ast.expr) -> bool:
 
 
 def test_mentions_any_sees_what_is_nested_or_quoted() -> None:
-    said = ["Any", "dict[str, Any]", "typing.Any", "'Any | None'", "Callable[..., 'Any']"]
+    said = ["Any", "dict[str, Any]", "typing.Any", "'Any | None'", "Callable[..., 'Any']", "Cells"]
     assert all(mentions_any(ast.parse(text, mode="eval").body) for text in said)
     unsaid = ["object", "Literal['any of them']", "list[Anyone]"]
     assert not any(mentions_any(ast.parse(text, mode="eval").body) for text in unsaid)

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from .._interrupts import heeding_interrupts
 from .._random import derive_seed, torch_generator
+from .._typing import Score
 from ..exceptions import TrainingDivergedError
 from ..inference import Adam, DecoderTarget, GaussianPosterior, Posterior, fit_posterior
 from ..inference._engine import Starter
@@ -234,7 +235,9 @@ class EpochLoop(skorch.NeuralNet):
         """Whether a callback has seen enough epochs."""
         return any(getattr(callback, "settled_", False) for _, callback in self.callbacks_)
 
-    def partial_fit(self, X: Any, y: Any = None, classes: Any = None, **fit_params: Any) -> Self:
+    def partial_fit(
+        self, X: TrainingData, y: None = None, classes: None = None, **fit_params: object
+    ) -> Self:
         """Train from where the net is."""
         if not self.initialized_:
             self.initialize()
@@ -243,7 +246,9 @@ class EpochLoop(skorch.NeuralNet):
         self.notify("on_train_end", X=X, y=y)
         return self
 
-    def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any) -> Self:
+    def fit_loop(
+        self, X: TrainingData, y: None = None, epochs: int | None = None, **fit_params: object
+    ) -> Self:
         """Train until there are as many epochs as wanted, or until a callback has settled."""
         self.check_data(X, y)
         dataset, _ = self.get_split_datasets(X, y)
@@ -313,7 +318,7 @@ class VAENet(EpochLoop):
         super().__init__(module, criterion=OwnLoss, train_split=None, **kwargs)
 
     @property
-    def _default_callbacks(self) -> list[tuple[str, Any]]:
+    def _default_callbacks(self) -> list[tuple[str, Callback]]:
         return [
             ("epoch_timer", EpochTimer()),
             ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
@@ -403,11 +408,11 @@ class AverageWeights(Callback):
     def __init__(self, decay: float) -> None:
         self.decay = decay
 
-    def on_train_begin(self, net: VAENet, **kwargs: Any) -> None:
+    def on_train_begin(self, net: VAENet, **kwargs: object) -> None:
         self.network_ = copy.deepcopy(bare_network(net)).eval().requires_grad_(False)
         self.n_steps_ = 0
 
-    def on_batch_end(self, net: VAENet, training: bool = False, **kwargs: Any) -> None:
+    def on_batch_end(self, net: VAENet, training: bool = False, **kwargs: object) -> None:
         if not training:
             return
         self.n_steps_ += 1
@@ -442,19 +447,19 @@ class KeepBest(Callback):
 
     def __init__(
         self,
-        score: Any,
+        score: Score,
         average: AverageWeights,
         patience: int,
-        on_epoch: Callable[[], Any] | None = None,
+        on_epoch: Callable[[], object] | None = None,
     ) -> None:
         self.score, self.average, self.patience = score, average, patience
         self.on_epoch = on_epoch
 
-    def on_train_begin(self, net: VAENet, **kwargs: Any) -> None:
+    def on_train_begin(self, net: VAENet, **kwargs: object) -> None:
         self.best_score_, self.best_epoch_, self.settled_ = np.inf, 0, False
         self._look(net, 0)  # a good start may be the best there is
 
-    def on_epoch_end(self, net: VAENet, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: VAENet, **kwargs: object) -> None:
         epoch = len(net.history)
         loss = net.processes.mean(net.history[-1, "train_loss"])
         net.history.record("train_loss", loss)
@@ -501,14 +506,14 @@ class TrainedNetwork:
 
 
 def train_network(
-    network: Any,
+    network: nn.Module,
     data: TrainingData,
-    score: Any,
+    score: Score,
     *,
     average_decay: float,
     patience: int,
     weight_decay: float,
-    on_epoch: Callable[[], Any],
+    on_epoch: Callable[[], object],
     net_class: type[VAENet] = VAENet,
     callbacks: Sequence[tuple[str, Callback]] = (),
     checkpoint: Path | None = None,
