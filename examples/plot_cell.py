@@ -56,7 +56,7 @@ show(row=57, column="petal length (cm)")
 
 # %%
 # A category
-# -------
+# ----------
 # The same flower's species. Bars are the shares of the draws; :meth:`category_probabilities
 # <sklearn_qavi.QAVIImputer.category_probabilities>` gives them for a whole table.
 
