@@ -28,6 +28,7 @@ _CURVATURE_MEMORY = 0.5
 _RAISE, _LOWER = 3.0, 0.5  # damping after a failed and a successful step
 _MIN_DAMPING, _MAX_DAMPING = 1e-3, 1e3
 _MIN_LOG_SCALE, _MAX_LOG_SCALE = -9.0, 1.0
+_NOTHING = 1e-12  # curvature that counts as none
 
 
 @dataclass(kw_only=True)
@@ -140,7 +141,7 @@ class RowNewton(RowOptimizer[NewtonState]):
         if not self.full:
             return None
         n_latent = self.family.latent_dim
-        values, vectors = torch.linalg.eigh(padded_square(torch.nan_to_num(state.curvature)))
+        values, vectors = _decomposed(torch.nan_to_num(state.curvature))
         variances = max(self.beta, 1e-6) / (self.beta + values.abs()).clamp_min(1e-3)
         covariance: Tensor = (vectors * variances.unsqueeze(1)) @ vectors.transpose(1, 2)
         return covariance[:, :n_latent, :n_latent]
@@ -229,7 +230,7 @@ class RowNewton(RowOptimizer[NewtonState]):
             diagonal = (self.beta + curvature.abs()).clamp_min(floor)
             return gradient / (diagonal * damping), diagonal
         n_latent = gradient.shape[1]
-        values, vectors = torch.linalg.eigh(padded_square(curvature))
+        values, vectors = _decomposed(curvature)
         vectors = vectors[:, :n_latent]
         values = (self.beta + values.abs()).clamp_min(floor)
         along = (vectors * gradient.unsqueeze(2)).sum(1) / (values * damping)
@@ -259,3 +260,14 @@ class RowNewton(RowOptimizer[NewtonState]):
 def _column(values: Tensor, like: Tensor) -> Tensor:
     """Return values (B,) with as many trailing axes of length 1 as ``like`` has."""
     return values.reshape(-1, *[1] * (like.dim() - 1))
+
+
+def _decomposed(curvature: Tensor) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues and eigenvectors of matrices (B, L, L), padded.
+
+    Entries of next to nothing, as of latent dimensions that a decoder does not use, can keep LAPACK
+    from converging in single precision; they are far below what a step can feel.
+    """
+    felt = torch.where(curvature.abs() < _NOTHING, 0.0, curvature)
+    values, vectors = torch.linalg.eigh(padded_square(felt))
+    return values, vectors

@@ -19,6 +19,7 @@ from sklearn_qavi.inference import (
     fit_posterior,
 )
 from sklearn_qavi.inference._engine import _fit_gaussian, _Problem
+from sklearn_qavi.inference._newton import _decomposed
 from sklearn_qavi.inference._objectives import elbo
 
 
@@ -146,3 +147,17 @@ def test_newton_steps_are_refused_for_another_family() -> None:
     target = FunctionTarget(lambda z, rows: z.sum(-1), 1, 2)
     with pytest.raises(ValueError, match="GaussianPosterior, got a MixturePosterior"):
         fit_posterior(target, MixturePosterior(2), optimizer=Newton())
+
+
+def test_dimensions_that_are_next_to_unused_do_not_stop_the_steps() -> None:
+    """Their tiny curvature keeps LAPACK from converging in single precision."""
+    first = [113.077606, -2.5898993, 8.72062683, -3.49658346, 0.360673249, 2.95171571, 1.68871474]
+    first += [-4.35307217, 1.79697788, 5.06966639]
+    second = [2.61994487, -4.41089726, 1.7685738, -0.182428803, -1.49297974, -0.854152869]
+    second += [2.20178626, -0.908912157, -2.56424007]
+    matrix = torch.zeros(1, 10, 10)
+    matrix[0, 0, :] = matrix[0, :, 0] = torch.tensor(first)
+    matrix[0, 1, 1:] = matrix[0, 1:, 1] = torch.tensor([float(f"{v}e-31") for v in second])
+    values, vectors = _decomposed(matrix)
+    again = ((vectors * values.unsqueeze(1)) @ vectors.mT)[:, :10, :10]
+    torch.testing.assert_close(again, matrix, rtol=0, atol=1e-4)
