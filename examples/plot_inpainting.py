@@ -62,7 +62,7 @@ def show(draws):
         mean=draws.mean(axis=0),
         n_draws=7,
         cmap="gray_r",
-        hole_color="C1",
+        missing_color="C1",
     )
 
 
