@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from sklearn_qavi import QAVIInpainter, __version__
 from sklearn_qavi.baselines import HierarchicalPosteriorMatching, HierarchicalVAEAC
 from sklearn_qavi.datasets import make_image_masks
-from sklearn_qavi.generative import HierarchicalVAE
+from sklearn_qavi.generative import HierarchicalVAE, Training
 from sklearn_qavi.inference import Adam, Context, Hierarchical, HierarchicalPosterior
 from sklearn_qavi.metrics import frechet_distance, masked_crps, p_ids, u_ids
 
@@ -44,8 +44,7 @@ def trained_model(digits: Digits, args: argparse.Namespace) -> HierarchicalVAE:
         return HierarchicalVAE.load(args.model)
     model = HierarchicalVAE(
         max_epochs=2 if args.quick else args.epochs,
-        steps_per_epoch=5 if args.quick else None,
-        patience=5,
+        training=Training(steps_per_epoch=5 if args.quick else None, patience=5),
         random_state=args.seed,
         verbose=1,
     )

@@ -37,7 +37,7 @@ from sklearn_qavi.baselines import (
     RetunedEncoder,
 )
 from sklearn_qavi.datasets import make_image_masks
-from sklearn_qavi.generative import WideResNetVAE
+from sklearn_qavi.generative import Training, WideResNetVAE
 from sklearn_qavi.generative._training import EpochLoop
 from sklearn_qavi.inference import (
     Adam,
@@ -67,8 +67,16 @@ QUICK_BASELINES: dict[str, Any] = {
     "fill_zeros": "fill_zeros",
 }
 METHODS = (*FAMILIES, *BASELINES)
-TRAINING = {"steps_per_epoch": 200, "max_epochs": 100, "patience": 20}  # else the defaults
-QUICK_TRAINING = {"steps_per_epoch": 10, "max_epochs": 2, "width": 4, "latent_dim": 8}
+OPTIONS: dict[str, Any] = {  # else the defaults
+    "max_epochs": 100,
+    "training": Training(steps_per_epoch=200, patience=20),
+}
+QUICK_OPTIONS: dict[str, Any] = {
+    "max_epochs": 2,
+    "training": Training(steps_per_epoch=10),
+    "width": 4,
+    "latent_dim": 8,
+}
 EPOCHS = {"small": 15, "wrn-28-2": 30}  # of the classifiers
 FRESH_DRAWS = 1024
 SPLIT_FILE = "split.json"  # beside a model's weights: which digits it has seen
@@ -117,7 +125,7 @@ def trained_model(digits: Digits, args: argparse.Namespace) -> tuple[WideResNetV
         elif any(made[key] != value for key, value in split.items()) and not args.quick:
             raise SystemExit(f"{args.model} was trained on another split: {made}")
         return WideResNetVAE.load(args.model), made
-    options: dict[str, Any] = QUICK_TRAINING if args.quick else TRAINING
+    options = QUICK_OPTIONS if args.quick else OPTIONS
     start = time.perf_counter()
     model = WideResNetVAE(**options, random_state=args.seed, verbose=1, device=args.device)
     model.fit(digits.train)

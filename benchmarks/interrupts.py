@@ -23,9 +23,10 @@ from sklearn.datasets import load_digits
 
 from sklearn_qavi import QAVIImputer, QAVIInpainter
 from sklearn_qavi.baselines import PosteriorMatching, RetunedEncoder
-from sklearn_qavi.generative import HierarchicalVAE, TabularVAE, WideResNetVAE
+from sklearn_qavi.generative import HierarchicalVAE, TabularVAE, Training, WideResNetVAE
 
 ENDLESS = {"max_epochs": 10**6, "patience": 10**6}
+ENDLESS_IMAGES: dict[str, Any] = {"max_epochs": 10**6, "training": Training(patience=10**6)}
 
 
 def table(n_rows: int) -> NDArray[np.float64]:
@@ -61,8 +62,8 @@ def transform(**options: Any) -> Callable[[], Any]:
 
 WORK: dict[str, Callable[[], Callable[[], Any]]] = {
     "fit TabularVAE": lambda: lambda: TabularVAE(max_steps=10**6).fit(table(5000)),
-    "fit WideResNetVAE": lambda: lambda: WideResNetVAE(**ENDLESS).fit(images()),
-    "fit HierarchicalVAE": lambda: lambda: HierarchicalVAE(**ENDLESS).fit(images()),
+    "fit WideResNetVAE": lambda: lambda: WideResNetVAE(**ENDLESS_IMAGES).fit(images()),
+    "fit HierarchicalVAE": lambda: lambda: HierarchicalVAE(**ENDLESS_IMAGES).fit(images()),
     "fit PosteriorMatching": lambda: lambda: fitted(PosteriorMatching(**ENDLESS)).fit(table(5000)),
     "fit RetunedEncoder": lambda: lambda: fitted(RetunedEncoder(**ENDLESS)).fit(table(5000)),
     "transform, 1 job": lambda: transform(n_jobs=1),
@@ -77,7 +78,8 @@ WORK: dict[str, Callable[[], Callable[[], Any]]] = {
 def inpaint(n_jobs: int) -> Callable[[], Any]:
     """Return the completion of many images."""
     X = images()
-    model = WideResNetVAE(max_epochs=1, steps_per_epoch=5, random_state=0).fit(X[:200])
+    training = Training(steps_per_epoch=5)
+    model = WideResNetVAE(max_epochs=1, training=training, random_state=0).fit(X[:200])
     inpainter = QAVIInpainter(generative_model=model, n_jobs=n_jobs, random_state=0).fit()
     mask = np.zeros(X.shape[1:], dtype=bool)
     mask[16:] = True

@@ -21,7 +21,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_qavi import QAVIInpainter
-from sklearn_qavi.generative import WideResNetVAE
+from sklearn_qavi.generative import Training, WideResNetVAE
 
 digits = load_digits()
 images = zoom(digits.images / 16, (1, 2, 2), grid_mode=True, mode="nearest").clip(0, 1)
@@ -29,8 +29,8 @@ vae = WideResNetVAE(
     likelihood="gaussian",
     latent_dim=16,
     width=16,
-    learning_rate=4e-3,
     max_epochs=10,
+    training=Training(learning_rate=4e-3),
 )
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", ConvergenceWarning)  # it would still improve
@@ -62,7 +62,7 @@ def show(draws):
         mean=draws.mean(axis=0),
         n_draws=7,
         cmap="gray_r",
-        hole_color="C1",
+        missing_color="C1",
     )
 
 

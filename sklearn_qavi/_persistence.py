@@ -12,7 +12,7 @@ from ._checks import plain as shown
 from ._files import check_digest, digest_of, ensure_folder, read_json, write_json
 from .baselines import BASELINES
 from .exceptions import ModelFormatError
-from .generative import MODELS
+from .generative import MODELS, Training
 from .generative._checkpoint import saved_kind
 from .inference import POSTERIORS, Adam, Newton
 from .preprocessing import COLUMNS, Column, ImageEncoder, TableEncoder
@@ -21,7 +21,13 @@ __all__ = ["describe_imputer", "load_model", "read_imputer", "restore_imputer", 
 
 _CONFIG, _MODEL = "imputer.json", "model"
 _MODEL_CONFIG = f"{_MODEL}/config.json"  # has the checksum of the model's weights
-_PARTS: list[type[BaseEstimator]] = [*POSTERIORS.values(), *BASELINES.values(), Adam, Newton]
+_PARTS: list[type[BaseEstimator]] = [
+    *POSTERIORS.values(),
+    *BASELINES.values(),
+    Adam,
+    Newton,
+    Training,
+]
 _ESTIMATORS: dict[str, type[BaseEstimator]] = {**MODELS, **{c.__name__: c for c in _PARTS}}
 
 

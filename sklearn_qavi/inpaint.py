@@ -33,9 +33,9 @@ images that are done already are not done again, so the same command goes on whe
 def main(arguments: Sequence[str] | None = None) -> None:
     """Complete images as the command line says.
 
-    ``OUT/draws/NAME_K.png`` is draw K of the image NAME, ``OUT/holes/NAME.png`` the image with its
-    missing part in grey, a line of ``OUT/images.jsonl`` what the inference of an image took and its
-    scores in nats, and ``OUT/scores.json`` the scores of all of them.
+    ``OUT/draws/NAME_K.png`` is draw K of the image NAME, ``OUT/incomplete/NAME.png`` the image with
+    its missing part in grey, a line of ``OUT/images.jsonl`` what the inference of an image took and
+    its scores in nats, and ``OUT/scores.json`` the scores of all of them.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> None:
     missing = missing_pixels(args, len(images), n, (height, width))
     inpainter = QAVIInpainter(generative_model=model, device=args.device, random_state=args.seed)
     inpainter.set_params(**dict(args.param)).fit()
-    for folder in ("draws", "holes"):
+    for folder in ("draws", "incomplete"):
         ensure_folder(args.out / folder, "out")
     done = finished(args.out / "images.jsonl", describe(args))
     bar = RowBar(n, desc="inpainting", unit="image", silent=False, initial=min(done, n))
@@ -175,7 +175,7 @@ def complete(
     for i, row in enumerate(rows):
         name = name_of(images, row)
         grey = np.where(mask[i], np.float32(0.5), truth[i])
-        write_image(grey, args.out / "holes" / f"{name}.png")
+        write_image(grey, args.out / "incomplete" / f"{name}.png")
         for k in range(args.draws):
             write_image(np.clip(draws[k, i], 0, 1), args.out / "draws" / f"{name}_{k}.png")
         error = (draws[:, i] - truth[i])[:, np.broadcast_to(mask[i], truth[i].shape)]

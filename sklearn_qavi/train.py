@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser(
         "sklearn_qavi.train",
         _DESCRIPTION,
-        parameters_of="the model, such as batch_size=8 or augmentation=flip",
+        parameters_of="the model, such as width=64 or training__batch_size=8",
     )
     add = parser.add_argument
     add("images", type=Path, help="folder of images; subfolders are searched too")

@@ -2,10 +2,11 @@
 
 ``tiny`` ones are hardly trained, for what holds whatever was learned. ``quick`` ones have learned
 how columns or pixels go together. Options are those of the class; besides, models of images take
-``rounds`` (from one look at the validation cells to the next), ``steps`` per round, and
-``patience`` in rounds.
+those of `Training`, ``rounds`` (from one look at the validation cells to the next), ``steps`` per
+round, and ``patience`` in rounds.
 """
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits, load_iris
 
 from sklearn_qavi import QAVIImputer, QAVIInpainter
-from sklearn_qavi.generative import HierarchicalVAE, TabularVAE, WideResNetVAE
+from sklearn_qavi.generative import HierarchicalVAE, TabularVAE, Training, WideResNetVAE
 
 Array = NDArray[np.float64]
 
@@ -23,15 +24,25 @@ LAYERS = {"encoder_layers": "8x1,8d2,4x1,4d4,1x1", "decoder_layers": "1x1,4m1,8m
 def training(
     rounds: int | None = None, steps: int | None = None, patience: int | None = None
 ) -> dict[str, int]:
-    """Return the parameters of an image model for a training this long, without those not named."""
+    """Return the parameters of a method for a training this long, without those not named."""
     named = {"max_epochs": rounds, "steps_per_epoch": steps, "patience": patience}
     return {name: value for name, value in named.items() if value is not None}
 
 
+def training_of_images(**length: int) -> dict[str, int]:
+    """Return the same for `set_params` of an image model."""
+    of_model = {"max_epochs": "max_epochs"}
+    named = training(**length).items()
+    return {of_model.get(name, f"training__{name}"): value for name, value in named}
+
+
 def _with_training(options: dict[str, Any]) -> dict[str, Any]:
-    """Put what is meant in place of ``rounds``, ``steps`` and ``patience``."""
+    """Put what is meant in place of ``rounds``, ``steps`` and options of `Training`."""
     length = {name: options.pop(name, None) for name in ("rounds", "steps", "patience")}
-    return {**options, **training(**length)}
+    options = {**options, **training(**length)}
+    names = {field.name for field in fields(Training)} & set(options)
+    nested = Training(**{name: options.pop(name) for name in names})
+    return {**options, "training": nested}
 
 
 def tiny_table_model(**options: Any) -> TabularVAE:
@@ -86,7 +97,7 @@ def quick_layers(**options: Any) -> HierarchicalVAE:
 
 def train_options(steps: int) -> list[str]:
     """Return options of the training program: a small hierarchical model of images in colour."""
-    params = {**LAYERS, "width": 8, **training(steps=steps)}
+    params = {**LAYERS, "width": 8, **training_of_images(steps=steps)}
     options = [f"{name}={value}" for name, value in params.items()]
     return ["--preset", "cifar10", "--device", "cpu", *(o for p in options for o in ("--param", p))]
 

@@ -32,6 +32,7 @@ from _factories import (
     with_missing,
 )
 from _factories import training as of_length
+from _factories import training_of_images as of_images
 from sklearn_qavi import MultipleImputationRegressor, QAVIImputer, QAVIInpainter
 from sklearn_qavi.baselines import (
     HierarchicalPosteriorMatching,
@@ -49,6 +50,8 @@ from sklearn_qavi.inference import Gaussian, Newton, _engine
 ENDLESS = 10**7
 SHORT = of_length(rounds=1, patience=1)
 LONG = of_length(rounds=ENDLESS, patience=ENDLESS)
+SHORT_IMAGES = of_images(rounds=1, patience=1)
+LONG_IMAGES = of_images(rounds=ENDLESS, patience=ENDLESS)
 SHORT_TABLE, LONG_TABLE = {"max_steps": 2}, {"max_steps": ENDLESS}
 
 calls = {"left": 0, "all": 0}
@@ -158,7 +161,7 @@ def training() -> None:
     imputer = QAVIImputer(generative_model=small, random_state=0)
     fit_is_whole_or_not_at_all("table", imputer, quick, endless, (table[:, :3],), (table,))
     resnet = tiny_image_model(likelihood="gaussian", random_state=0)
-    quick, endless = of_model(SHORT), of_model(LONG)
+    quick, endless = of_model(SHORT_IMAGES), of_model(LONG_IMAGES)
     for name, model in {"resnet": resnet, "layers": tiny_layers()}.items():
         inpainter = QAVIInpainter(generative_model=model, max_iter=2, random_state=0)
         fit_is_whole_or_not_at_all(name, inpainter, quick, endless, (images[:9],), (images,))

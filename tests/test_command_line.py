@@ -148,7 +148,7 @@ class TestInpaint:
         seen = np.broadcast_to(~missing[:6, None], truth.shape)
         np.testing.assert_array_equal(drawn[seen], truth[seen])
         assert np.abs(drawn - truth)[~seen].max() > 0.02
-        grey = read_image(out / "holes" / "digit00.png")
+        grey = read_image(out / "incomplete" / "digit00.png")
         assert np.abs(grey[:, 2:6] - 0.5).max() < 0.01
         inpainter = QAVIInpainter(
             generative_model=HierarchicalVAE.load(model),

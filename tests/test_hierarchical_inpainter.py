@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from _factories import digits, training, with_missing
+from _factories import digits, training_of_images, with_missing
 from _linear_images import LinearImages, smooth_model
 from sklearn_qavi import QAVIInpainter
 from sklearn_qavi._device import one_torch_thread
@@ -121,7 +121,7 @@ class TestHierarchical:
     def test_by_name_it_trains(self) -> None:
         images = np.zeros((30, 28, 28))
         images[:, 8:20, 8:20] = np.random.default_rng(0).random((30, 12, 12))
-        model = HierarchicalVAE(**training(rounds=1, steps=1))
+        model = HierarchicalVAE().set_params(**training_of_images(rounds=1, steps=1))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             fitted = QAVIInpainter(generative_model=model, random_state=0).fit(images)

@@ -114,7 +114,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_programs_end_in_one_line_and_go_on(photos: Path, tmp_path: Path) -> None:
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
-    endless = ["--epochs", "1000000", "--param", "patience=1000000", "--workers", "1"]
+    endless = ["--epochs", "1000000", "--param", "training__patience=1000000", "--workers", "1"]
     state = stopped / "training" / "decoder_0.pt"
     child = start(
         ["-m", "sklearn_qavi.train", str(photos), str(stopped), *OPTIONS, *endless],
@@ -125,7 +125,7 @@ def test_programs_end_in_one_line_and_go_on(photos: Path, tmp_path: Path) -> Non
     assert said.splitlines()[-1].startswith("python -m sklearn_qavi.train: interrupted")
     assert "Traceback" not in said
     n_done = len(json.loads(torch.load(state, weights_only=True)["history"]))
-    more = ["--epochs", str(n_done + 1), "--param", "patience=1000000", "--workers", "0"]
+    more = ["--epochs", str(n_done + 1), "--param", "training__patience=1000000", "--workers", "0"]
     for folder in (stopped, whole):
         train.main([str(photos), str(folder), *OPTIONS, *more])
     resumed, undisturbed = (HierarchicalVAE.load(folder) for folder in (stopped, whole))

@@ -28,7 +28,7 @@ def make_image_masks(
     n_patches: int = 2,
     patch_size: int | tuple[int, int] | None = None,
     rate: float = 0.5,
-    hole_range: tuple[float, float] = (0.0, 1.0),
+    rate_range: tuple[float, float] = (0.0, 1.0),
     n_strokes: int = 20,
     n_boxes: tuple[int, int] = (10, 5),
     stroke_width: tuple[float, float] = (12 / 512, 48 / 512),
@@ -52,7 +52,7 @@ def make_image_masks(
         - "rotated_half": what lies on one side of a line through the centre, at a uniform angle.
         - "random_pixels": each pixel with probability ``rate``, independently.
         - "free_form": strokes of a brush and boxes ([2]_), redrawn until the share that is missing
-          lies in ``hole_range``.
+          lies in ``rate_range``.
     n_patches : int, default=2
         Rectangles of "random_patches".
     patch_size : int or tuple of int, default=None
@@ -61,7 +61,7 @@ def make_image_masks(
         and SVHN.
     rate : float, default=0.5
         Share of missing pixels, for "random_pixels".
-    hole_range : tuple of float, default=(0.0, 1.0)
+    rate_range : tuple of float, default=(0.0, 1.0)
         Share of missing pixels of "free_form": above the first number and below the second.
     n_strokes : int, default=20
         Fewer strokes than this are drawn, a uniform number from 0 on.
@@ -83,7 +83,7 @@ def make_image_masks(
     Raises
     ------
     ValueError
-        If an option is out of its range, patches do not fit into the image, or ``hole_range``
+        If an option is out of its range, patches do not fit into the image, or ``rate_range``
         cannot be reached.
 
     See Also
@@ -92,7 +92,7 @@ def make_image_masks(
 
     Notes
     -----
-    With a narrow ``hole_range`` low in [0, 1], strokes and boxes are fewer in proportion to the sum
+    With a narrow ``rate_range`` low in [0, 1], strokes and boxes are fewer in proportion to the sum
     of its limits, as in [2]_, so that few draws are thrown away.
 
     References
@@ -125,13 +125,13 @@ def make_image_masks(
             )
         return np.asarray(rng.random_sample((n, *shape)) < rate)
     if kind == "free_form":
-        low, high = _pair("hole_range", hole_range, 0.0, 1.0)
+        low, high = _pair("rate_range", rate_range, 0.0, 1.0)
         widths = _pair("stroke_width", stroke_width, 0.0, np.inf)
         few, many = (_whole("n_vertices", v, 2) for v in n_vertices)
         if low == high or few > many:
             raise ValueError(
-                "hole_range and n_vertices must go from a smaller to a larger number, got "
-                f"{plain(hole_range)} and {plain(n_vertices)}."
+                "rate_range and n_vertices must go from a smaller to a larger number, got "
+                f"{plain(rate_range)} and {plain(n_vertices)}."
             )
         brush = _Brush(shape, widths, (few, many), rng)
         counts = [_whole("n_boxes", k, 0) for k in n_boxes] + [_whole("n_strokes", n_strokes, 0)]
@@ -176,7 +176,7 @@ def _in_range(
         else:
             raise ValueError(
                 f"No mask of {_MAX_DRAWS} had a share of missing pixels between {limits[0]:g} and "
-                f"{limits[1]:g}; widen hole_range, or change n_strokes, n_boxes or stroke_width."
+                f"{limits[1]:g}; widen rate_range, or change n_strokes, n_boxes or stroke_width."
             )
         out[i] = mask
     return out

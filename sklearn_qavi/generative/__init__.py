@@ -10,6 +10,7 @@ from ._likelihoods import (
 )
 from ._pretrained import PretrainedDecoder, PretrainedImageDecoder, find_latent_dim
 from ._tabular_vae import TabularVAE
+from ._training_options import Training
 from ._wide_resnet_vae import WideResNetVAE
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "PretrainedDecoder",
     "PretrainedImageDecoder",
     "TabularVAE",
+    "Training",
     "WideResNetVAE",
     "find_latent_dim",
     "make_image_likelihood",

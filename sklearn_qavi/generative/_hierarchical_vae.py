@@ -1,15 +1,12 @@
 """HierarchicalVAE: a very deep variational autoencoder for images, with codes at many layers."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
-from skorch.callbacks import Callback
 from torch import Tensor, nn
 
 from .._checks import plain
@@ -21,9 +18,7 @@ from ._hierarchical import HierarchicalArchitecture, HierarchicalNetwork
 from ._image_vae import ImageVAE
 from ._likelihoods import IMAGE_LIKELIHOODS, ImageLikelihood, LogisticMixtureLikelihood
 from ._training import LossOnRows
-
-if TYPE_CHECKING:
-    from skorch import NeuralNet
+from ._training_options import Training
 
 __all__ = ["PRESETS", "HierarchicalVAE"]
 
@@ -41,12 +36,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "bottleneck": 0.5,
         "likelihood": "continuous_bernoulli",
         "likelihood_options": {},
-        "learning_rate": 1e-3,
-        "batch_size": 32,
-        "weight_decay": 0.0,
-        "average_decay": 0.99,
-        "clip_norm": 200.0,
-        "skip_norm": 400.0,
+        "training": Training(
+            learning_rate=1e-3,
+            batch_size=32,
+            weight_decay=0.0,
+            average_decay=0.99,
+            clip_norm=200.0,
+            skip_norm=400.0,
+        ),
     },
     "cifar10": {
         "encoder_layers": "32x11,32d2,16x6,16d2,8x6,8d2,4x3,4d4,1x3",
@@ -57,12 +54,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "bottleneck": 0.25,
         "likelihood": "logistic_mixture",
         "likelihood_options": {"n_components": 10},
-        "learning_rate": 2e-4,
-        "batch_size": 16,
-        "weight_decay": 0.01,
-        "average_decay": 0.9999,
-        "clip_norm": 200.0,
-        "skip_norm": 400.0,
+        "training": Training(
+            learning_rate=2e-4,
+            batch_size=16,
+            weight_decay=0.01,
+            average_decay=0.9999,
+            clip_norm=200.0,
+            skip_norm=400.0,
+        ),
     },
     "ffhq256": {
         "encoder_layers": (
@@ -77,12 +76,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "bottleneck": 0.25,
         "likelihood": "logistic_mixture",
         "likelihood_options": {"n_components": 10, "n_bits": 5},
-        "learning_rate": 1.5e-4,
-        "batch_size": 4,
-        "weight_decay": 0.01,
-        "average_decay": 0.999,
-        "clip_norm": 130.0,
-        "skip_norm": 180.0,
+        "training": Training(
+            learning_rate=1.5e-4,
+            batch_size=4,
+            weight_decay=0.01,
+            average_decay=0.999,
+            clip_norm=130.0,
+            skip_norm=180.0,
+        ),
     },
 }
 PRESETS["ffhq256-small"] = {
@@ -135,36 +136,16 @@ class HierarchicalVAE(ImageVAE):
         Its options.
     n_decoders : int, default=1
         Decoders whose draws are pooled.
-    input_noise : float, default=0.0
-        Standard deviation of the noise added to the encoder's input in training.
     beta : float, default=1.0
         Weight of the KL in training.
-    learning_rate : float, default=None
-        Step size of Adam.
-    batch_size : int, default=None
-        Images per training step.
     max_epochs : int, default=100
-        Largest number of epochs; an epoch is `steps_per_epoch` steps.
-    steps_per_epoch : int or None, default=None
-        Steps between two looks at the validation images; None takes as many as show each training
-        image once, but between 100 and 500.
-    patience : int, default=10
-        Epochs without a better validation bound after which training stops.
-    validation_fraction : float, default=0.1
-        Share of the images that are used for validation, but no more than 256 of them. With fewer
-        than 20 images training images are used for both.
-    weight_decay : float, default=None
-        Decoupled weight decay of the optimiser.
-    average_decay : float, default=None
-        Share of the averaged weights that stays at each step.
-    clip_norm : float, default=None
-        Gradients with a larger norm are shortened to it, see Notes.
-    skip_norm : float, default=None
-        Steps whose gradient has a larger norm are left out, see Notes.
-    augmentation : "flip" or callable, default=None
-        Change of the training images: "flip" mirrors each left to right with probability 1/2; a
-        callable ``augmentation(images, generator)`` gets a tensor (n, C, H, W), NaN where missing,
-        and a `torch.Generator`, and returns the like.
+        Largest number of epochs; an epoch is ``training.steps_per_epoch`` steps.
+    training : Training, default=None
+        How it is trained, such as ``Training(patience=20)``; searched as ``training__patience``.
+        Options at None, and None itself, are the preset's; "mnist" has ``learning_rate=1e-3``,
+        ``batch_size=32``, ``weight_decay=0``, ``average_decay=0.99``, ``clip_norm=200`` and
+        ``skip_norm=400``. No more than 256 images are used for validation. ``validation_beta``
+        has no meaning here and must be None.
     checkpoint_folder : path-like, default=None
         Where the state of training is written after each epoch. `fit` on the same images with the
         same parameters goes on from there, as if it had not been stopped; ``max_epochs`` may be
@@ -217,12 +198,6 @@ class HierarchicalVAE(ImageVAE):
     WideResNetVAE : One code, and much faster.
     HierarchicalVAE.from_checkpoint : Takes weights published elsewhere.
 
-    Notes
-    -----
-    Norms of gradients are those of the loss in nats per cell, as in [1]_: what is optimised is the
-    loss of an image, whose gradients are as many times larger as the image has cells. Adam's steps
-    do not depend on that.
-
     References
     ----------
     .. [1] Child (2021), "Very deep VAEs generalize autoregressive models and can outperform them
@@ -234,11 +209,11 @@ class HierarchicalVAE(ImageVAE):
     --------
     >>> import warnings
     >>> from sklearn.datasets import load_digits
-    >>> from sklearn_qavi.generative import HierarchicalVAE
+    >>> from sklearn_qavi.generative import HierarchicalVAE, Training
     >>> images = load_digits().images[:100] / 16
     >>> vae = HierarchicalVAE(
     ...     encoder_layers="8x1,8d2,4d4,1x1", decoder_layers="1x1,4m1,8m4", width=16, widths={},
-    ...     max_epochs=2, steps_per_epoch=5, random_state=0,
+    ...     max_epochs=2, training=Training(steps_per_epoch=5), random_state=0,
     ... )
     >>> with warnings.catch_warnings():
     ...     warnings.simplefilter("ignore")  # two epochs are only a start
@@ -249,6 +224,12 @@ class HierarchicalVAE(ImageVAE):
 
     _max_validation_images: ClassVar[int] = 256
     _validated_by: ClassVar[str] = "the bound of validation images"
+    _unread: ClassVar[dict[str, str]] = {
+        "validation_beta": (
+            "its epochs are told apart by the bound of validation images, as WideResNetVAE's are "
+            "by how it completes them"
+        )
+    }
 
     _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         "preset": [StrOptions(set(PRESETS))],
@@ -262,19 +243,9 @@ class HierarchicalVAE(ImageVAE):
         "likelihood": [None, StrOptions(set(IMAGE_LIKELIHOODS))],
         "likelihood_options": [None, dict],
         "n_decoders": [Interval(Integral, 1, None, closed="left")],
-        "input_noise": [Interval(Real, 0, None, closed="left")],
         "beta": [Interval(Real, 0, None, closed="left")],
-        "learning_rate": [None, Interval(Real, 0, None, closed="neither")],
-        "batch_size": [None, Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "steps_per_epoch": [None, Interval(Integral, 1, None, closed="left")],
-        "patience": [Interval(Integral, 1, None, closed="left")],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "weight_decay": [None, Interval(Real, 0, None, closed="left")],
-        "average_decay": [None, Interval(Real, 0, 1, closed="left")],
-        "clip_norm": [None, Interval(Real, 0, None, closed="neither")],
-        "skip_norm": [None, Interval(Real, 0, None, closed="neither")],
-        "augmentation": [None, StrOptions({"flip"}), callable],
+        "training": [None, Training],
         "checkpoint_folder": [None, str, Path],
         "memory": [None, str, HasMethods(["cache"])],
         "device": [str],
@@ -296,19 +267,9 @@ class HierarchicalVAE(ImageVAE):
         likelihood: str | None = None,
         likelihood_options: dict[str, object] | None = None,
         n_decoders: int = 1,
-        input_noise: float = 0.0,
         beta: float = 1.0,
-        learning_rate: float | None = None,
-        batch_size: int | None = None,
         max_epochs: int = 100,
-        steps_per_epoch: int | None = None,
-        patience: int = 10,
-        validation_fraction: float = 0.1,
-        weight_decay: float | None = None,
-        average_decay: float | None = None,
-        clip_norm: float | None = None,
-        skip_norm: float | None = None,
-        augmentation: str | Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        training: Training | None = None,
         checkpoint_folder: str | Path | None = None,
         memory: Memory = None,
         device: str = "auto",
@@ -326,19 +287,9 @@ class HierarchicalVAE(ImageVAE):
         self.likelihood = likelihood
         self.likelihood_options = likelihood_options
         self.n_decoders = n_decoders
-        self.input_noise = input_noise
         self.beta = beta
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
         self.max_epochs = max_epochs
-        self.steps_per_epoch = steps_per_epoch
-        self.patience = patience
-        self.validation_fraction = validation_fraction
-        self.weight_decay = weight_decay
-        self.average_decay = average_decay
-        self.clip_norm = clip_norm
-        self.skip_norm = skip_norm
-        self.augmentation = augmentation
+        self.training = training
         self.checkpoint_folder = checkpoint_folder
         self.memory = memory
         self.device = device
@@ -442,42 +393,12 @@ class HierarchicalVAE(ImageVAE):
         network.shift.fill_(float(values.mean()))
         network.scale.fill_(max(float(values.std()), 1e-3))
 
+    def _own_training(self) -> Training:
+        own: Training = PRESETS[self.preset]["training"]
+        return own
+
     def _validation(self, x: Tensor, observed: Tensor, weight: Tensor, seed: int) -> Score:
         return LossOnRows(x, observed, observed, weight, seed)
-
-    def _training_options(self) -> dict[str, object]:
-        # the loss is of an image, the norms are those of a loss of a cell
-        norms = (self.n_features_in_ * self._setting(name) for name in ("clip_norm", "skip_norm"))
-        steps = GuardSteps(*norms)
-        return {"mask_rate": 0.0, "callbacks": [("guard", steps)]}
-
-
-class GuardSteps(Callback):
-    """Shorten large gradients, and leave out steps whose gradient is huge or not finite.
-
-    Parameters
-    ----------
-    clip_norm : float
-        Norm that gradients are shortened to.
-    skip_norm : float
-        Norm from which on a step is left out.
-    """
-
-    def __init__(self, clip_norm: float, skip_norm: float) -> None:
-        self.clip_norm, self.skip_norm = clip_norm, skip_norm
-
-    def on_train_begin(self, net: NeuralNet, **kwargs: object) -> None:
-        self.n_skipped_ = 0
-
-    def on_grad_computed(
-        self, net: NeuralNet, named_parameters: Iterable[tuple[str, nn.Parameter]], **kwargs: object
-    ) -> None:
-        parameters = [p for _, p in named_parameters if p.grad is not None]
-        norm = float(nn.utils.clip_grad_norm_(parameters, self.clip_norm))
-        if not norm < self.skip_norm:
-            self.n_skipped_ += 1
-            for parameter in parameters:
-                parameter.grad = None  # optimisers pass over it
 
 
 def _with_whole_keys(widths: Mapping[int, int] | Mapping[str, int]) -> dict[int, int]:

@@ -2,10 +2,10 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable
+from functools import partial
 from numbers import Integral
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_array
 from torch import Tensor, nn
 
 from .._caching import taken_from_cache
+from .._checks import plain
 from .._device import resolve_device
 from .._interrupts import all_or_nothing
 from .._progress import TrainingBar
@@ -29,9 +30,10 @@ from ._distributed import Processes, training_processes
 from ._likelihoods import ImageLikelihood, make_image_likelihood
 from ._network import VAENetwork
 from ._resume import TrainingFolder
-from ._training import TrainedNetwork, train_network
+from ._training import GuardSteps, TrainedNetwork, train_network
+from ._training_options import Augmentation, Training
 
-__all__ = ["ImageVAE"]
+__all__ = ["ImageVAE", "augmented"]
 
 _MIN_IMAGES = 5
 _MIN_IMAGES_TO_SPLIT = 20
@@ -41,28 +43,22 @@ _MAX_EXAMPLES = 256  # image files that are looked at before training
 class ImageVAE(SavedModel):
     """A VAE of images as an estimator; a subclass has the parameters and says what it trains.
 
-    It fills in `_architecture`, `_new_network`, `_empty_member`, `_validation`, and what else is
-    particular to it.
+    It fills in `_architecture`, `_new_network`, `_empty_member`, `_own_training`, `_validation`,
+    and what else is particular to it.
     """
 
     _max_validation_images: ClassVar[int] = 64
     _validated_by: ClassVar[str]
     """What the validation score is of, for a warning."""
+    _unread: ClassVar[dict[str, str]] = {}
+    """Options of `Training` that the model does not read, and why."""
 
     likelihood: str | None
     likelihood_options: dict[str, object] | None
     n_decoders: int
-    input_noise: float
     beta: float
-    learning_rate: float | None
-    batch_size: int | None
     max_epochs: int
-    steps_per_epoch: int | None
-    patience: int
-    validation_fraction: float
-    weight_decay: float | None
-    average_decay: float | None
-    augmentation: str | Callable[[Tensor, torch.Generator], Tensor] | None
+    training: Training | None
     checkpoint_folder: str | Path | None
     memory: Memory
     device: str
@@ -82,6 +78,10 @@ class ImageVAE(SavedModel):
         """Return a network as `_settled` leaves it, whose weights are to be loaded."""
 
     @abstractmethod
+    def _own_training(self) -> Training:
+        """Return the options of training that stand for None."""
+
+    @abstractmethod
     def _validation(self, x: Tensor, observed: Tensor, weight: Tensor, seed: int) -> Score:
         """Return what the best epoch is kept by, see `KeepBest`, for validation images."""
 
@@ -99,12 +99,27 @@ class ImageVAE(SavedModel):
         """Return a trained network as it is used and kept."""
         return network
 
-    def _training_options(self) -> dict[str, object]:
-        """Return further arguments of `train_network`."""
-        return {}
-
     def _prepare(self, network: VAENetwork, x: Tensor, observed: Tensor) -> None:
         """Put into a new network what it needs to know of the training images."""
+
+    def set_params(self, **params: object) -> Self:
+        """Set parameters, also options of training.
+
+        Parameters
+        ----------
+        **params : dict
+            Such as ``width=16`` or ``training__learning_rate=1e-3``. If ``training`` is None, it
+            becomes `Training` when an option of it is set.
+
+        Returns
+        -------
+        self : object
+            The model.
+        """
+        nested = any(key.startswith("training__") for key in params)
+        if nested and params.get("training", self.training) is None:
+            params = {**params, "training": Training()}
+        return super().set_params(**params)
 
     @fit_context(prefer_skip_nested_validation=True)
     @all_or_nothing
@@ -194,9 +209,9 @@ class ImageVAE(SavedModel):
 
     def _described(self) -> tuple[dict[str, object], dict[str, Tensor]]:
         aside = {"checkpoint_folder", "memory", "random_state"}
-        parameters = {k: v for k, v in self.get_params().items() if k not in aside}
-        if callable(self.augmentation):
-            parameters["augmentation"] = None
+        parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in aside}
+        if self.training is not None:
+            parameters["training"] = self.training.described()
         config: dict[str, object] = {
             "parameters": parameters,
             "image_shape": list(self.image_shape_),
@@ -206,6 +221,8 @@ class ImageVAE(SavedModel):
         return config, {}
 
     def _take(self, config: dict[str, Any], constants: dict[str, Tensor]) -> None:
+        if self.training is not None:
+            self.training = Training.restored(config["parameters"]["training"])
         channels, height, width = config["image_shape"]
         self.image_shape_ = (channels, height, width)
         self.n_features_in_ = channels * height * width
@@ -221,6 +238,23 @@ class ImageVAE(SavedModel):
         tags.input_tags.two_d_array = False
         tags.input_tags.positive_only = True
         return tags
+
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        self._training()
+
+    def _training(self) -> Training:
+        """Return the options of training, checked, with the model's own in place of None."""
+        given = Training() if self.training is None else self.training
+        given.check()
+        for name, reason in self._unread.items():
+            value = getattr(given, name)
+            if value is not None:
+                raise ValueError(
+                    f"training has {name}={plain(value)}, which {type(self).__name__} would "
+                    f"ignore: {reason}. Leave it at None."
+                )
+        return given.filled(self._own_training())
 
     def _setting(self, name: str) -> Any:
         """Return a parameter's value, or what stands for None."""
@@ -269,9 +303,11 @@ class ImageVAE(SavedModel):
         if self.checkpoint_folder is None:
             return seed, None
         aside = {"checkpoint_folder", "device", "max_epochs", "memory", "random_state", "verbose"}
-        settings = {k: v for k, v in self.get_params().items() if k not in aside}
-        if callable(self.augmentation):
-            settings["augmentation"] = getattr(self.augmentation, "__qualname__", "callable")
+        settings = {k: v for k, v in self.get_params(deep=False).items() if k not in aside}
+        options = self._training().get_params()
+        if callable(options["augmentation"]):
+            options["augmentation"] = getattr(options["augmentation"], "__qualname__", "callable")
+        settings["training"] = options
         question = (type(self).__name__, settings, images.identity(), weight, processes.world_size)
         folder = TrainingFolder(
             self.checkpoint_folder,
@@ -283,53 +319,73 @@ class ImageVAE(SavedModel):
         return folder.seed, folder
 
     def _settings_of_training(self, n_images: int, processes: Processes) -> dict[str, Any]:
-        batch_size = self._setting("batch_size")
+        options = self._training()
+        batch_size = cast(int, options.batch_size)
         once = int(np.clip(n_images // batch_size, 100, 500))
         if batch_size % processes.world_size or n_images < processes.world_size:
             raise ValueError(
                 f"batch_size={batch_size} and {n_images} training images cannot be shared by "
                 f"{processes.world_size} processes; batch_size must be a multiple of their number."
             )
+        augment = None
+        if options.augmentation is not None:
+            augment = partial(augmented, options.augmentation, self.image_shape_)
         return {
-            "average_decay": self._setting("average_decay"),
-            "patience": self.patience,
-            "weight_decay": self._setting("weight_decay"),
-            "input_noise": self.input_noise,
+            "average_decay": options.average_decay,
+            "patience": options.patience,
+            "weight_decay": options.weight_decay,
+            "callbacks": self._guards(options),
+            "input_noise": options.input_noise,
+            "mask_rate": options.mask_rate,
             "beta": self.beta,
-            "steps_per_epoch": self.steps_per_epoch or once,
-            "augment": None if self.augmentation is None else self._augment,
-            "lr": self._setting("learning_rate"),
+            "steps_per_epoch": options.steps_per_epoch or once,
+            "augment": augment,
+            "lr": options.learning_rate,
             "batch_size": batch_size,
             "max_epochs": self.max_epochs,
             "device": resolve_device(self.device),
-            **self._training_options(),
         }
 
-    def _augment(
-        self, x: Tensor, observed: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        images = torch.where(observed, x, torch.nan).unflatten(1, self.image_shape_)
-        if callable(self.augmentation):
-            changed = self.augmentation(images, generator)
-        else:
-            coin = torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5
-            changed = torch.where(coin, images.flip(-1), images)
-        if changed.shape != images.shape:
-            raise ValueError(
-                f"augmentation returned shape {tuple(changed.shape)}, expected that of its "
-                f"argument, {tuple(images.shape)}."
-            )
-        rows = changed.flatten(1)
-        return torch.nan_to_num(rows, nan=0.0), ~rows.isnan()
+    def _guards(self, options: Training) -> list[tuple[str, GuardSteps]]:
+        """Return what limits the norms of gradients, if anything does."""
+        # the loss is of an image, the norms are those of a loss of a cell
+        norms = cast(tuple[float, float], (options.clip_norm, options.skip_norm))
+        clip_norm, skip_norm = (self.n_features_in_ * norm for norm in norms)
+        if np.isinf(clip_norm) and np.isinf(skip_norm):
+            return []
+        return [("guard", GuardSteps(clip_norm, skip_norm))]
 
     def _split(self, n_images: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return images to train on and images to validate on."""
         order = np.random.default_rng(seed).permutation(n_images)
         if n_images < _MIN_IMAGES_TO_SPLIT:
             return order, order
-        n_validation = max(1, round(self.validation_fraction * n_images))
+        n_validation = max(1, round(self._training().validation_fraction * n_images))
         n_validation = min(n_validation, self._max_validation_images)
         return order[n_validation:], order[:n_validation]
+
+
+def augmented(
+    augmentation: Augmentation,
+    image_shape: tuple[int, int, int],
+    x: Tensor,
+    observed: Tensor,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Return rows and masks (N, D) of images changed at random, see `Training`."""
+    images = torch.where(observed, x, torch.nan).unflatten(1, image_shape)
+    if callable(augmentation):
+        changed = augmentation(images, generator)
+    else:
+        coin = torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5
+        changed = torch.where(coin, images.flip(-1), images)
+    if changed.shape != images.shape:
+        raise ValueError(
+            f"augmentation returned shape {tuple(changed.shape)}, expected that of its argument, "
+            f"{tuple(images.shape)}."
+        )
+    rows = changed.flatten(1)
+    return torch.nan_to_num(rows, nan=0.0), ~rows.isnan()
 
 
 class _Architecture(Protocol):

@@ -1,7 +1,7 @@
 """Training of one VAE through skorch: noise and masks, the score on hidden cells, what is kept."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -29,6 +29,7 @@ from ._resume import Checkpoint
 __all__ = [
     "AverageWeights",
     "EpochLoop",
+    "GuardSteps",
     "HiddenCells",
     "KeepBest",
     "LossOnRows",
@@ -427,6 +428,34 @@ def _averaged(network: nn.Module) -> list[Tensor]:
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     statistics = [b for norm in norms for b in (norm.running_mean, norm.running_var)]
     return [*network.parameters(), *(b for b in statistics if b is not None)]
+
+
+class GuardSteps(Callback):
+    """Shorten large gradients, and leave out steps whose gradient is huge or not finite.
+
+    Parameters
+    ----------
+    clip_norm : float
+        Norm that gradients are shortened to.
+    skip_norm : float
+        Norm from which on a step is left out.
+    """
+
+    def __init__(self, clip_norm: float, skip_norm: float) -> None:
+        self.clip_norm, self.skip_norm = clip_norm, skip_norm
+
+    def on_train_begin(self, net: VAENet, **kwargs: object) -> None:
+        self.n_skipped_ = 0
+
+    def on_grad_computed(
+        self, net: VAENet, named_parameters: Iterable[tuple[str, nn.Parameter]], **kwargs: object
+    ) -> None:
+        parameters = [p for _, p in named_parameters if p.grad is not None]
+        norm = float(nn.utils.clip_grad_norm_(parameters, self.clip_norm))
+        if not norm < self.skip_norm:
+            self.n_skipped_ += 1
+            for parameter in parameters:
+                parameter.grad = None  # optimisers pass over it
 
 
 class KeepBest(Callback):

@@ -1,6 +1,5 @@
 """WideResNetVAE: a variational autoencoder for images."""
 
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -18,12 +17,23 @@ from ._image_vae import ImageVAE
 from ._layers import ACTIVATIONS
 from ._likelihoods import IMAGE_LIKELIHOODS
 from ._training import HiddenCells, ScoreOfHiddenCells, TrainedNetwork
+from ._training_options import Training
 from ._wide_resnet import Architecture, ImageNetwork, fold_batch_norms
 
 __all__ = ["WideResNetVAE"]
 
 _UPSAMPLINGS = {"nearest", "transposed"}
 _INFERENCE_BETAS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
+_TRAINING = Training(
+    learning_rate=2e-3,
+    batch_size=64,
+    validation_beta=20.0,
+    weight_decay=0.0,
+    average_decay=0.99,
+    clip_norm=np.inf,
+    skip_norm=np.inf,
+)
+"""What stands for None."""
 
 
 class WideResNetVAE(ImageVAE):
@@ -61,40 +71,18 @@ class WideResNetVAE(ImageVAE):
         Its options, such as ``{"scale": "decoder"}``.
     n_decoders : int, default=1
         Decoders whose draws are pooled.
-    input_noise : float, default=0.0
-        Standard deviation of the noise added to the encoder's input in training; pixels run from
-        0 to 1.
-    mask_rate : float, default=0.0
-        In training each image hides a share of its cells from the encoder that is uniform on
-        [0, mask_rate].
     beta : float, default=1.0
         Weight of the KL in training.
-    learning_rate : float, default=2e-3
-        Step size of Adam.
-    batch_size : int, default=64
-        Images per training step.
     max_epochs : int, default=100
-        Largest number of epochs; an epoch is `steps_per_epoch` steps.
-    steps_per_epoch : int or None, default=None
-        Steps between two looks at the validation images; None takes as many as show each training
-        image once, but between 100 and 500.
-    patience : int, default=10
-        Epochs without a better validation score after which training stops.
-    validation_fraction : float, default=0.1
-        Share of the images that are used for validation, but no more than 64 of them. With fewer
-        than 20 images training images are used for both.
-    validation_beta : float, default=20.0
-        Weight of the KL when validation images are inferred. A decoder of many pixels is far too
-        sure of them: with 1 its score is ruled by the few images whose posteriors sit in the wrong
-        place, and stays flat while the decoder improves.
-    weight_decay : float, default=0.0
-        Decoupled weight decay of the optimiser.
-    average_decay : float, default=0.99
-        Share of the averaged weights that stays at each step.
-    augmentation : "flip" or callable, default=None
-        Change of the training images: "flip" mirrors each left to right with probability 1/2; a
-        callable ``augmentation(images, generator)`` gets a tensor (n, C, H, W), NaN where missing,
-        and a `torch.Generator`, and returns the like.
+        Largest number of epochs; an epoch is ``training.steps_per_epoch`` steps.
+    training : Training, default=None
+        How it is trained, such as ``Training(patience=20)``; searched as ``training__patience``.
+        Options at None, and None itself, take ``learning_rate=2e-3``, ``batch_size=64``,
+        ``weight_decay=0``, ``average_decay=0.99``, ``validation_beta=20`` and no limits of
+        gradients. No more than 64 images are used for validation. They are inferred with a
+        heavier KL because a decoder of many pixels is far too sure of them: with a weight of 1
+        its score is ruled by the few images whose posteriors sit in the wrong place, and stays
+        flat while the decoder improves.
     checkpoint_folder : path-like, default=None
         Where the state of training is written after each epoch. `fit` on the same images with the
         same parameters goes on from there, as if it had not been stopped; ``max_epochs`` may be
@@ -170,7 +158,7 @@ class WideResNetVAE(ImageVAE):
     >>> from sklearn.datasets import load_digits
     >>> from sklearn_qavi.generative import WideResNetVAE
     >>> images = load_digits().images[:200] / 16
-    >>> vae = WideResNetVAE(latent_dim=4, width=8, max_epochs=5, patience=5, random_state=0)
+    >>> vae = WideResNetVAE(latent_dim=4, width=8, max_epochs=5, random_state=0)
     >>> import warnings
     >>> with warnings.catch_warnings():
     ...     warnings.simplefilter("ignore")  # five epochs are only a start
@@ -194,19 +182,9 @@ class WideResNetVAE(ImageVAE):
         "likelihood": [StrOptions(set(IMAGE_LIKELIHOODS))],
         "likelihood_options": [None, dict],
         "n_decoders": [Interval(Integral, 1, None, closed="left")],
-        "input_noise": [Interval(Real, 0, None, closed="left")],
-        "mask_rate": [Interval(Real, 0, 1, closed="both")],
         "beta": [Interval(Real, 0, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "steps_per_epoch": [None, Interval(Integral, 1, None, closed="left")],
-        "patience": [Interval(Integral, 1, None, closed="left")],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "validation_beta": [Interval(Real, 0, None, closed="left")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "average_decay": [Interval(Real, 0, 1, closed="left")],
-        "augmentation": [None, StrOptions({"flip"}), callable],
+        "training": [None, Training],
         "checkpoint_folder": [None, str, Path],
         "memory": [None, str, HasMethods(["cache"])],
         "device": [str],
@@ -229,19 +207,9 @@ class WideResNetVAE(ImageVAE):
         likelihood: str = "continuous_bernoulli",
         likelihood_options: dict[str, object] | None = None,
         n_decoders: int = 1,
-        input_noise: float = 0.0,
-        mask_rate: float = 0.0,
         beta: float = 1.0,
-        learning_rate: float = 2e-3,
-        batch_size: int = 64,
         max_epochs: int = 100,
-        steps_per_epoch: int | None = None,
-        patience: int = 10,
-        validation_fraction: float = 0.1,
-        validation_beta: float = 20.0,
-        weight_decay: float = 0.0,
-        average_decay: float = 0.99,
-        augmentation: str | Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        training: Training | None = None,
         checkpoint_folder: str | Path | None = None,
         memory: Memory = None,
         device: str = "auto",
@@ -260,19 +228,9 @@ class WideResNetVAE(ImageVAE):
         self.likelihood = likelihood
         self.likelihood_options = likelihood_options
         self.n_decoders = n_decoders
-        self.input_noise = input_noise
-        self.mask_rate = mask_rate
         self.beta = beta
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
         self.max_epochs = max_epochs
-        self.steps_per_epoch = steps_per_epoch
-        self.patience = patience
-        self.validation_fraction = validation_fraction
-        self.validation_beta = validation_beta
-        self.weight_decay = weight_decay
-        self.average_decay = average_decay
-        self.augmentation = augmentation
+        self.training = training
         self.checkpoint_folder = checkpoint_folder
         self.memory = memory
         self.device = device
@@ -312,15 +270,16 @@ class WideResNetVAE(ImageVAE):
     def _take_kept(self, kept: dict[str, Any]) -> None:
         self.inference_beta_ = float(kept["inference_beta"])
 
-    def _training_options(self) -> dict[str, object]:
-        return {"mask_rate": self.mask_rate}
+    def _own_training(self) -> Training:
+        return _TRAINING
 
     def _validation(self, x: Tensor, observed: Tensor, weight: Tensor, seed: int) -> Score:
         halves = hidden_halves(self.image_shape_, len(x), torch_generator(seed))
         # where one half holds no observed pixel, the other one is hidden
         halves = halves ^ ~(observed & halves).any(dim=1, keepdim=True)
         cells = HiddenCells(x, observed & ~halves, observed & halves, weight)
-        return ScoreOfHiddenCells(cells.to(resolve_device(self.device)), self.validation_beta)
+        beta = cast(float, self._training().validation_beta)
+        return ScoreOfHiddenCells(cells.to(resolve_device(self.device)), beta)
 
 
 def hidden_halves(

@@ -129,7 +129,7 @@ class InpaintingDisplay:
             Where to draw; None makes a figure. Axes are divided, an array has to hold one for each
             panel.
         **plot_options : dict
-            Options of `plot`, such as ``cmap`` and ``hole_color``.
+            Options of `plot`, such as ``cmap`` and ``missing_color``.
 
         Returns
         -------
@@ -203,7 +203,7 @@ class InpaintingDisplay:
             Where to draw; None makes a figure. Axes are divided, an array has to hold one for each
             panel.
         **plot_options : dict
-            Options of `plot`, such as ``cmap`` and ``hole_color``.
+            Options of `plot`, such as ``cmap`` and ``missing_color``.
 
         Returns
         -------
@@ -270,7 +270,7 @@ class InpaintingDisplay:
         self,
         ax: Panels = None,
         *,
-        hole_color: ColorType = "C0",
+        missing_color: ColorType = "C0",
         cmap: str | Colormap = "gray",
         outline: bool = True,
     ) -> Self:
@@ -281,7 +281,7 @@ class InpaintingDisplay:
         ax : matplotlib.axes.Axes or array of axes, default=None
             Where to draw; None makes a figure. Axes are divided, an array has to hold one for each
             panel.
-        hole_color : color, default="C0"
+        missing_color : color, default="C0"
             Colour of missing pixels, and of their outline in what is filled.
         cmap : str or Colormap, default="gray"
             Colours of images of one channel, from 0 to 1; "gray_r" is ink on paper.
@@ -309,11 +309,11 @@ class InpaintingDisplay:
         size = 0.9 * size_of_text(self.ax_, longest)
         for j, (title, pictures, is_filled) in enumerate(columns):
             for i, panel in enumerate(self.axes_[:, j]):
-                panel.imshow(_colours(pictures[i], hole_color, cmap), interpolation="nearest")
+                panel.imshow(_colours(pictures[i], missing_color, cmap), interpolation="nearest")
                 panel.set(xticks=[], yticks=[])
                 panel.spines[:].set_visible(False)
                 if is_filled and outline:
-                    _outline(panel, self.missing[i], hole_color)
+                    _outline(panel, self.missing[i], missing_color)
             self.axes_[0, j].set_title(title, fontsize=size)
         if len(self.draws) < (self.n_given or 0):
             last_draw = self.axes_[-1, -1 if self.mean is None else -2]
@@ -433,7 +433,7 @@ def _check_observed(draw: Array, images: Array, hidden: NDArray[np.bool_]) -> No
         )
 
 
-def _colours(image: Array, hole_color: ColorType, cmap: str | Colormap) -> Array:
+def _colours(image: Array, missing_color: ColorType, cmap: str | Colormap) -> Array:
     """Return an image as (H, W, 3) colours; pixels that hold NaN have the missing part's colour."""
     import matplotlib as mpl
     from matplotlib.colors import to_rgb
@@ -444,7 +444,7 @@ def _colours(image: Array, hole_color: ColorType, cmap: str | Colormap) -> Array
         colours = mpl.colormaps.get_cmap(cmap)(grey)[..., :3]
     else:
         colours = image.clip(0.0, 1.0)
-    return np.where(missing[..., None], to_rgb(hole_color), colours)
+    return np.where(missing[..., None], to_rgb(missing_color), colours)
 
 
 def _outline(ax: Axes, missing: NDArray[np.bool_], color: ColorType) -> None:

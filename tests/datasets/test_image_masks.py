@@ -101,7 +101,7 @@ class TestFreeForm:
     def test_the_share_of_missing_pixels_is_within_the_range(
         self, limits: tuple[float, float]
     ) -> None:
-        masks = make_image_masks(40, (32, 48), kind="free_form", hole_range=limits, random_state=0)
+        masks = make_image_masks(40, (32, 48), kind="free_form", rate_range=limits, random_state=0)
         share = masks.mean(axis=(1, 2))
         assert limits[0] < share.min()
         assert share.max() < limits[1]
@@ -152,12 +152,12 @@ class TestFreeForm:
         ({"patch_size": 2.5}, "patch_size must be a whole number or height and width"),
         ({"n_patches": 0}, "n_patches must be a whole number of at least 1"),
         ({"kind": "random_pixels", "rate": 1.5}, "rate must be a number from 0 to 1"),
-        ({"kind": "free_form", "hole_range": (0.5, 0.2)}, "hole_range must be two numbers in"),
-        ({"kind": "free_form", "hole_range": (0.2, 0.2)}, "from a smaller to a larger number"),
+        ({"kind": "free_form", "rate_range": (0.5, 0.2)}, "rate_range must be two numbers in"),
+        ({"kind": "free_form", "rate_range": (0.2, 0.2)}, "from a smaller to a larger number"),
         ({"kind": "free_form", "n_vertices": (9, 4)}, "from a smaller to a larger number"),
         ({"kind": "free_form", "stroke_width": 0.1}, "stroke_width must be two numbers"),
         (
-            {"kind": "free_form", "hole_range": (0.9, 1.0), "n_boxes": (0, 0), "n_strokes": 2},
+            {"kind": "free_form", "rate_range": (0.9, 1.0), "n_boxes": (0, 0), "n_strokes": 2},
             "No mask of 1000 had a share of missing pixels between 0.9 and 1",
         ),
     ],

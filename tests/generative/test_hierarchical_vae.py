@@ -17,7 +17,8 @@ from _published_weights import DECODER, ENCODER, Published, published_state
 from sklearn_qavi._random import torch_generator
 from sklearn_qavi.exceptions import ModelFormatError
 from sklearn_qavi.generative import HierarchicalVAE
-from sklearn_qavi.generative._hierarchical_vae import PRESETS, GuardSteps
+from sklearn_qavi.generative._hierarchical_vae import PRESETS
+from sklearn_qavi.generative._training import GuardSteps
 
 IMAGES = digits()
 
@@ -83,10 +84,11 @@ class TestTraining:
             layers = {"encoder_layers": f"{side}d{side},1x1", "decoder_layers": f"1x1,{side}m1"}
             images = np.tile(IMAGES[:40, 2:4, 2:4], (1, side // 2, side // 2))
             model = fit(quick_layers(**layers, rounds=1), images)
-            steps.append(dict(model._training_options()["callbacks"])["guard"])
-        assert steps[0].skip_norm == 4 * PRESETS["mnist"]["skip_norm"]
-        assert steps[1].skip_norm == 64 * PRESETS["mnist"]["skip_norm"]
-        assert steps[1].clip_norm == 64 * PRESETS["mnist"]["clip_norm"]
+            steps.append(dict(model._guards(model._training()))["guard"])
+        preset = PRESETS["mnist"]["training"]
+        assert steps[0].skip_norm == 4 * preset.skip_norm
+        assert steps[1].skip_norm == 64 * preset.skip_norm
+        assert steps[1].clip_norm == 64 * preset.clip_norm
 
     def test_steps_on_images_of_many_cells_are_taken(self) -> None:
         images = np.kron(IMAGES[:40], np.ones((4, 4)))

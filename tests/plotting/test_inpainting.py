@@ -52,7 +52,7 @@ def test_grey_images_missing_pixels_and_draws():
 
 def test_ink_on_paper_and_colour_of_missing_pixels():
     truth, X, mask, draws = example()
-    display = InpaintingDisplay.from_draws(X, draws, cmap="gray_r", hole_color="red")
+    display = InpaintingDisplay.from_draws(X, draws, cmap="gray_r", missing_color="red")
     shown = pictures(display)["image"]
     np.testing.assert_allclose(shown[~mask][:, 1], 1 - truth[~mask], atol=1 / 255)
     assert (shown[mask] == (1, 0, 0)).all()
