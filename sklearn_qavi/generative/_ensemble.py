@@ -47,6 +47,9 @@ class Recipe:
         As in `TabularVAE`.
     warmup : int
         Steps over which the step size rises.
+    kl_start, kl_warmup : float, int
+        Share of ``beta`` at the first step of networks from random weights, and steps over which
+        it rises to one.
     constant_until : int
         Step from which the step size falls, in proportion to ``1 / sqrt(step)``.
     smooth_until : int
@@ -59,7 +62,9 @@ class Recipe:
     input_noise: float = 0.2
     mask_rate: float = 0.0
     beta: float = 1.0
-    warmup: int = 100
+    warmup: int = 30
+    kl_start: float = 0.1
+    kl_warmup: int = 200
     constant_until: int = 400
     smooth_until: int = 100
 
@@ -67,6 +72,13 @@ class Recipe:
         """Return the step size of Adam at this step, counted from 0."""
         fall = min(1.0, (self.constant_until / max(step, 1)) ** 0.5)
         return self.learning_rate * min(1.0, (step + 1) / self.warmup) * fall
+
+    def kl_weight(self, step: int) -> float:
+        """Return the weight of the KL at this step for networks from random weights.
+
+        At first codes say nothing, and a KL of full weight would keep it so for long.
+        """
+        return self.beta * min(1.0, self.kl_start + (1.0 - self.kl_start) * step / self.kl_warmup)
 
     def remaining(self, step: int) -> float:
         """Return the share of the smoothing that is left at this step where it anneals."""
@@ -188,6 +200,7 @@ class EnsembleNet(EpochLoop):
         self.rows_ = torch.stack([member.rows for member in self.members])
         self.smoothing_ = torch.tensor([member.smoothing for member in self.members])
         self.anneals_ = torch.tensor([member.anneals for member in self.members])
+        self.has_start_ = torch.tensor([[member.has_start] for member in self.members])
         self.order_ = self.rows_[:, :0]
         self.inputs_: Tensor | None = None
         super().initialize_module()
@@ -230,7 +243,8 @@ class EnsembleNet(EpochLoop):
         network = self.module_
         z, kl = network.draw_code(x, visible, recipe.input_noise * noise, code.to(x.device), inputs)
         fit = network.reconstruction(network.decode(z), prepared, observed)
-        loss = (weight * (recipe.beta * kl - fit)).mean(-1)
+        beta = torch.where(self.has_start_, recipe.beta, recipe.kl_weight(self.n_steps_))
+        loss = (weight * (beta.to(kl) * kl - fit)).mean(-1)
         optimizer = self.optimizer_
         optimizer.zero_grad()
         loss.sum().backward()
@@ -245,7 +259,7 @@ class EnsembleNet(EpochLoop):
     def select(self, members: list[int]) -> None:
         """Go on with some of the networks, by their indices."""
         index = torch.tensor(members)
-        for name in ("rows_", "order_", "smoothing_", "anneals_"):
+        for name in ("rows_", "order_", "smoothing_", "anneals_", "has_start_"):
             setattr(self, name, getattr(self, name)[index])
         self._smooth()
         of_device = index.to(next(self.module_.parameters()).device)

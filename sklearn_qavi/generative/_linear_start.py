@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ._code import MIN_SCALE
 from ._factor_analyser import fit_factor_analyser
 from ._layers import MLP
 from ._likelihoods import MAX_SCORE
-from ._network import MIN_SCALE, TabularNetwork
+from ._network import TabularNetwork
 
 __all__ = ["copy_linear_start", "start_linear"]
 

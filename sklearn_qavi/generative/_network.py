@@ -8,14 +8,12 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from .._typing import JointLikelihood
+from ._code import MIN_SCALE, draw_code, posterior_root
 from ._inputs import EncoderInputs
-from ._inverse_root import inverse_root
-from ._layers import MLP, apply_tiled
+from ._layers import MLP
 from ._likelihoods import ColumnLikelihoods
 
-__all__ = ["MIN_SCALE", "GaussianEncoderNetwork", "TabularNetwork", "VAENetwork"]
-
-MIN_SCALE = 1e-3
+__all__ = ["GaussianEncoderNetwork", "TabularNetwork", "VAENetwork"]
 
 
 class VAENetwork(nn.Module, ABC):
@@ -136,28 +134,15 @@ class TabularNetwork(GaussianEncoderNetwork):
 
     def encode(self, x: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and scale of each latent dimension of the encoder's posterior, (..., L)."""
-        mean, scale, root = self._posterior(x, visible)
-        return mean, scale * root.square().sum(-1).sqrt()
+        mean, raw_scale = self.encoder(self.inputs(x, visible)).chunk(2, dim=-1)
+        scale = softplus(raw_scale) + MIN_SCALE
+        return mean, scale * self._root(visible, x.dtype).square().sum(-2).sqrt()
 
-    def _posterior(
-        self,
-        x: Tensor,
-        visible: Tensor,
-        noise: Tensor | None = None,
-        inputs: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return mean and D, (..., L), and an upper triangular root of V, (..., L, L)."""
-        if inputs is None:
-            inputs = self.inputs(x, visible)
-        shift = None if noise is None else self.inputs.noise_of(noise)
-        mean, raw_scale = self.encoder(inputs, shift).chunk(2, dim=-1)
-        products = (self.information.unsqueeze(-1) * self.information.unsqueeze(-2)).flatten(-2)
+    def _root(self, visible: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the lower triangular R with ``R' R = V``, (..., L, L)."""
         # of complete rows, which all have the same V, one is enough
         mask = visible[..., :1, :] if visible.all() else visible
-        seen = mask[..., self.score_column].to(x.dtype)
-        eye = torch.eye(self.latent_dim, dtype=x.dtype, device=x.device)
-        precision = eye + apply_tiled(seen, products.mT).unflatten(-1, eye.shape)
-        return mean, softplus(raw_scale) + MIN_SCALE, inverse_root(precision).mT
+        return posterior_root(self.information, mask[..., self.score_column].to(dtype))
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the likelihood's parameters (..., P) for codes (..., L)."""
@@ -175,10 +160,7 @@ class TabularNetwork(GaussianEncoderNetwork):
 
         ``inputs`` (..., n_inputs) is what the encoder reads of the rows, where it is known.
         """
-        mean, scale, root = self._posterior(x, visible, input_noise, inputs)
-        variance = scale.square() * root.square().sum(-1)
-        log_root = root.diagonal(dim1=-2, dim2=-1).log()
-        kl = (0.5 * (mean.square() + variance - 1.0) - scale.log() - log_root).sum(-1)
-        if root.shape[-3] == 1:  # one for all rows
-            return mean + scale * (code_noise @ root.squeeze(-3).mT), kl
-        return mean + scale * (root * code_noise.unsqueeze(-2)).sum(-1), kl
+        if inputs is None:
+            inputs = self.inputs(x, visible)
+        raw = self.encoder(inputs, self.inputs.noise_of(input_noise))
+        return draw_code(raw, self._root(visible, x.dtype), code_noise)

@@ -40,13 +40,16 @@ def test_the_encoder_starts_at_the_exact_posterior_of_incomplete_rows() -> None:
     network = _started(values, "gaussian")
     model = fit_factor_analyser(values, np.ones(len(values)), 5)
     observed = torch.from_numpy(~np.isnan(values))
-    with torch.no_grad():
-        mean, scale, root = network._posterior(
-            torch.from_numpy(np.nan_to_num(values)).float(), observed
-        )
+    x = torch.from_numpy(np.nan_to_num(values)).float()
+
+    def code(noise: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return network.draw_code(x, observed, torch.zeros_like(x), noise.expand(len(x), 5))[0]
+
+    mean = code(torch.zeros(5))
     exact_mean, exact_covariance = model.infer(values)
     np.testing.assert_allclose(mean.numpy(), exact_mean, atol=0.02)
-    root = scale.unsqueeze(-1) * root
+    root = torch.stack([code(noise) - mean for noise in torch.eye(5)], dim=-1)
     np.testing.assert_allclose((root @ root.mT).numpy(), exact_covariance, atol=5e-3)
     off_diagonal = exact_covariance[:, ~np.eye(5, dtype=bool)]
     assert np.abs(off_diagonal).max() > 0.1  # of incomplete rows: a diagonal would be wrong

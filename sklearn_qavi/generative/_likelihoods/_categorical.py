@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .._factor_analyser import FactorAnalyser
 from ._base import ColumnLikelihood
-from ._log_softmax import log_softmax_at
+from ._log_softmax import log_softmax_at, without_unused
 from ._marginals import marginal_offsets
 
 __all__ = ["MAX_WIDTH", "CategoricalLikelihood"]
@@ -80,7 +80,7 @@ class CategoricalLikelihood(ColumnLikelihood):
     def probabilities(self, params: Tensor) -> Tensor:
         """Return the probability of each logit, (..., d, W); 0 for those that a column lacks."""
         logits = params.unflatten(-1, (self.n_columns, self.width))
-        return torch.softmax(logits.masked_fill(~self.is_category, -torch.inf), dim=-1)
+        return torch.softmax(without_unused(logits, ~self.is_category), dim=-1)
 
     def of_categories(self, column: int, probability: Tensor) -> Tensor:
         """Return the probabilities of a column's categories (..., K) from those of its logits."""

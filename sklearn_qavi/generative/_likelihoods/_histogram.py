@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .._factor_analyser import FactorAnalyser
 from ._base import ColumnLikelihood
-from ._log_softmax import log_softmax_at, mean_log_softmax
+from ._log_softmax import log_softmax_at, mean_log_softmax, without_unused
 from ._marginals import marginal_offsets
 
 __all__ = ["HistogramLikelihood"]
@@ -119,13 +119,13 @@ class HistogramLikelihood(ColumnLikelihood):
             return self.log_prob(params, prepared)
         index, log_width = prepared
         logits = params.unflatten(-1, (self.n_columns, self.n_bins))
-        column = torch.arange(self.n_columns, device=index.device)
-        if self.kernel.dim() == 3:
-            target = self.kernel[column, index]
-        else:
-            member = torch.arange(len(self.kernel), device=index.device).view(-1, 1, 1)
-            target = self.kernel[member, column, index]
-        return mean_log_softmax(logits, ~self.is_used, target) - log_width
+        n_lines = self.n_columns * self.n_bins
+        line = index + torch.arange(0, n_lines, self.n_bins, device=index.device)
+        if self.kernel.dim() == 4:
+            first = torch.arange(0, len(self.kernel) * n_lines, n_lines, device=index.device)
+            line = line + first.view(-1, *[1] * (line.dim() - 1))
+        target = self.kernel.view(-1, self.n_bins).index_select(0, line.flatten())
+        return mean_log_softmax(logits, ~self.is_used, target.view(*line.shape, -1)) - log_width
 
     def smooth(self, smoothing: float | Tensor) -> None:
         """Change what training spreads a target over, or one number (M,) for each of M networks."""
@@ -178,7 +178,7 @@ class HistogramLikelihood(ColumnLikelihood):
 
     def _logits(self, params: Tensor) -> Tensor:
         logits = params.unflatten(-1, (self.n_columns, self.n_bins))
-        return logits.masked_fill(~self.is_used, -torch.inf)
+        return without_unused(logits, ~self.is_used)
 
     def _smoothing_kernel(self, smoothing: Tensor) -> Tensor:
         """Return the shares of a target's bins, (d, K, K), or (M, d, K, K) of smoothing (M,)."""
