@@ -16,7 +16,7 @@ from ._data import TableData
 from ._likelihoods import ColumnLikelihoods
 from ._likelihoods._columns import Prepared
 from ._network import TabularNetwork
-from ._stacked import copy_member, select_members, stack_networks
+from ._stacked import MatrixAdam, StackedNetwork
 from ._training import EpochLoop, OwnLoss
 
 __all__ = ["EnsembleNet", "KeepBestOfEach", "Recipe", "TrainedMember", "race"]
@@ -154,8 +154,8 @@ class EnsembleNet(EpochLoop):
 
     Parameters
     ----------
-    module : TabularNetwork
-        Stacked, see `stack_networks`.
+    stack : StackedNetwork
+        The networks.
     recipe : Recipe
         Step sizes, rows per step, noise.
     members : list of TrainedMember
@@ -166,7 +166,7 @@ class EnsembleNet(EpochLoop):
 
     def __init__(
         self,
-        module: TabularNetwork,
+        stack: StackedNetwork,
         *,
         recipe: Recipe,
         members: list[TrainedMember],
@@ -174,14 +174,12 @@ class EnsembleNet(EpochLoop):
         callbacks: list[tuple[str, Callback]],
         device: torch.device,
     ) -> None:
-        self.recipe, self.members, self.seed = recipe, members, seed
+        self.stack, self.recipe, self.members, self.seed = stack, recipe, members, seed
         self.looks = recipe.looks()
         super().__init__(
-            module,
+            stack.network,
             criterion=OwnLoss,
-            optimizer=torch.optim.Adam,
-            optimizer__betas=_BETAS,
-            optimizer__fused=device.type in ("cpu", "cuda"),
+            optimizer=MatrixAdam,
             lr=recipe.learning_rate,
             max_epochs=len(self.looks),
             train_split=None,
@@ -204,11 +202,12 @@ class EnsembleNet(EpochLoop):
         self.order_ = self.rows_[:, :0]
         self.inputs_: Tensor | None = None
         super().initialize_module()
-        self.average_ = copy.deepcopy(self.module_).eval().requires_grad_(False)
-        # asking a module for them takes as long as the step of the optimiser
-        self.weights_, self.averages_ = (
-            list(network.parameters()) for network in (self.module_, self.average_)
-        )
+        self.average_ = self.stack.weights.clone()
+        return self
+
+    def initialize_optimizer(self) -> Self:
+        # torch's own has an overhead of several products, and its first use takes a second
+        self.optimizer_ = MatrixAdam(self.stack.weights, _BETAS)
         return self
 
     def get_iterator(self, dataset: TableData, training: bool = False) -> "_Table":
@@ -245,15 +244,12 @@ class EnsembleNet(EpochLoop):
         fit = network.reconstruction(network.decode(z), prepared, observed)
         beta = torch.where(self.has_start_, recipe.beta, recipe.kl_weight(self.n_steps_))
         loss = (weight * (beta.to(kl) * kl - fit)).mean(-1)
-        optimizer = self.optimizer_
-        optimizer.zero_grad()
         loss.sum().backward()
-        optimizer.param_groups[0]["lr"] = recipe.step_size(self.n_steps_)
-        optimizer.step()
+        step_size = recipe.step_size(self.n_steps_)
+        self.optimizer_.step(self.stack.weights, self.stack.take_gradient(), step_size)
         self.n_steps_ += 1
         share = (_AVERAGED_SHARE - 1) / (_AVERAGED_SHARE + self.n_steps_)
-        with torch.no_grad():
-            torch._foreach_lerp_(self.averages_, self.weights_, share)
+        self.average_.lerp_(self.stack.weights, share)
         return loss.detach()
 
     def select(self, members: list[int]) -> None:
@@ -262,14 +258,12 @@ class EnsembleNet(EpochLoop):
         for name in ("rows_", "order_", "smoothing_", "anneals_", "has_start_"):
             setattr(self, name, getattr(self, name)[index])
         self._smooth()
-        of_device = index.to(next(self.module_.parameters()).device)
+        index = index.to(self.average_.device)
         if self.inputs_ is not None:
-            self.inputs_ = self.inputs_[of_device]
-        select_members(self.module_, of_device)
-        select_members(self.average_, of_device)
-        for state in self.optimizer_.state.values():
-            for name in ("exp_avg", "exp_avg_sq"):
-                state[name] = state[name][of_device]
+            self.inputs_ = self.inputs_[index]
+        self.average_ = self.average_[index]
+        self.stack.select(index)
+        self.optimizer_.select(index)
 
     def _inputs_at(self, table: "_Table", index: Tensor) -> Tensor:
         """Return what the encoders read of rows (M, B): the same at every step, so kept."""
@@ -377,7 +371,7 @@ class KeepBestOfEach(Callback):
     def _look(self, net: EnsembleNet, place: int, member: TrainedMember, step: int) -> float:
         """Score the averaged weights of a network, and keep them if they are the best so far."""
         scratch = self.scratch_[place]
-        copy_member(net.average_, place, scratch)
+        net.stack.copy_to(net.average_[place], scratch)
         score = self.score(scratch, member)
         if score < member.score:
             if score < member.clear_gain * member.last_score:
@@ -425,7 +419,7 @@ def race(
     for i, group in enumerate(groups):
         best = KeepBestOfEach(list(group), score)
         net = EnsembleNet(
-            stack_networks([member.network.to(device) for member in group]),
+            StackedNetwork([member.network.to(device) for member in group]),
             recipe=recipe,
             members=list(group),
             seed=derive_seed(seed, i),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ._network import TabularNetwork
 
-__all__ = ["copy_member", "select_members", "stack_networks"]
+__all__ = ["MatrixAdam", "StackedNetwork", "stack_networks"]
 
 
 def stack_networks(networks: Sequence[TabularNetwork]) -> TabularNetwork:
@@ -31,8 +31,8 @@ def stack_networks(networks: Sequence[TabularNetwork]) -> TabularNetwork:
         together = torch.stack([state[name].detach() for state in states])
         if name.startswith("likelihood."):
             together = together.unsqueeze(1)  # one number for all rows
-        module, leaf = _owner(stacked, name)
-        setattr(module, leaf, nn.Parameter(together))
+        path, _, leaf = name.rpartition(".")
+        setattr(stacked.get_submodule(path), leaf, nn.Parameter(together))
     for name, buffer in networks[0].inputs.named_buffers():
         if name in networks[0].inputs.state_dict():
             others = [network.inputs.get_buffer(name) for network in networks]
@@ -40,23 +40,91 @@ def stack_networks(networks: Sequence[TabularNetwork]) -> TabularNetwork:
     return stacked
 
 
-def copy_member(stacked: TabularNetwork, index: int, network: TabularNetwork) -> None:
-    """Give a network the weights of one member of a stacked one."""
-    weights = dict(stacked.named_parameters())
-    with torch.no_grad():
-        for name, weight in network.named_parameters():
-            weight.copy_(weights[name][index].view_as(weight))
+class StackedNetwork:
+    """M networks whose weights are the lines of one matrix.
+
+    What is done to all weights alike, such as a step of an optimiser, is done to the matrix: a
+    call for each of many small weights would take longer than the arithmetic.
+
+    Parameters
+    ----------
+    networks : sequence of TabularNetwork
+        See `stack_networks`.
+
+    Attributes
+    ----------
+    network : TabularNetwork
+        All of them; its weights are views of the matrix.
+    weights : Tensor of shape (M, P)
+        One line for each network.
+    """
+
+    def __init__(self, networks: Sequence[TabularNetwork]) -> None:
+        self.network = stack_networks(networks)
+        self._parameters = list(self.network.parameters())
+        self._shapes = [weight.shape[1:] for weight in self._parameters]
+        self._sizes = [shape.numel() for shape in self._shapes]
+        self._set(torch.cat([weight.detach().flatten(1) for weight in self._parameters], dim=1))
+
+    def _set(self, weights: Tensor) -> None:
+        self.weights = weights
+        parts = weights.split(self._sizes, dim=1)
+        for weight, part, shape in zip(self._parameters, parts, self._shapes, strict=True):
+            weight.data = part.unflatten(1, shape)
+            weight.grad = None
+
+    def take_gradient(self) -> Tensor:
+        """Return the gradient of the weights, (M, P), and forget it."""
+        parts = []
+        for weight in self._parameters:
+            parts.append((torch.zeros_like(weight) if weight.grad is None else weight.grad))
+            weight.grad = None
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+    def select(self, members: Tensor) -> None:
+        """Keep some networks, by index."""
+        self._set(self.weights[members])
+        inputs = self.network.inputs
+        for name in inputs.state_dict():
+            setattr(inputs, name, inputs.get_buffer(name)[members])
+
+    def copy_to(self, line: Tensor, network: TabularNetwork) -> None:
+        """Give a single network the weights of a line (P,)."""
+        with torch.no_grad():
+            for weight, part in zip(network.parameters(), line.split(self._sizes), strict=True):
+                weight.copy_(part.view_as(weight))
 
 
-def select_members(stacked: TabularNetwork, members: Tensor) -> None:
-    """Keep some members of a stacked network, by index; parameters stay the same objects."""
-    for weight in stacked.parameters():
-        weight.data = weight.data[members]
-        weight.grad = None
-    for name in stacked.inputs.state_dict():
-        setattr(stacked.inputs, name, stacked.inputs.get_buffer(name)[members])
+class MatrixAdam:
+    """Adam [1]_ on a matrix, in place.
 
+    Parameters
+    ----------
+    weights : Tensor of shape (M, P)
+        Where it starts.
+    betas : tuple of float
+        Shares of the means of gradients and of their squares that stay at each step.
 
-def _owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
-    path, _, leaf = name.rpartition(".")
-    return module.get_submodule(path), leaf
+    References
+    ----------
+    .. [1] Kingma, Ba (2015), "Adam: a method for stochastic optimization", ICLR.
+    """
+
+    _EPSILON = 1e-8
+
+    def __init__(self, weights: Tensor, betas: tuple[float, float]) -> None:
+        self.betas, self.n_steps = betas, 0
+        self.mean, self.square = torch.zeros_like(weights), torch.zeros_like(weights)
+
+    def step(self, weights: Tensor, gradient: Tensor, step_size: float) -> None:
+        """Change the weights by one step."""
+        self.n_steps += 1
+        of_mean, of_square = (1.0 - beta**self.n_steps for beta in self.betas)
+        self.mean.lerp_(gradient, 1.0 - self.betas[0])
+        self.square.mul_(self.betas[1]).addcmul_(gradient, gradient, value=1.0 - self.betas[1])
+        size = self.square.sqrt().div_(of_square**0.5).add_(self._EPSILON)
+        weights.addcdiv_(self.mean, size, value=-step_size / of_mean)
+
+    def select(self, members: Tensor) -> None:
+        """Keep some lines, by index."""
+        self.mean, self.square = self.mean[members], self.square[members]

@@ -10,7 +10,7 @@ from sklearn_qavi._random import torch_generator
 from sklearn_qavi.generative._factor_analyser import FactorAnalyser
 from sklearn_qavi.generative._likelihoods import ColumnLikelihoods
 from sklearn_qavi.generative._network import TabularNetwork
-from sklearn_qavi.generative._stacked import copy_member, select_members, stack_networks
+from sklearn_qavi.generative._stacked import MatrixAdam, StackedNetwork, stack_networks
 
 FAMILIES = ["student_t", "histogram", "bernoulli", "categorical"]
 N = 6
@@ -87,16 +87,51 @@ def test_histograms_may_be_smoothed_by_a_number_of_each_network() -> None:
 
 def test_members_come_back_and_may_be_left_out() -> None:
     networks = [network(seed) for seed in range(3)]
-    stacked, back = stack_networks(networks), copy.deepcopy(networks[0])
-    before = list(stacked.parameters())
-    select_members(stacked, torch.tensor([2, 0]))
-    assert all(a is b for a, b in zip(before, stacked.parameters(), strict=True))
+    stack, back = StackedNetwork(networks), copy.deepcopy(networks[0])
+    before = list(stack.network.parameters())
+    stack.select(torch.tensor([2, 0]))
+    assert all(a is b for a, b in zip(before, stack.network.parameters(), strict=True))
     visible = rows()[1]
     for place, index in enumerate((2, 0)):
-        copy_member(stacked, place, back)
+        stack.copy_to(stack.weights[place], back)
         back.inputs.load_state_dict(networks[index].inputs.state_dict())
         for mine, original in zip(back.parameters(), networks[index].parameters(), strict=True):
             torch.testing.assert_close(mine, original, rtol=0, atol=0)
         torch.testing.assert_close(
-            bound(stacked, visible, 2)[place], bound(back, visible, None), rtol=1e-4, atol=1e-5
+            bound(stack.network, visible, 2)[place],
+            bound(back, visible, None),
+            rtol=1e-4,
+            atol=1e-5,
         )
+
+
+def test_the_matrix_is_what_the_networks_compute_with() -> None:
+    networks = [network(seed) for seed in range(2)]
+    stack = StackedNetwork(networks)
+    bound(stack.network, rows()[1], 2).sum().backward()
+    expected = [weight.grad for weight in stack.network.parameters()]
+    assert all(gradient is not None for gradient in expected)
+    gradient = stack.take_gradient()
+    torch.testing.assert_close(
+        gradient, torch.cat([g.flatten(1) for g in expected if g is not None], dim=1)
+    )
+    assert all(weight.grad is None for weight in stack.network.parameters())
+    before = [weight.detach().clone() for weight in stack.network.parameters()]
+    stack.weights += gradient
+    for weight, old, change in zip(stack.network.parameters(), before, expected, strict=True):
+        torch.testing.assert_close(weight.detach(), old + change)
+
+
+def test_steps_are_those_of_adam() -> None:
+    generator = torch_generator(0)
+    weights = torch.randn(2, 5, generator=generator, dtype=torch.float64)
+    theirs = torch.nn.Parameter(weights.clone())
+    optimizer = torch.optim.Adam([theirs], betas=(0.8, 0.95))
+    adam = MatrixAdam(weights, (0.8, 0.95))
+    for step in range(1, 20):
+        gradient = torch.randn(2, 5, generator=generator, dtype=torch.float64)
+        theirs.grad = gradient.clone()
+        optimizer.param_groups[0]["lr"] = 0.1 / step
+        optimizer.step()
+        adam.step(weights, gradient, 0.1 / step)
+    torch.testing.assert_close(weights, theirs.detach())
