@@ -77,7 +77,7 @@ class StackedNetwork:
         """Return the gradient of the weights, (M, P), and forget it."""
         parts = []
         for weight in self._parameters:
-            parts.append((torch.zeros_like(weight) if weight.grad is None else weight.grad))
+            parts.append(torch.zeros_like(weight) if weight.grad is None else weight.grad)
             weight.grad = None
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 
