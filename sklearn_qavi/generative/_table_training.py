@@ -30,8 +30,9 @@ _ROWS_OF_LOOK = 256  # that are scored while training goes on, at most
 # a few Newton steps rank decoders as converged posteriors do, fewer from those of the look before
 _FIRST_LOOK = Newton(max_iter=4, n_start_codes=128)
 _LATER_LOOK = Newton(max_iter=2, n_start_codes=1)
-_LEAST_GAIN, _GAIN_OF_A_ROW = 0.003, 0.1  # shares; few rows cannot tell small gains from chance
+_LEAST_GAIN, _GAIN_OF_A_ROW = 0.01, 0.1  # shares; few rows cannot tell small gains from chance
 _LAST_LOOK = Newton(max_iter=8, n_start_codes=256)
+_LAST_LOOK_OF_KNOWN = Newton(max_iter=4, n_start_codes=1)
 _DRAWS_OF_LOOK = 32
 _DRAWS_OF_POOL = 64
 
@@ -152,10 +153,7 @@ class TableTrainer:
         close = [best] + [m for m in close if m is not best]
         close = [m for i, m in enumerate(close) if i < wanted or m.score < _NEAR * best.score]
         cells = self.cells[best]
-        draws = {
-            m: draws_of_hidden_cells(m.network, cells, _LAST_LOOK, n_draws=_DRAWS_OF_POOL)[0]
-            for m in close
-        }
+        draws = {m: self._draws_for_pool(m) for m in close}
         pool = [best]
         while len(pool) < wanted:
             others = [m for m in close if m not in pool]
@@ -165,6 +163,18 @@ class TableTrainer:
             ]
             pool.append(others[int(np.argmin(scores))])
         return pool
+
+    def _draws_for_pool(self, member: TrainedMember) -> Tensor:
+        """Return draws (S, N, D) of all validation cells, those that were looked at are known."""
+        last, cells = self.posteriors.get(member), self.cells[member]
+        known = last is not None and len(cells.x) == len(self.cells_of_look[member].x)
+        return draws_of_hidden_cells(
+            member.network,
+            cells,
+            _LAST_LOOK_OF_KNOWN if known else _LAST_LOOK,
+            n_draws=_DRAWS_OF_POOL,
+            starter=_FromLast(last) if known and last is not None else None,
+        )[0]
 
     def _best(self, runs: list[tuple[Candidate, TrainedMember]]) -> tuple[Candidate, TrainedMember]:
         """Return the run with the best score; one that starts at random needs a clear gain."""

@@ -47,7 +47,7 @@ class TabularVAE(SavedModel):
     ----------
     latent_dim : int, default=10
         Size L of the latent code.
-    hidden_layer_sizes : tuple of int, default=(128, 128)
+    hidden_layer_sizes : tuple of int, default=(64, 64)
         Hidden layers of the decoder, and in reverse of the encoder.
     activation : {"tanh", "relu", "gelu", "silu"}, default="tanh"
         Activation function of the hidden layers.
@@ -194,7 +194,7 @@ class TabularVAE(SavedModel):
         self,
         *,
         latent_dim: int = 10,
-        hidden_layer_sizes: tuple[int, ...] = (128, 128),
+        hidden_layer_sizes: tuple[int, ...] = (64, 64),
         activation: str = "tanh",
         likelihood: str | list[str] = "auto",
         n_categories: list[int | None] | None = None,

@@ -1,13 +1,16 @@
 """A log softmax at one entry, or averaged over entries, with its gradient written down."""
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import threshold_
 
 __all__ = ["log_softmax_at", "mean_log_softmax", "without_unused"]
 
+_LEAST = -80.0  # below, exp takes ten times as long, and what is so improbable counts as 0
 _NEVER = -1e9  # a logit whose probability is exactly 0, and whose product with a share of 0 is 0
 
 
@@ -84,7 +87,8 @@ class _MeanLogSoftmax(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         log_probability, share = ctx.saved_tensors
-        return (share - log_probability.exp()).mul_(gradient.unsqueeze(-1)), None, None
+        probability = _probability(log_probability)
+        return (share - probability).mul_(gradient.unsqueeze(-1)), None, None
 
 
 class _LogSoftmaxAt(torch.autograd.Function):
@@ -106,9 +110,14 @@ class _LogSoftmaxAt(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         log_probability, index = ctx.saved_tensors
-        probability = log_probability.exp()
+        probability = _probability(log_probability)
         gradient = gradient.unsqueeze(-1)
         if index.shape[:-1] != probability.shape[:-1]:  # the same logits for several values
             out = (probability * -gradient).scatter_add_(-1, index, gradient)
             return out.sum_to_size(probability.shape), None, None
         return probability.mul_(-gradient).scatter_add_(-1, index, gradient), None, None
+
+
+def _probability(log_probability: Tensor) -> Tensor:
+    probability = log_probability.clamp_min(_LEAST).exp_()
+    return threshold_(probability, 2.0 * math.exp(_LEAST), 0.0)
