@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import threshold_
 
 __all__ = ["log_softmax_at", "mean_log_softmax", "without_unused"]
 
@@ -120,4 +119,4 @@ class _LogSoftmaxAt(torch.autograd.Function):
 
 def _probability(log_probability: Tensor) -> Tensor:
     probability = log_probability.clamp_min(_LEAST).exp_()
-    return threshold_(probability, 2.0 * math.exp(_LEAST), 0.0)
+    return torch.threshold_(probability, 2.0 * math.exp(_LEAST), 0.0)
