@@ -15,6 +15,7 @@ from ._target import DecoderTarget, FeatureTarget, FunctionTarget
 from .posteriors import (
     FeaturePosterior,
     FlowPosterior,
+    FullGaussianPosterior,
     GaussianPosterior,
     HierarchicalPosterior,
     MixturePosterior,
@@ -33,6 +34,7 @@ __all__ = [
     "FeatureTarget",
     "Flow",
     "FlowPosterior",
+    "FullGaussianPosterior",
     "FunctionTarget",
     "Gaussian",
     "GaussianPosterior",

@@ -26,7 +26,13 @@ from ._objectives import Objective, elbo
 from ._optimizer import RowOptimizer, StateT
 from ._result import InferenceResult
 from ._settings import Adam, Newton, OptimizerSettings
-from .posteriors import GaussianPosterior, Posterior, PosteriorFamily, Start
+from .posteriors import (
+    FullGaussianPosterior,
+    GaussianPosterior,
+    Posterior,
+    PosteriorFamily,
+    Start,
+)
 from .posteriors._base import normal_from_uniform
 
 __all__ = ["Starter", "fit_posterior"]
@@ -96,8 +102,8 @@ def fit_posterior(
     InferenceDivergedError
         If the bound of a row is not finite.
     ValueError
-        If Newton steps are asked for with another family than `GaussianPosterior`, or with
-        another objective than `elbo`.
+        If Newton steps are asked for with another family than `GaussianPosterior` and
+        `FullGaussianPosterior`, or with another objective than `elbo`.
 
     Warns
     -----
@@ -167,8 +173,8 @@ class _Problem:
         if isinstance(family, GaussianPosterior) and self.objective is elbo:
             return RowNewton(family, settings, self.beta, noise_seed, self.like)
         raise ValueError(
-            f"Newton steps are for the bound of a GaussianPosterior, got a "
-            f"{type(family).__name__}; pass optimizer=Adam(...)."
+            "Newton steps are for the bound of a GaussianPosterior or FullGaussianPosterior, got "
+            f"a {type(family).__name__}; pass optimizer=Adam(...)."
         )
 
     def start_codes(self) -> Tensor:
@@ -192,9 +198,11 @@ class _Problem:
 
 def _fit(problem: _Problem, batch_size: int, progress: Progress | None) -> InferenceResult:
     settings, starter = problem.settings, problem.starter
+    if isinstance(problem.family, FullGaussianPosterior) and isinstance(settings, Newton):
+        return _fit_full_gaussian(problem, problem.family, batch_size, progress)
     warm = None
     if problem.family.warm_start and getattr(settings, "warm_start", True):
-        warm = _fit_gaussian(problem.of_gaussians(), batch_size)
+        warm = _fit_gaussian(problem.of_gaussians(), batch_size, None)
     loop = _Loop(
         problem, problem.optimizer(), batch_size, starter if warm is None else warm.as_start
     )
@@ -209,13 +217,57 @@ def _fit(problem: _Problem, batch_size: int, progress: Progress | None) -> Infer
     return replace(result, n_evaluations=result.n_evaluations + more)
 
 
-def _fit_gaussian(problem: _Problem, batch_size: int) -> "_Loop[NewtonState]":
-    """Fit the Gaussians that a richer family starts from, keeping their covariances."""
+def _fit_full_gaussian(
+    problem: _Problem,
+    family: FullGaussianPosterior,
+    batch_size: int,
+    progress: Progress | None,
+) -> InferenceResult:
+    """Fit diagonal Gaussians, and give rows their whole covariance where that raises the bound."""
+    diagonal = GaussianPosterior(family.latent_dim)
+    loop = _fit_gaussian(replace(problem, family=diagonal), batch_size, progress)
+    found = loop.result()
+    mean, scale = diagonal.mean_and_scale(found.posterior.parameters)
+    narrow = family.parameters_of(mean, torch.diag_embed(scale))
+    result = replace(found, posterior=Posterior(family, narrow))
+    if loop.out_covariance is None or loop.clock.is_late:
+        return result
+    wide = family.with_covariance(mean, scale, loop.out_covariance)
+    noise = cast(RowNewton, loop.optimizer).noise[-1].unsqueeze(1)  # few rows have seen them
+    bound = [_bounds(problem, family, either, noise, loop.n_slots) for either in (narrow, wide)]
+    higher = bound[1] > bound[0]
+    return replace(
+        result,
+        posterior=Posterior(family, torch.where(higher.unsqueeze(1), wide, narrow)),
+        bound=torch.where(higher, found.bound + (bound[1] - bound[0]), found.bound),
+        n_evaluations=found.n_evaluations + 2 * len(noise),
+    )
+
+
+def _bounds(
+    problem: _Problem, family: PosteriorFamily, parameters: Tensor, noise: Tensor, n_slots: int
+) -> Tensor:
+    """Return the bound of each row at these points in nats, (N,), always of as many rows."""
+    bounds = []
+    last = problem.target.n_rows - 1
+    for first in range(0, last + 1, n_slots):
+        go_on()
+        rows = (first + torch.arange(n_slots, device=parameters.device)).clamp(max=last)
+        with torch.no_grad():
+            block = problem.target.block(rows)
+            bounds.append(elbo(block, family, parameters[rows], noise, problem.beta))
+    return torch.cat([parameters.new_zeros(0), *bounds])[: last + 1]
+
+
+def _fit_gaussian(
+    problem: _Problem, batch_size: int, progress: Progress | None
+) -> "_Loop[NewtonState]":
+    """Fit diagonal Gaussians, keeping the covariances that the curvature says they should have."""
     loop = _Loop(problem, problem.optimizer(), batch_size, problem.starter)
     if loop.optimizer.full:
         unit = torch.eye(problem.target.latent_dim).to(problem.like)
         loop.out_covariance = unit.repeat(problem.target.n_rows, 1, 1)
-    loop.run(None)
+    loop.run(progress)
     return loop
 
 
@@ -242,7 +294,7 @@ class _Loop(Generic[StateT]):
         self.slot_multiple, self.n_starts = _SLOT_MULTIPLE, _START_ROWS
         if family.slots is not None:
             batch_size = self.slot_multiple = self.n_starts = family.slots
-        n_slots = self._whole_slots(max(1, min(batch_size, target.n_rows)))
+        self.n_slots = n_slots = self._whole_slots(max(1, min(batch_size, target.n_rows)))
         self.score_codes, self.codes = target.score_codes(codes), codes
         n, device = target.n_rows, target.device
         self.out_parameters = codes.new_zeros(n, family.n_parameters)

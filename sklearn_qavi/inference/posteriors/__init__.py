@@ -4,6 +4,7 @@ from ._base import Draws, Posterior, PosteriorFamily, Start
 from ._codes import SampledCodes
 from ._feature import FeaturePosterior
 from ._flow import FlowPosterior
+from ._full_gaussian import FullGaussianPosterior
 from ._gaussian import GaussianPosterior
 from ._hierarchical import HierarchicalPosterior
 from ._mixture import MixturePosterior
@@ -12,6 +13,7 @@ __all__ = [
     "Draws",
     "FeaturePosterior",
     "FlowPosterior",
+    "FullGaussianPosterior",
     "GaussianPosterior",
     "HierarchicalPosterior",
     "MixturePosterior",
