@@ -197,50 +197,57 @@ class _Problem:
 
 
 def _fit(problem: _Problem, batch_size: int, progress: Progress | None) -> InferenceResult:
-    settings, starter = problem.settings, problem.starter
-    if isinstance(problem.family, FullGaussianPosterior) and isinstance(settings, Newton):
-        return _fit_full_gaussian(problem, problem.family, batch_size, progress)
+    settings, starter, family = problem.settings, problem.starter, problem.family
+    full = None
+    if isinstance(family, FullGaussianPosterior) and isinstance(settings, Newton):
+        full, family = family, GaussianPosterior(family.latent_dim)
+        problem = replace(problem, family=family)
     warm = None
-    if problem.family.warm_start and getattr(settings, "warm_start", True):
-        warm = _fit_gaussian(problem.of_gaussians(), batch_size, None)
+    if family.warm_start and getattr(settings, "warm_start", True):
+        warm = _fit_gaussian(problem.of_gaussians(), batch_size)
     loop = _Loop(
         problem, problem.optimizer(), batch_size, starter if warm is None else warm.as_start
     )
     if problem.trace:
         n_runs = -(-settings.max_iter // loop.optimizer.steps_per_run)
         loop.out_trace = loop.codes.new_full((problem.target.n_rows, n_runs), torch.nan)
+    if full is not None:
+        loop.keep_covariances()
     loop.run(progress)
     result = loop.result()
+    if full is not None:
+        result = _with_covariances(problem, full, loop, result)
     more = getattr(starter, "n_evaluations", 0)
     if warm is not None:
         more = more + warm.result().n_evaluations
     return replace(result, n_evaluations=result.n_evaluations + more)
 
 
-def _fit_full_gaussian(
+def _with_covariances(
     problem: _Problem,
     family: FullGaussianPosterior,
-    batch_size: int,
-    progress: Progress | None,
+    loop: "_Loop[NewtonState]",
+    result: InferenceResult,
 ) -> InferenceResult:
-    """Fit diagonal Gaussians, and give rows their whole covariance where that raises the bound."""
-    diagonal = GaussianPosterior(family.latent_dim)
-    loop = _fit_gaussian(replace(problem, family=diagonal), batch_size, progress)
-    found = loop.result()
-    mean, scale = diagonal.mean_and_scale(found.posterior.parameters)
+    """Give rows with diagonal Gaussians their full covariance where that raises the bound."""
+    diagonal = cast(GaussianPosterior, result.posterior.family)
+    mean, scale = diagonal.mean_and_scale(result.posterior.parameters)
     narrow = family.parameters_of(mean, torch.diag_embed(scale))
-    result = replace(found, posterior=Posterior(family, narrow))
     if loop.out_covariance is None or loop.clock.is_late:
-        return result
+        return replace(result, posterior=Posterior(family, narrow))
     wide = family.with_covariance(mean, scale, loop.out_covariance)
-    noise = cast(RowNewton, loop.optimizer).noise[-1].unsqueeze(1)  # few rows have seen them
-    bound = [_bounds(problem, family, either, noise, loop.n_slots) for either in (narrow, wide)]
-    higher = bound[1] > bound[0]
+    noise = cast(RowNewton, loop.optimizer).noise[-1].unsqueeze(1)  # that few rows have seen
+    bounds = [_bounds(problem, family, either, noise, loop.n_slots) for either in (narrow, wide)]
+    higher = bounds[1] > bounds[0]
+    bound = torch.where(higher, result.bound + (bounds[1] - bounds[0]), result.bound)
+    if result.trace is not None:  # it ends with the answer that is given
+        last = (~result.trace.isnan()).sum(1) - 1
+        result.trace[torch.arange(len(last), device=last.device), last] = bound
     return replace(
         result,
         posterior=Posterior(family, torch.where(higher.unsqueeze(1), wide, narrow)),
-        bound=torch.where(higher, found.bound + (bound[1] - bound[0]), found.bound),
-        n_evaluations=found.n_evaluations + 2 * len(noise),
+        bound=bound,
+        n_evaluations=result.n_evaluations + 2 * len(noise),
     )
 
 
@@ -259,15 +266,11 @@ def _bounds(
     return torch.cat([parameters.new_zeros(0), *bounds])[: last + 1]
 
 
-def _fit_gaussian(
-    problem: _Problem, batch_size: int, progress: Progress | None
-) -> "_Loop[NewtonState]":
-    """Fit diagonal Gaussians, keeping the covariances that the curvature says they should have."""
+def _fit_gaussian(problem: _Problem, batch_size: int) -> "_Loop[NewtonState]":
+    """Fit the Gaussians that a richer family starts from, keeping their covariances."""
     loop = _Loop(problem, problem.optimizer(), batch_size, problem.starter)
-    if loop.optimizer.full:
-        unit = torch.eye(problem.target.latent_dim).to(problem.like)
-        loop.out_covariance = unit.repeat(problem.target.n_rows, 1, 1)
-    loop.run(progress)
+    loop.keep_covariances()
+    loop.run(None)
     return loop
 
 
@@ -306,6 +309,12 @@ class _Loop(Generic[StateT]):
         self.rows = torch.zeros(n_slots, dtype=torch.long, device=device)
         self.live = torch.zeros(n_slots, dtype=torch.bool, device=device)
         self.next_row = self.started_until = 0
+
+    def keep_covariances(self) -> None:
+        """Keep each row's whole covariance, if the optimiser knows it."""
+        if self.optimizer.full:
+            unit = torch.eye(self.target.latent_dim).to(self.codes)
+            self.out_covariance = unit.repeat(self.target.n_rows, 1, 1)
 
     def run(self, progress: Progress | None) -> None:
         """Work until every row is done."""

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from .._settings import MAX_FULL_CURVATURE, Adam, Newton, OptimizerSettings
-from ._base import Draws, PosteriorFamily, Start, inverse_softplus, padded, padded_square
+from ._base import Draws, PosteriorFamily, Start, inverse_softplus, padded_square
 
 __all__ = ["FullGaussianPosterior"]
 
@@ -96,12 +96,10 @@ class FullGaussianPosterior(PosteriorFamily):
 
     def rsample(self, parameters: Tensor, noise: Tensor) -> Tensor:
         """Return codes (S, B, L) from noise (S, B or 1, L)."""
-        mean, root = self.mean_and_root(parameters)
-        shared = padded(noise).expand(-1, len(parameters), -1)
-        return (
-            mean
-            + torch.einsum("sbj,bij->sbi", shared, padded(root, rows=True))[..., : self.latent_dim]
-        )
+        z, root = self.mean_and_root(parameters)
+        for j in range(self.latent_dim):  # a product's last bits would depend on how many draws
+            z = torch.addcmul(z, noise[..., j : j + 1], root[..., j])
+        return z
 
     def log_prob(self, parameters: Tensor, z: Tensor) -> Tensor:
         """Return log q(z) in nats, (S, B), for codes (S, B, L)."""
@@ -110,7 +108,8 @@ class FullGaussianPosterior(PosteriorFamily):
         standardised = torch.linalg.solve_triangular(root, centred, upper=False)
         log_scale = torch.diagonal(root, dim1=-2, dim2=-1).log().sum(-1)
         squares = (standardised.square() + _LOG_2PI).sum(1)
-        return (-0.5 * squares - log_scale.unsqueeze(1)).mT
+        by_row: Tensor = -0.5 * squares - log_scale.unsqueeze(1)
+        return by_row.mT
 
     def draw(self, parameters: Tensor, noise: Tensor) -> Draws:
         """Return the draws that the bound is estimated from; no log q: the KL is closed."""

@@ -10,6 +10,7 @@ from sklearn_qavi._random import torch_generator
 from sklearn_qavi.inference import (
     POSTERIORS,
     FlowPosterior,
+    FullGaussianPosterior,
     GaussianPosterior,
     MixturePosterior,
     Posterior,
@@ -19,6 +20,7 @@ from sklearn_qavi.inference.posteriors import Start
 
 FAMILIES = [
     pytest.param(lambda n: GaussianPosterior(n), id="gaussian"),
+    pytest.param(lambda n: FullGaussianPosterior(n), id="full"),
     pytest.param(lambda n: MixturePosterior(n, 3), id="mixture"),
     pytest.param(lambda n: MixturePosterior(n, 3, "implicit"), id="mixture-implicit"),
     pytest.param(lambda n: FlowPosterior(n, 2, 8), id="flow"),
@@ -160,7 +162,8 @@ def test_flow_starts_at_its_gaussian_start() -> None:
 def test_option_table_makes_the_family_it_names(name: str) -> None:
     options = {"mixture": {"n_components": 3}, "flow": {"n_layers": 1}}.get(name, {})
     family = POSTERIORS[name](**options).family(4)
-    assert type(family).__name__.lower() == f"{name}posterior"
+    expected = {"gaussian": "fullgaussian"}.get(name, name)
+    assert type(family).__name__.lower() == f"{expected}posterior"
     assert family.latent_dim == 4
     assert all(getattr(family, option) == value for option, value in options.items())
 
