@@ -174,6 +174,7 @@ class TableTrainer:
             _LAST_LOOK_OF_KNOWN if known else _LAST_LOOK,
             n_draws=_DRAWS_OF_POOL,
             starter=_FromLast(last) if known and last is not None else None,
+            covariance="auto",  # as rows will be inferred
         )[0]
 
     def _best(self, runs: list[tuple[Candidate, TrainedMember]]) -> tuple[Candidate, TrainedMember]:

@@ -17,7 +17,7 @@ from .._interrupts import heeding_interrupts
 from .._random import derive_seed, torch_generator
 from .._typing import Score
 from ..exceptions import TrainingDivergedError
-from ..inference import Adam, DecoderTarget, GaussianPosterior, Posterior, fit_posterior
+from ..inference import Adam, DecoderTarget, Gaussian, Posterior, fit_posterior
 from ..inference._engine import Starter
 from ..inference._settings import OptimizerSettings
 from ..sampling import shared_draws
@@ -115,15 +115,17 @@ def draws_of_hidden_cells(
     beta: float = 1.0,
     n_draws: int = _VALIDATION_DRAWS,
     starter: Starter | None = None,
+    covariance: str = "diagonal",
 ) -> tuple[Tensor, Posterior]:
     """Return draws (S, N, D) of rows with hidden cells, and the Gaussian posteriors behind them."""
     with torch.no_grad():
         target = DecoderTarget(
             network.decode, network.likelihood, cells.x, cells.visible, network.latent_dim
         )
+        family = Gaussian(covariance=covariance, optimizer=optimizer).family(network.latent_dim)
         posterior = fit_posterior(
             target,
-            GaussianPosterior(network.latent_dim),
+            family,
             optimizer=optimizer,
             beta=beta,
             batch_size=256,
