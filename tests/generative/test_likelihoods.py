@@ -276,3 +276,17 @@ def test_the_histograms_gradient_is_that_of_finite_differences() -> None:
             [_LogSoftmaxAt.apply(logits, unused, torch.full((2, 4), k)).exp() for k in range(5)]
         ).sum(0)
         torch.testing.assert_close(probability, torch.ones_like(probability))
+
+
+def test_few_values_get_few_bins_and_their_atoms_stay() -> None:
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.standard_normal(120), rng.integers(0, 6, 120)])
+    x[:20, 0] = 0.0
+    likelihood = HistogramLikelihood(2)
+    likelihood.fit_columns(x)
+    bins = likelihood.is_used & ~likelihood.is_atom
+    assert bins.sum(1).tolist() == [10, 0]  # of 100 values in no atom
+    assert likelihood.atoms(0).tolist() == [0.0]
+    assert likelihood.atoms(1).tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    likelihood.fit_columns(rng.standard_normal((12, 2)))
+    assert likelihood.is_used.sum(1).tolist() == [5, 5]

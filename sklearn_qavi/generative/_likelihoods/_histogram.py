@@ -15,6 +15,8 @@ __all__ = ["HistogramLikelihood"]
 
 Array = NDArray[np.float64]
 
+_VALUES_A_BIN, _FEWEST_BINS = 10, 5  # with fewer values, shares of bins are mostly chance
+
 
 class HistogramLikelihood(ColumnLikelihood):
     """Bins at training quantiles, with an atom for each value that many rows share.
@@ -23,7 +25,7 @@ class HistogramLikelihood(ColumnLikelihood):
     which a location-scale family can only cover with a wide density. Here the decoder gives the
     log probabilities of up to ``n_bins`` categories per column. A value that more than 1.5 bins'
     worth of rows share is a category of its own; the others fall into bins at quantiles, inside
-    which draws are uniform.
+    which draws are uniform. Bins have at least 10 values each, unless that left fewer than 5 bins.
 
     Parameters
     ----------
@@ -204,7 +206,8 @@ def _atoms_and_edges(
     is_atom = counts > 1.5 * len(values) / n_bins
     atoms, rest = distinct[is_atom], values[~np.isin(values, distinct[is_atom])]
     room = n_bins - len(atoms)
-    wanted = min(room, max(1, round(n_bins * len(rest) / len(values))))
+    enough = max(len(rest) // _VALUES_A_BIN, _FEWEST_BINS)
+    wanted = min(room, enough, max(1, round(n_bins * len(rest) / len(values))))
     if len(rest) == 0 or wanted < 1:
         return atoms, atoms[:1]
     edges = np.unique(np.quantile(rest, np.linspace(0.0, 1.0, wanted + 1)))
