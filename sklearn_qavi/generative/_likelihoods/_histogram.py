@@ -203,7 +203,7 @@ def _atoms_and_edges(
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) <= 2:
         return distinct, distinct[:1]
-    is_atom = counts > 1.5 * len(values) / n_bins
+    is_atom = counts > max(1.5 * len(values) / n_bins, 1.0)  # one row alone shares nothing
     atoms, rest = distinct[is_atom], values[~np.isin(values, distinct[is_atom])]
     room = n_bins - len(atoms)
     enough = max(len(rest) // _VALUES_A_BIN, _FEWEST_BINS)
