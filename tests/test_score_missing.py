@@ -8,6 +8,7 @@ from _linear_gaussian import LinearGaussian
 from sklearn_qavi import QAVIImputer
 from sklearn_qavi.exceptions import InferenceConvergenceWarning
 from sklearn_qavi.generative import PretrainedDecoder
+from sklearn_qavi.inference import Gaussian
 from sklearn_qavi.metrics import conditional, iwae, predictive
 
 
@@ -104,7 +105,9 @@ def test_importance_resampling_makes_a_gaussian_exact(model) -> None:
     observed = np.tile([True, True, False, False], (6, 1))
     incomplete = np.where(observed, x, np.nan)
     plain = QAVIImputer(
-        generative_model=PretrainedDecoder(model.decoder(), "gaussian", 4), random_state=0
+        generative_model=PretrainedDecoder(model.decoder(), "gaussian", 4),
+        posterior=Gaussian(covariance="diagonal"),
+        random_state=0,
     ).fit(x)
     corrected = clone(plain).set_params(importance_resampling=True).fit(x)
     exact = model.missing_given_observed(x[0], observed[0])[1]

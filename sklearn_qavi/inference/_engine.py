@@ -22,6 +22,7 @@ from ..exceptions import InferenceDivergedError
 from ._adam import RowAdam
 from ._initialization import prior_start
 from ._newton import NewtonState, RowNewton
+from ._noise import noise_bank
 from ._objectives import Objective, elbo
 from ._optimizer import RowOptimizer, StateT
 from ._result import InferenceResult
@@ -236,7 +237,9 @@ def _with_covariances(
     if loop.out_covariance is None or loop.clock.is_late:
         return replace(result, posterior=Posterior(family, narrow))
     wide = family.with_covariance(mean, scale, loop.out_covariance)
-    noise = cast(RowNewton, loop.optimizer).noise[-1].unsqueeze(1)  # that few rows have seen
+    n_points = loop.optimizer.evaluations_per_step
+    noise = noise_bank(diagonal, n_points, 1, derive_seed(problem.seed, 2)).to(problem.like)
+    noise = noise.transpose(0, 1)  # points that no step has seen
     bounds = [_bounds(problem, family, either, noise, loop.n_slots) for either in (narrow, wide)]
     higher = bounds[1] > bounds[0]
     bound = torch.where(higher, result.bound + (bounds[1] - bounds[0]), result.bound)

@@ -13,6 +13,7 @@ from sklearn_qavi import QAVIImputer, QAVIInpainter, _chunks
 from sklearn_qavi.baselines import PseudoGibbs
 from sklearn_qavi.exceptions import InferenceConvergenceWarning
 from sklearn_qavi.generative import PretrainedDecoder
+from sklearn_qavi.inference import Gaussian
 from sklearn_qavi.plotting import ScoreCurveDisplay
 from sklearn_qavi.sampling import DecoderPool, PooledPosterior
 
@@ -85,8 +86,9 @@ def test_cost_rises_to_that_of_converged_rows_and_nothing_is_changed() -> None:
 
 
 def test_limits_on_the_steps_may_be_chosen() -> None:
+    steps_alone = imputer(tol=0.0, posterior=Gaussian(covariance="diagonal"))
     display = ScoreCurveDisplay.from_estimators(
-        {"m": imputer(tol=0.0)}, X, MISSING, x="evaluations", n_draws=20, max_iter=[5, 2]
+        {"m": steps_alone}, X, MISSING, x="evaluations", n_draws=20, max_iter=[5, 2]
     )
     at = display.x_values["m"]
     n_points = at[0] / 2

@@ -77,6 +77,18 @@ def test_a_row_alone_gets_the_same_bits() -> None:
     assert many.bound[:5].equal(few.bound)
 
 
+def test_more_steps_than_are_taken_change_nothing() -> None:
+    target = FunctionTarget(curved, 13, 3)
+    few, many = (
+        fit_posterior(target, FullGaussianPosterior(3), optimizer=Newton(max_iter=limit))
+        for limit in (60, 90)
+    )
+    assert few.converged.all()
+    assert few.n_iter.max() < 60
+    assert few.posterior.parameters.equal(many.posterior.parameters)
+    assert few.bound.equal(many.bound)
+
+
 def test_what_is_no_covariance_leaves_the_scales() -> None:
     family = FullGaussianPosterior(2)
     covariance = torch.tensor([[[1.0, 2.0], [2.0, 1.0]], [[1.0, 0.0], [torch.nan, 1.0]]])
