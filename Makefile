@@ -6,9 +6,6 @@ PYTEST_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-# One core per worker: threads of several workers on the same cores only wait for each other.
-TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg
-
 .PHONY: help demo test lint types doctest docs clean
 .NOTPARALLEL:
 
@@ -25,7 +22,7 @@ demo: $(VENV)/.installed-plot
 	MPLBACKEND=Agg $(BIN)/python examples/demo.py
 
 test: $(VENV)/.installed-test
-	$(TEST_ENV) $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
@@ -37,7 +34,7 @@ types: $(VENV)/.installed-test $(VENV)/.installed-lint
 	$(BIN)/mypy
 
 doctest: $(VENV)/.installed-test
-	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile --doctest-modules \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --doctest-modules \
 		sklearn_qavi docs/*.rst docs/user_guide/*.rst
 
 docs: $(VENV)/.installed-docs
