@@ -16,7 +16,8 @@ from ._data import TableData
 from ._likelihoods import ColumnLikelihoods
 from ._likelihoods._columns import Prepared
 from ._network import TabularNetwork
-from ._stacked import MatrixAdam, StackedNetwork
+from ._soap import StackedSoap
+from ._stacked import StackedNetwork
 from ._training import EpochLoop, OwnLoss
 
 __all__ = ["EnsembleNet", "KeepBestOfEach", "Recipe", "TrainedMember", "race"]
@@ -29,6 +30,7 @@ _GROWTH = 1.4
 _FAMILIES_SHOW, _FAR_BEHIND = 100, 1.15  # step from which families that far behind go
 _NETWORKS_SHOW = 400  # step from which no more networks go on than are wanted
 _LOOKS_AHEAD = 3
+_WAITS_FOR_OTHERS = 1.2  # ratio to the steps of the best network
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Recipe:
     Parameters
     ----------
     learning_rate : float
-        Largest step size of Adam.
+        Largest step size.
     batch_size : int
         Rows per step.
     max_steps : int
@@ -56,7 +58,7 @@ class Recipe:
         Step from which the smoothing falls where it anneals.
     """
 
-    learning_rate: float = 1e-2
+    learning_rate: float = 2e-2
     batch_size: int = 128
     max_steps: int = 3000
     input_noise: float = 0.2
@@ -65,11 +67,11 @@ class Recipe:
     warmup: int = 30
     kl_start: float = 0.1
     kl_warmup: int = 200
-    constant_until: int = 400
+    constant_until: int = 100
     smooth_until: int = 100
 
     def step_size(self, step: int) -> float:
-        """Return the step size of Adam at this step, counted from 0."""
+        """Return the step size at this step, counted from 0."""
         fall = min(1.0, (self.constant_until / max(step, 1)) ** 0.5)
         return self.learning_rate * min(1.0, (step + 1) / self.warmup) * fall
 
@@ -136,12 +138,11 @@ class TrainedMember:
     settled: bool = field(default=False, init=False)
     history: list[dict[str, float]] = field(default_factory=list, init=False)
 
-    @property
-    def outlook(self) -> float:
-        """The score a few looks ahead, if it goes on improving as in the last two."""
+    def outlook(self, n_looks: int) -> float:
+        """Return the score so many looks ahead, if it goes on improving as in the last two."""
         scores = [look["valid_crps"] for look in self.history[-3:]]
         slope = (scores[-1] - scores[0]) / max(len(scores) - 1, 1)
-        return self.score + _LOOKS_AHEAD * min(slope, 0.0)
+        return self.score + n_looks * min(slope, 0.0)
 
     @property
     def families(self) -> list[str]:
@@ -179,7 +180,7 @@ class EnsembleNet(EpochLoop):
         super().__init__(
             stack.network,
             criterion=OwnLoss,
-            optimizer=MatrixAdam,
+            optimizer=StackedSoap,
             lr=recipe.learning_rate,
             max_epochs=len(self.looks),
             train_split=None,
@@ -206,8 +207,7 @@ class EnsembleNet(EpochLoop):
         return self
 
     def initialize_optimizer(self) -> Self:
-        # torch's own has an overhead of several products, and its first use takes a second
-        self.optimizer_ = MatrixAdam(self.stack.weights, _BETAS)
+        self.optimizer_ = StackedSoap(self.stack.weights, self.stack.shapes, _BETAS)
         return self
 
     def get_iterator(self, dataset: TableData, training: bool = False) -> "_Table":
@@ -447,7 +447,7 @@ def race(
         if n_wanted is not None:
             going = [m for _, best in nets for m in best.going_ if not m.settled]
             lowest = min(member.score for member in everyone)
-            behind = _fallen_behind(going, lowest, step, n_wanted)
+            behind = _fallen_behind(going, lowest, step, n_wanted) + _too_late(everyone, step)
             for member in behind:
                 member.settled = True  # more steps would not help it
             gone += behind
@@ -477,9 +477,17 @@ def _fallen_behind(
         by_family[key] = min(by_family.get(key, np.inf), member.score)
     gone = [m for m in going if by_family[tuple(m.families)] > _FAR_BEHIND * lowest]
     if step >= _NETWORKS_SHOW:
-        stay = sorted((m for m in going if m not in gone), key=lambda m: m.outlook)
+        stay = sorted((m for m in going if m not in gone), key=lambda m: m.outlook(_LOOKS_AHEAD))
         gone += stay[n_wanted:]
     return gone
+
+
+def _too_late(everyone: Sequence[TrainedMember], step: int) -> list[TrainedMember]:
+    """Return the networks that are not waited for, as the best one settled some time ago."""
+    best = min(everyone, key=lambda member: member.score)
+    if not best.settled or step < _WAITS_FOR_OTHERS * best.history[-1]["steps"]:
+        return []
+    return [m for m in everyone if not m.settled and m.outlook(1) > best.score]
 
 
 def patience(n_rows: int, last_gain: int) -> int:

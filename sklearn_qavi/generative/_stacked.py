@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ._network import TabularNetwork
 
-__all__ = ["MatrixAdam", "StackedNetwork", "stack_networks"]
+__all__ = ["StackedNetwork", "stack_networks"]
 
 
 def stack_networks(networks: Sequence[TabularNetwork]) -> TabularNetwork:
@@ -57,19 +57,21 @@ class StackedNetwork:
         All of them; its weights are views of the matrix.
     weights : Tensor of shape (M, P)
         One line for each network.
+    shapes : list of torch.Size
+        Shapes of a network's weights, in the order in which they follow each other in a line.
     """
 
     def __init__(self, networks: Sequence[TabularNetwork]) -> None:
         self.network = stack_networks(networks)
         self._parameters = list(self.network.parameters())
-        self._shapes = [weight.shape[1:] for weight in self._parameters]
-        self._sizes = [shape.numel() for shape in self._shapes]
+        self.shapes = [weight.shape[1:] for weight in self._parameters]
+        self._sizes = [shape.numel() for shape in self.shapes]
         self._set(torch.cat([weight.detach().flatten(1) for weight in self._parameters], dim=1))
 
     def _set(self, weights: Tensor) -> None:
         self.weights = weights
         parts = weights.split(self._sizes, dim=1)
-        for weight, part, shape in zip(self._parameters, parts, self._shapes, strict=True):
+        for weight, part, shape in zip(self._parameters, parts, self.shapes, strict=True):
             weight.data = part.unflatten(1, shape)
             weight.grad = None
 
@@ -93,38 +95,3 @@ class StackedNetwork:
         with torch.no_grad():
             for weight, part in zip(network.parameters(), line.split(self._sizes), strict=True):
                 weight.copy_(part.view_as(weight))
-
-
-class MatrixAdam:
-    """Adam [1]_ on a matrix, in place.
-
-    Parameters
-    ----------
-    weights : Tensor of shape (M, P)
-        Where it starts.
-    betas : tuple of float
-        Shares of the means of gradients and of their squares that stay at each step.
-
-    References
-    ----------
-    .. [1] Kingma, Ba (2015), "Adam: a method for stochastic optimization", ICLR.
-    """
-
-    _EPSILON = 1e-8
-
-    def __init__(self, weights: Tensor, betas: tuple[float, float]) -> None:
-        self.betas, self.n_steps = betas, 0
-        self.mean, self.square = torch.zeros_like(weights), torch.zeros_like(weights)
-
-    def step(self, weights: Tensor, gradient: Tensor, step_size: float) -> None:
-        """Change the weights by one step."""
-        self.n_steps += 1
-        of_mean, of_square = (1.0 - beta**self.n_steps for beta in self.betas)
-        self.mean.lerp_(gradient, 1.0 - self.betas[0])
-        self.square.mul_(self.betas[1]).addcmul_(gradient, gradient, value=1.0 - self.betas[1])
-        size = self.square.sqrt().div_(of_square**0.5).add_(self._EPSILON)
-        weights.addcdiv_(self.mean, size, value=-step_size / of_mean)
-
-    def select(self, members: Tensor) -> None:
-        """Keep some lines, by index."""
-        self.mean, self.square = self.mean[members], self.square[members]

@@ -82,8 +82,8 @@ class TabularVAE(SavedModel):
         on [0, mask_rate].
     beta : float, default=1.0
         Weight of the KL in training.
-    learning_rate : float, default=1e-2
-        Largest step size of Adam; it rises over 100 steps, and falls after 400.
+    learning_rate : float, default=2e-2
+        Largest step size; it rises over 30 steps, and falls after 100.
     batch_size : int, default=128
         Rows per optimisation step.
     max_steps : int, default=4000
@@ -204,7 +204,7 @@ class TabularVAE(SavedModel):
         input_noise: float = 0.2,
         mask_rate: float = 0.0,
         beta: float = 1.0,
-        learning_rate: float = 1e-2,
+        learning_rate: float = 2e-2,
         batch_size: int = 128,
         max_steps: int = 4000,
         validation_fraction: float = 0.15,

@@ -10,7 +10,7 @@ from sklearn_qavi._random import torch_generator
 from sklearn_qavi.generative._factor_analyser import FactorAnalyser
 from sklearn_qavi.generative._likelihoods import ColumnLikelihoods
 from sklearn_qavi.generative._network import TabularNetwork
-from sklearn_qavi.generative._stacked import MatrixAdam, StackedNetwork, stack_networks
+from sklearn_qavi.generative._stacked import StackedNetwork, stack_networks
 
 FAMILIES = ["student_t", "histogram", "bernoulli", "categorical"]
 N = 6
@@ -120,18 +120,3 @@ def test_the_matrix_is_what_the_networks_compute_with() -> None:
     stack.weights += gradient
     for weight, old, change in zip(stack.network.parameters(), before, expected, strict=True):
         torch.testing.assert_close(weight.detach(), old + change)
-
-
-def test_steps_are_those_of_adam() -> None:
-    generator = torch_generator(0)
-    weights = torch.randn(2, 5, generator=generator, dtype=torch.float64)
-    theirs = torch.nn.Parameter(weights.clone())
-    optimizer = torch.optim.Adam([theirs], betas=(0.8, 0.95))
-    adam = MatrixAdam(weights, (0.8, 0.95))
-    for step in range(1, 20):
-        gradient = torch.randn(2, 5, generator=generator, dtype=torch.float64)
-        theirs.grad = gradient.clone()
-        optimizer.param_groups[0]["lr"] = 0.1 / step
-        optimizer.step()
-        adam.step(weights, gradient, 0.1 / step)
-    torch.testing.assert_close(weights, theirs.detach())

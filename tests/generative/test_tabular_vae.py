@@ -126,11 +126,12 @@ def test_auto_chooses_families_by_column_and_candidate() -> None:
 
 
 def test_auto_prefers_the_histogram_on_atoms() -> None:
-    """Two columns that are zero half of the time, in the same rows."""
+    """Two columns of two values and a rest, which tell of each other in half of the rows."""
     rng = np.random.default_rng(0)
-    on = rng.random(300) < 0.5
-    first = np.where(on, 3.0 + rng.gamma(2.0, size=300), 0.0)
-    second = np.where(on, 5.0 + rng.gamma(2.0, size=300), 0.0)
+    which = rng.integers(3, size=300)
+    first = np.choose(which, [0.0, 8.0, 2.0 + rng.gamma(2.0, size=300)])
+    second = np.choose(which, [0.0, -3.0, 5.0 + rng.gamma(2.0, size=300)])
+    first = np.where(rng.random(300) < 0.5, first, rng.permutation(first))
     model = undecided(n_decoders=1, linear_start=True, max_steps=180).fit(
         np.column_stack([first, second])
     )
