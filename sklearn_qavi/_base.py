@@ -126,7 +126,8 @@ class BaseQAVI(PlainState):
             If a file is missing, was changed in any byte, is of a newer version, or does not fit
             its description.
         """
-        return read_imputer(cls, folder)
+        imputer: Self = read_imputer(cls, folder)
+        return imputer
 
     def set_params(self, **params: object) -> Self:
         """Set parameters, also those of the posterior and of the generative model.
@@ -153,11 +154,12 @@ class BaseQAVI(PlainState):
                     f"set. Choose one of {sorted(filter(None, objects))}."
                 )
             params = {**params, name: objects[value]()}
-        return super().set_params(**params)
+        changed: Self = super().set_params(**params)
+        return changed
 
     def __sklearn_clone__(self) -> Self:
         """Keep a trained model: cross-validation clones, and must not train it again."""
-        copied = clone_parametrized(self)
+        copied: Self = clone_parametrized(self)
         if isinstance(self.generative_model, GenerativeModel):
             copied.generative_model = self.generative_model
         return copied

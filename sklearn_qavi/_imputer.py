@@ -685,7 +685,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         check_is_fitted(self)
         names = check_feature_names_in(self, input_features)
         kept = names if self.keep_empty_features else names[~self.encoder_.is_empty_]
-        return self._concatenate_indicator_feature_names_out(kept, names)
+        names_out: NDArray[np.object_] = self._concatenate_indicator_feature_names_out(kept, names)
+        return names_out
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

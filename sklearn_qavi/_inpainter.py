@@ -8,7 +8,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import Tags
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
@@ -29,6 +28,7 @@ from ._sklearn_compat import (
     HasMethods,
     MissingValues,
     StrOptions,
+    available_if,
     check_feature_names,
     check_feature_names_in,
     fit_context,
@@ -616,7 +616,8 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             Those of the input.
         """
         check_is_fitted(self)
-        return check_feature_names_in(self, input_features)
+        names_in: NDArray[np.object_] = check_feature_names_in(self, input_features)
+        return names_in
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

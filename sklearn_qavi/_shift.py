@@ -110,9 +110,10 @@ def _missing(X: Table, place: int, marker: object) -> NDArray[np.bool_]:
     missing = np.asarray(pd.isna(values))
     if marker is None or pd.isna(marker):
         return missing
-    return missing | np.array(
+    marked: NDArray[np.bool_] = missing | np.array(
         [not gone and v == marker for v, gone in zip(values, missing, strict=True)]
     )
+    return marked
 
 
 def _shifted(

@@ -397,7 +397,9 @@ class TableEncoder:
 def _missing_of(cells: Cells, marker: Any) -> NDArray[np.bool_]:
     """Return which cells of a column are null, or the marker."""
     if isinstance(cells, np.ndarray):
-        missing = np.isnan(cells) if cells.dtype.kind == "f" else np.zeros(len(cells), bool)
+        missing: NDArray[np.bool_] = np.zeros(len(cells), bool)
+        if cells.dtype.kind == "f":
+            missing = np.isnan(cells)
     else:
         missing = cells.isna().to_numpy(dtype=bool)
     if _is_null(marker):
@@ -407,10 +409,12 @@ def _missing_of(cells: Cells, marker: Any) -> NDArray[np.bool_]:
         if isinstance(marker, str):
             return missing
         same = np.asarray(cells == marker)
-        return missing | np.where(missing, False, same).astype(bool)
+        missing = missing | np.where(missing, False, same).astype(bool)
+        return missing
     if code in "bmM":
         return missing
-    return missing | np.array([_same(v, marker) for v in cells.astype(object)], dtype=bool)
+    missing = missing | np.array([_same(v, marker) for v in cells.astype(object)], dtype=bool)
+    return missing
 
 
 def _same(value: Any, marker: Any) -> bool:
