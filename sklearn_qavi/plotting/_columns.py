@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
 
-from .._checks import plain
+from .._checks import is_null, plain
 
 __all__ = ["COLUMNS", "Array", "Categories", "Column", "class_of"]
 
@@ -295,12 +295,8 @@ def _is_numeric_text(shown: pd.Series) -> bool:
 
 def _codes(cells: pd.Series, known: dict[Hashable, int]) -> Array:
     """Return the codes of categories; those that are not known yet are added."""
-    codes = [np.nan if _is_null(cell) else known.setdefault(cell, len(known)) for cell in cells]
+    codes = [np.nan if is_null(cell) else known.setdefault(cell, len(known)) for cell in cells]
     return np.array(codes, dtype=np.float64)
-
-
-def _is_null(value: object) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or value != value
 
 
 def _in_days(times: NDArray[np.generic]) -> Array:

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
-from .._checks import plain
+from .._checks import missing_in, plain
 from .._typing import Array as AnyArray
 from .._typing import Container, Table
 from ._columns import Array, Categories, Column, class_of
@@ -284,20 +284,7 @@ def _categories_of(estimator: BaseEstimator, n: int) -> list[tuple[Hashable, ...
 def _read(
     name: str, series: pd.Series, marker: object, categories: tuple[Hashable, ...] | None
 ) -> Column:
-    missing = series.isna().to_numpy(dtype=bool)
-    if not _is_nan(marker):
-        marked = [_is_marker(value, marker) for value in series]
-        missing = missing | np.array(marked, dtype=bool)
+    missing = missing_in(series, marker)
     if categories is None or missing.all():
         return class_of(name, series[~missing]).read(name, series, missing)
     return Categories.read(name, series, missing, categories)
-
-
-def _is_nan(marker: object) -> bool:
-    return marker is None or marker is pd.NA or marker != marker
-
-
-def _is_marker(value: object, marker: object) -> bool:
-    """Return whether two values are equal and both numbers or both of one type."""
-    both_numbers = all(isinstance(one, int | float | np.number) for one in (value, marker))
-    return (both_numbers or type(value) is type(marker)) and bool(value == marker)
