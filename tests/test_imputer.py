@@ -545,7 +545,7 @@ class TestModelsHandedIn:
 
     def test_a_model_of_other_columns_is_refused(self, X: Array) -> None:
         model = tiny_table_model(random_state=0).fit(X)
-        with pytest.raises(ValueError, match=r"has 4 columns, but X has 3"):
+        with pytest.raises(ValueError, match=r"of 4 columns, but X has 3"):
             QAVIImputer(generative_model=model, random_state=0).fit(X[:, :3])
 
     def test_an_imputed_value_that_overflows_is_an_error_that_names_its_column(
