@@ -98,21 +98,19 @@ class TestRowsStandAlone:
         imputer, incomplete = fitted[posterior], incomplete[:70]
         completed, draws = imputer.transform(incomplete), imputer.sample(incomplete, n=3)
         np.testing.assert_array_equal(imputer.transform(incomplete), completed)
-        for option in ({"batch_size": 1}, {"batch_size": 50}, {"n_jobs": 2}):
+        for option, n in (({"batch_size": 1}, 12), ({"batch_size": 50}, 70), ({"n_jobs": 2}, 70)):
             other = pickle.loads(pickle.dumps(imputer)).set_params(**option)
-            np.testing.assert_array_equal(other.transform(incomplete), completed)
-            np.testing.assert_array_equal(other.sample(incomplete, n=3), draws)
+            np.testing.assert_array_equal(other.transform(incomplete[:n]), completed[:n])
+            np.testing.assert_array_equal(other.sample(incomplete[:n], n=3), draws[:, :n])
 
     def test_pickles_and_clones_agree(
         self, fitted: dict[str, QAVIImputer], incomplete: Array, posterior: str
     ) -> None:
-        imputer = fitted[posterior]
-        completed = imputer.transform(incomplete)
+        imputer, some = fitted[posterior], incomplete[:40]
+        completed = imputer.transform(some)
         again = pickle.loads(pickle.dumps(imputer))
-        np.testing.assert_array_equal(again.transform(incomplete), completed)
-        np.testing.assert_array_equal(
-            clone(imputer).fit(incomplete).transform(incomplete), completed
-        )
+        np.testing.assert_array_equal(again.transform(some), completed)
+        np.testing.assert_array_equal(clone(imputer).fit(incomplete).transform(some), completed)
 
     def test_observed_cells_are_bit_identical_in_every_draw(
         self, fitted: dict[str, QAVIImputer], incomplete: Array, posterior: str
@@ -443,7 +441,7 @@ class TestLikeIterativeImputer:
 @pytest.fixture(scope="module")
 def table() -> tuple[Array, NDArray[np.int64]]:
     data = load_breast_cancer()
-    return with_missing(data.data[:240, :8], 0.2), data.target[:240]
+    return with_missing(data.data[:120, :8], 0.2), data.target[:120]
 
 
 class TestPipelines:
@@ -455,7 +453,7 @@ class TestPipelines:
                 ("clf", LogisticRegression()),
             ]
         )
-        assert cross_val_score(pipe, *table, cv=3).mean() > 0.85
+        assert cross_val_score(pipe, *table, cv=2).mean() > 0.85
 
     def test_grid_over_inference_parameters_trains_once_a_fold(
         self, table: tuple[Array, NDArray[np.int64]], tmp_path: Any, monkeypatch: Any
