@@ -466,7 +466,7 @@ class TestPipelines:
             return run_all(self, candidates)
 
         monkeypatch.setattr(TableTrainer, "run_all", counted)
-        model = quick_table_model(memory=str(tmp_path))
+        model = quick_table_model(memory=str(tmp_path), n_decoders=1)
         imputer = quick_imputer(generative_model=model, posterior="mixture", max_iter=24)
         pipe = Pipeline(
             [
@@ -481,8 +481,9 @@ class TestPipelines:
         assert len(trained) == 3  # two folds and the final fit
 
     def test_grid_of_the_imputer_alone(self, table: tuple[Array, NDArray[np.int64]]) -> None:
+        imputer = quick_imputer(generative_model=quick_table_model(n_decoders=1))
         grid = {"beta": [1.0, 30.0], "generative_model__latent_dim": [2]}
-        search = GridSearchCV(quick_imputer(), grid, cv=2).fit(table[0])
+        search = GridSearchCV(imputer, grid, cv=2).fit(table[0])
         assert search.best_params_["beta"] == 1.0
 
 

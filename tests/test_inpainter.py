@@ -467,21 +467,22 @@ class TestNetworks:
     def test_colour(self, likelihood: str) -> None:
         rng = np.random.default_rng(0)
         shade, tint = rng.random((40, 1, 1, 1)), np.array([1.0, 0.6, 0.3])
-        X = np.rint(255 * shade * tint * np.linspace(0.5, 1, 8)[:, None, None]).astype(np.uint8)
-        X = np.broadcast_to(X, (40, 8, 8, 3)).copy()
+        X = np.rint(255 * shade * tint * np.linspace(0.5, 1, 4)[:, None, None]).astype(np.uint8)
+        X = np.broadcast_to(X, (40, 4, 4, 3)).copy()
         model = quick_image_model(
             latent_dim=2,
+            n_levels=1,
             likelihood=likelihood,
-            learning_rate=1e-2,
+            learning_rate=2e-2,
             batch_size=32,
-            steps=30,
+            steps=120,
             random_state=None,
         )
         fitted = QAVIInpainter(
             generative_model=model, data_format="channels_last", max_iter=12, random_state=0
         ).fit(X)
-        some = X[:3]
-        mask = make_image_masks(3, (8, 8), kind="rotated_half", random_state=0)
+        some = X[:6]
+        mask = make_image_masks(6, (4, 4), kind="rotated_half", random_state=0)
         completed = fitted.transform(some, mask=mask)
         assert completed.dtype == np.uint8
         np.testing.assert_array_equal(completed[~mask], some[~mask])
