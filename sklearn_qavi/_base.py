@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
 from ._checks import plain
 from ._device import resolve_device
@@ -126,7 +127,8 @@ class BaseQAVI(PlainState):
             If a file is missing, was changed in any byte, is of a newer version, or does not fit
             its description.
         """
-        return read_imputer(cls, folder)
+        imputer: Self = read_imputer(cls, folder)
+        return imputer
 
     def set_params(self, **params: object) -> Self:
         """Set parameters, also those of the posterior and of the generative model.
@@ -153,11 +155,12 @@ class BaseQAVI(PlainState):
                     f"set. Choose one of {sorted(filter(None, objects))}."
                 )
             params = {**params, name: objects[value]()}
-        return super().set_params(**params)
+        changed: Self = super().set_params(**params)
+        return changed
 
     def __sklearn_clone__(self) -> Self:
         """Keep a trained model: cross-validation clones, and must not train it again."""
-        copied = clone_parametrized(self)
+        copied: Self = clone_parametrized(self)
         if isinstance(self.generative_model, GenerativeModel):
             copied.generative_model = self.generative_model
         return copied
@@ -207,6 +210,23 @@ class BaseQAVI(PlainState):
         model = self.generative_model
         if hasattr(model, "get_params") and not isinstance(model, GenerativeModel):
             resolve_device(model.get_params(deep=False).get("device", "cpu"))
+
+    def _trained_already(self, n_cells: int, *, wrapped: str, known: str) -> BaseEstimator | None:
+        """Return the trained model that was handed in, None if one has to be trained.
+
+        Messages say how a bare decoder is to be ``wrapped``, and what is ``known`` of the data.
+        """
+        model = self.generative_model
+        if isinstance(model, nn.Module):
+            raise ValueError(
+                "A decoder module does not say what its output means. Pass "
+                f"generative_model={wrapped}, or another likelihood."
+            )
+        if not isinstance(model, GenerativeModel):
+            return None
+        if model.n_features_in_ != n_cells:
+            raise ValueError(f"The generative model is of {model.n_features_in_} {known}.")
+        return model
 
     def _seed_model(self, model: BaseEstimator) -> None:
         """Seed a model to be trained, unless it has a seed of its own."""

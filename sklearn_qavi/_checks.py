@@ -1,4 +1,4 @@
-"""What checks of input share: how values are shown, what holds infinity, which column is meant."""
+"""What checks of input share: how values are shown, what is missing or infinite, which column."""
 
 from collections.abc import Hashable, Sequence
 from numbers import Number
@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-__all__ = ["infinite_columns", "plain", "position_of", "refuse_infinity", "refuse_number"]
+__all__ = [
+    "infinite_columns",
+    "is_null",
+    "missing_in",
+    "plain",
+    "position_of",
+    "refuse_infinity",
+    "refuse_number",
+]
 
 
 def plain(value: object) -> str:
@@ -114,3 +122,43 @@ def position_of(chosen: Hashable, names: Sequence[Hashable], parameter: str) -> 
         f"{parameter} names {plain(chosen)}, which is no column of X: {plain(names[:10])}"
         f"{', ...' if len(names) > 10 else ''}."
     )
+
+
+def missing_in(cells: Any, marker: Any = None) -> NDArray[np.bool_]:
+    """Return which cells of a column are missing, (N,).
+
+    Parameters
+    ----------
+    cells : ndarray of numbers, or pandas.Series, of shape (N,)
+        The column.
+    marker : object, default=None
+        What marks a missing cell besides NaN, None, NaT and NA. It marks cells that are equal to it
+        where both are numbers or both are text; True is no number.
+    """
+    if isinstance(cells, np.ndarray):
+        missing: NDArray[np.bool_] = np.zeros(len(cells), bool)
+        if cells.dtype.kind == "f":
+            missing = np.isnan(cells)
+    else:
+        missing = cells.isna().to_numpy(dtype=bool)
+    code = getattr(cells.dtype, "kind", "O")
+    if is_null(marker) or code in "bmM" or (code in "iuf" and isinstance(marker, str)):
+        return missing
+    if code in "iuf":
+        same = np.where(missing, False, np.asarray(cells == marker)).astype(bool)
+    else:
+        same = np.array([_marks(marker, cell) for cell in cells.astype(object)], dtype=bool)
+    return np.asarray(missing | same)
+
+
+def _marks(marker: Any, cell: Any) -> bool:
+    if isinstance(cell, str | bool | np.bool_) or isinstance(marker, str):
+        return type(cell) is type(marker) and bool(cell == marker)
+    return isinstance(cell, Number) and bool(cell == marker)
+
+
+def is_null(value: Any) -> bool:
+    """Return whether a value is one of those that are missing in any case."""
+    import pandas as pd
+
+    return value is None or value is pd.NA or value is pd.NaT or bool(value != value)

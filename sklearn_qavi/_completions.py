@@ -78,7 +78,10 @@ class TargetColumns:
         """Return the target as numbers, (rows, columns)."""
         if self.classes is None:
             return np.asarray(y, dtype=np.float64)[:, None]
-        return (np.asarray(y)[:, None] == self.classes[None, 1:]).astype(np.float64)
+        indicators: NDArray[np.float64] = (np.asarray(y)[:, None] == self.classes[None, 1:]).astype(
+            np.float64
+        )
+        return indicators
 
     def append(self, X: Container, y: ArrayLike | None) -> Container:
         """Return X with the target in columns of its own; missing if y is None."""

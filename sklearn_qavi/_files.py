@@ -68,7 +68,7 @@ def read_json(file: Path, what: str, remedy: str = _SAVE_AGAIN) -> dict[str, Any
     """
     try:
         text = file.read_bytes()
-        content = json.loads(text)
+        content: dict[str, Any] = json.loads(text)
         is_sealed = isinstance(content, dict) and content.pop(_SEAL, None) is not None
         is_intact = is_sealed and _sealed(content) == text
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -45,7 +45,7 @@ from ._sklearn_compat import (
 from ._summaries import CategoryProbabilities, CurvedColumn, Limits, Point
 from ._typing import Container, ScoreDetails, ScoresOfRows, Table
 from .exceptions import ExtremeValueWarning, InferenceDivergedError
-from .generative import GenerativeModel, TabularVAE
+from .generative import TabularVAE
 from .inference import InferenceMethod
 from .preprocessing import (
     Categories,
@@ -685,7 +685,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         check_is_fitted(self)
         names = check_feature_names_in(self, input_features)
         kept = names if self.keep_empty_features else names[~self.encoder_.is_empty_]
-        return self._concatenate_indicator_feature_names_out(kept, names)
+        names_out: NDArray[np.object_] = self._concatenate_indicator_feature_names_out(kept, names)
+        return names_out
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -760,22 +761,15 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         )
 
     def _trained_model(self, table: EncodedTable, sample_weight: ArrayLike | None) -> BaseEstimator:
-        model = self.generative_model
         n_columns = table.values.shape[1]
         if n_columns == 0:
             raise ValueError("Every column is empty: there is no observed value to learn from.")
-        if isinstance(model, nn.Module):
-            raise ValueError(
-                "A decoder module does not say what its output means. Pass "
-                "generative_model=PretrainedDecoder(decoder, 'gaussian', "
-                f"n_features={n_columns}), or another likelihood."
-            )
-        if isinstance(model, GenerativeModel):
-            if model.n_features_in_ != n_columns:
-                raise ValueError(
-                    f"The generative model has {model.n_features_in_} columns, but X has "
-                    f"{n_columns} columns with observed values."
-                )
+        model = self._trained_already(
+            n_columns,
+            wrapped=f"PretrainedDecoder(decoder, 'gaussian', n_features={n_columns})",
+            known=f"columns, but X has {n_columns} columns with observed values",
+        )
+        if model is not None:
             known = getattr(model, "n_categories_", [None] * n_columns)
             if known != self.encoder_.n_categories_:
                 names = [s.name for s in self.encoder_.modelled if s.n_categories]

@@ -8,7 +8,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import Tags
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
@@ -29,6 +28,7 @@ from ._sklearn_compat import (
     HasMethods,
     MissingValues,
     StrOptions,
+    available_if,
     check_feature_names,
     check_feature_names_in,
     fit_context,
@@ -616,7 +616,8 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             Those of the input.
         """
         check_is_fitted(self)
-        return check_feature_names_in(self, input_features)
+        names_in: NDArray[np.object_] = check_feature_names_in(self, input_features)
+        return names_in
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -684,19 +685,12 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         return method
 
     def _trained_model(self, batch: ImageBatch | None) -> BaseEstimator:
-        model = self.generative_model
-        if isinstance(model, nn.Module):
-            raise ValueError(
-                "A decoder module does not say what its output means. Pass "
-                "generative_model=PretrainedImageDecoder(decoder, 'continuous_bernoulli', "
-                f"{self.image_shape_}), or another likelihood."
-            )
-        if isinstance(model, GenerativeModel):
-            if model.n_features_in_ != self.n_features_in_:
-                raise ValueError(
-                    f"The generative model is of {model.n_features_in_} cells, but an image of "
-                    f"shape {self.image_shape_} has {self.n_features_in_}."
-                )
+        model = self._trained_already(
+            self.n_features_in_,
+            wrapped=f"PretrainedImageDecoder(decoder, 'continuous_bernoulli', {self.image_shape_})",
+            known=f"cells, but an image of shape {self.image_shape_} has {self.n_features_in_}",
+        )
+        if model is not None:
             for member in model.decoders_:
                 _check_member(member, self.n_features_in_)
             return model

@@ -18,7 +18,6 @@ from sklearn.base import (
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import (
@@ -36,7 +35,7 @@ from ._completions import Completed, Completions, TargetColumns, seeded_clone
 from ._imputer import QAVIImputer
 from ._interrupts import all_or_nothing
 from ._random import derive_seed, seed_from
-from ._sklearn_compat import HasMethods, Interval, fit_context
+from ._sklearn_compat import HasMethods, Interval, available_if, fit_context
 from ._typing import Container, Table
 from .generative import TabularVAE
 from .pooling import PooledEstimate, pool, pool_predictions
@@ -280,14 +279,15 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
         values = [getattr(estimator, name) for estimator in self.estimators_]
         if len({np.shape(value) for value in values}) > 1:
             raise AttributeError(f"{name} has other shapes on some tables, so there is no mean.")
-        return np.mean(values, axis=0)
+        mean: Array = np.mean(values, axis=0)
+        return mean
 
     def _over_tables(self, X: Table, function: Callable[..., T], *arguments: object) -> list[T]:
         """Return ``function(estimator, its table, its coefficients, *arguments)`` by estimator."""
         check_is_fitted(self)
         X = self._checked_table(X, reset=False)
         unknown: list[Coefficients | None] = [None] * len(self.estimators_)
-        return Parallel(n_jobs=self.n_jobs)(
+        results: list[T] = Parallel(n_jobs=self.n_jobs)(
             delayed(_apply)(task, function, estimator, found, *arguments)
             for task, estimator, found in zip(
                 self._completions.tasks(X),
@@ -296,6 +296,7 @@ class _BaseMultipleImputation(MetaEstimatorMixin, BaseEstimator):
                 strict=True,
             )
         )
+        return results
 
 
 class MultipleImputationRegressor(RegressorMixin, _BaseMultipleImputation):
@@ -572,7 +573,8 @@ class MultipleImputationClassifier(ClassifierMixin, _BaseMultipleImputation):
         else:
             votes = np.stack(self._over_tables(X, _predict))
             chosen = (votes[..., None] == self.classes_).sum(axis=0).argmax(axis=1)
-        return self.classes_[chosen]
+        classes: NDArray[np.generic] = self.classes_[chosen]
+        return classes
 
     @available_if(_estimator_has("predict_proba"))
     def predict_proba(self, X: Table) -> Array:
@@ -604,7 +606,8 @@ class MultipleImputationClassifier(ClassifierMixin, _BaseMultipleImputation):
         log_probabilities : ndarray of shape (n_rows, n_classes)
             In nats, in the order of ``classes_``.
         """
-        return np.log(self.predict_proba(X))
+        log_probabilities: Array = np.log(self.predict_proba(X))
+        return log_probabilities
 
     @available_if(_decides_without_probabilities)
     def decision_function(self, X: Table) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from ._checks import plain, position_of
+from ._checks import missing_in, plain, position_of
 from ._typing import Container, Table
 
 __all__ = ["shift_imputed"]
@@ -106,13 +106,8 @@ def _missing(X: Table, place: int, marker: object) -> NDArray[np.bool_]:
         column = X.get_columns()[place].to_list()
     else:
         column = np.asarray(X)[:, place]
-    values = np.asarray(column, dtype=object)
-    missing = np.asarray(pd.isna(values))
-    if marker is None or pd.isna(marker):
-        return missing
-    return missing | np.array(
-        [not gone and v == marker for v, gone in zip(values, missing, strict=True)]
-    )
+    cells = pd.Series(np.asarray(column, dtype=object), dtype=object)
+    return missing_in(cells, marker)
 
 
 def _shifted(

@@ -140,7 +140,8 @@ def describe(args: argparse.Namespace) -> dict[str, object]:
     """Return what the completions in OUT depend on, for the first line of the records."""
     names = ("model", "images", "masks", "mask_kind", "draws", "score_draws", "seed", "param")
     settings = {name: getattr(args, name) for name in names}
-    return json.loads(json.dumps(settings, default=str))
+    plain_settings: dict[str, object] = json.loads(json.dumps(settings, default=str))
+    return plain_settings
 
 
 def finished(file: Path, description: dict[str, object]) -> int:
@@ -168,7 +169,8 @@ def complete(
 ) -> None:
     """Complete some images and write them, and last the records that say that they are done."""
     truth, mask = images[rows], missing[rows]
-    draws = inpainter.sample(truth, args.draws, mask=mask, row_offset=int(rows[0]))
+    drawn = inpainter.sample(truth, args.draws, mask=mask, row_offset=int(rows[0]))
+    draws = np.asarray(drawn)
     records: list[dict[str, str | float | None]] = [
         {"file": str(images.files[i].relative_to(images.folder))} for i in rows
     ]

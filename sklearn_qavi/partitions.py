@@ -184,7 +184,10 @@ def complete_dask(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the rows that Dask makes up are like no others
         meta = _completed_part(light, frame._meta_nonempty, n, 0).iloc[:0]
-    return dd.from_delayed(parts, meta=meta, divisions=frame.divisions if n is None else None)
+    completed: dd.DataFrame = dd.from_delayed(
+        parts, meta=meta, divisions=frame.divisions if n is None else None
+    )
+    return completed
 
 
 def _giving(imputer: BaseEstimator, container: str) -> BaseEstimator:

@@ -95,7 +95,8 @@ class PooledEstimate:
 
     @property
     def _due_to_missing(self) -> Array:
-        return np.sum([part for part, _ in self._parts_due_to_missing], axis=0)
+        total: Array = np.sum([part for part, _ in self._parts_due_to_missing], axis=0)
+        return total
 
     @property
     def standard_error(self) -> Array:

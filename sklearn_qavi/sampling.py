@@ -144,7 +144,8 @@ def half_sample_mode(draws: NDArray[np.float64]) -> NDArray[np.float64]:
         start = widths.argmin(axis=0)
         index = start[None] + np.arange(half).reshape(-1, *[1] * start.ndim)
         ordered = np.take_along_axis(ordered, index, axis=0)
-    return ordered.mean(axis=0)
+    mode: NDArray[np.float64] = ordered.mean(axis=0)
+    return mode
 
 
 @dataclass(frozen=True)
@@ -209,17 +210,20 @@ class PooledPosterior:
     @property
     def pareto_k(self) -> NDArray[np.float64]:
         """Pareto k of the importance weights, the worst among the decoders, (N,)."""
-        return self._diagnostic("pareto_k").max(axis=0)
+        worst: NDArray[np.float64] = self._diagnostic("pareto_k").max(axis=0)
+        return worst
 
     @property
     def effective_sample_size(self) -> NDArray[np.float64]:
         """Effective number of the weighted codes, the least among the decoders, (N,)."""
-        return self._diagnostic("effective_sample_size").min(axis=0)
+        smallest: NDArray[np.float64] = self._diagnostic("effective_sample_size").min(axis=0)
+        return smallest
 
     @property
     def acceptance_rate(self) -> NDArray[np.float64]:
         """Share of accepted Metropolis proposals, mean over the decoders, (N,)."""
-        return self._diagnostic("acceptance_rate").mean(axis=0)
+        rate: NDArray[np.float64] = self._diagnostic("acceptance_rate").mean(axis=0)
+        return rate
 
     def __len__(self) -> int:
         """Return the number of rows N."""
@@ -232,7 +236,8 @@ class PooledPosterior:
             u = sobol_uniform(n_codes, result.posterior.family.n_noise, seed=1).unsqueeze(1)
             function = partial(_mean_of_block, decoder, u, self.given)
             parts.append(self._by_block(result.posterior, function))
-        return np.mean(parts, axis=0)
+        mean: NDArray[np.float64] = np.mean(parts, axis=0)
+        return mean
 
     def category_probabilities(self, n_codes: int = 128) -> dict[int, NDArray[np.float64]]:
         """Return the probabilities of categories by categorical column, each (N, K).
@@ -310,7 +315,10 @@ class PooledPosterior:
             u = sobol_uniform(n_codes, result.posterior.family.n_noise, seed=1).unsqueeze(1)
             function = partial(_density_of_block, decoder, u, x)
             parts.append(self._by_block(result.posterior, function))
-        return np.logaddexp.reduce(parts, axis=0) - np.log(n_codes * len(parts))
+        log_prob: NDArray[np.float64] = np.logaddexp.reduce(parts, axis=0) - np.log(
+            n_codes * len(parts)
+        )
+        return log_prob
 
     def score_missing(
         self, x: Tensor, observed: Tensor, missing: Tensor, n_draws: int | list[int] = 10_000
@@ -400,7 +408,10 @@ class PooledPosterior:
             yield (decoder if result.decoder is None else result.decoder), result
 
     def _mean(self, name: str) -> NDArray[np.float64]:
-        return np.mean([getattr(m, name).double().cpu().numpy() for m in self.results], axis=0)
+        mean: NDArray[np.float64] = np.mean(
+            [getattr(m, name).double().cpu().numpy() for m in self.results], axis=0
+        )
+        return mean
 
     def _diagnostic(self, name: str) -> NDArray[np.float64]:
         """Return a diagnostic of each decoder, (K, N)."""

@@ -1,12 +1,15 @@
 """Fixtures for all tests, and the guard of global state."""
 
+import os
+import pickle
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from sklearn.exceptions import ConvergenceWarning
 
 from _factories import digits, iris, quick_layers, quick_table_model, with_missing
@@ -21,19 +24,34 @@ def linear_gaussian() -> LinearGaussian:
 
 
 @pytest.fixture(scope="session")
-def iris_model() -> TabularVAE:
-    """Two decoders of the flowers, trained once per session; a test only reads them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return quick_table_model(random_state=0).fit(with_missing(iris()))
+def train_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Any, Any], Any]:
+    """Train an estimator under a name; the workers of one run read what the first has left."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of all workers
+
+    def trained(name: str, estimator: Any, X: Any) -> Any:
+        file = folder / f"{name}.pickle"
+        with FileLock(f"{file}.lock"):
+            if not file.exists():
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ConvergenceWarning)
+                    file.write_bytes(pickle.dumps(estimator.fit(X)))
+            return pickle.loads(file.read_bytes())
+
+    return trained
 
 
 @pytest.fixture(scope="session")
-def layered_digits() -> HierarchicalVAE:
-    """A model of the first 400 digits, trained once per session; a test only reads it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return quick_layers(rounds=5, steps=40).fit(digits(0, 400))
+def iris_model(train_once: Callable[..., Any]) -> TabularVAE:
+    """Two decoders of the flowers; a test only reads them."""
+    return train_once("iris_model", quick_table_model(random_state=0), with_missing(iris()))
+
+
+@pytest.fixture(scope="session")
+def layered_digits(train_once: Callable[..., Any]) -> HierarchicalVAE:
+    """A model of the first 400 digits; a test only reads it."""
+    return train_once("layered_digits", quick_layers(rounds=5, steps=40), digits(0, 400))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

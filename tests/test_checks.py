@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sklearn_qavi import (
     QAVIImputer,
     QAVIInpainter,
 )
-from sklearn_qavi._checks import infinite_columns, plain, refuse_infinity
+from sklearn_qavi._checks import infinite_columns, missing_in, plain, refuse_infinity
 from sklearn_qavi.baselines import PseudoGibbs
 from sklearn_qavi.datasets import make_image_masks, make_missing
 from sklearn_qavi.generative import (
@@ -146,6 +147,28 @@ def test_columns_with_infinity(k: int) -> None:
     if expected:
         with pytest.raises(ValueError, match=str(expected[1])):
             refuse_infinity(table)
+
+
+@pytest.mark.parametrize(
+    ("cells", "marker", "missing"),
+    [
+        (np.array([1.0, np.nan, -9.0]), -9, "011"),
+        (np.array([1, -9]), -9, "01"),
+        (np.array([1, -9]), "-9", "00"),
+        (pd.Series([1, None, -9], dtype="Int64"), -9, "011"),
+        (pd.Series([1, None, -9], dtype="int64[pyarrow]"), -9.0, "011"),
+        (pd.Series(["a", "?", None, -9, b"?"], dtype=object), "?", "01100"),
+        (pd.Series(["-9", -9, -9.0, Decimal(-9), pd.NA, pd.NaT], dtype=object), -9, "011111"),
+        (pd.Series([True, 1, 1.0, np.bool_(True)], dtype=object), 1, "0110"),
+        (pd.Series([True, False]), 1, "00"),
+        (pd.Series(pd.Categorical(["a", "?", None])), "?", "011"),
+        (pd.Series(pd.to_datetime(["2024-01-01", None])), "?", "01"),
+        (pd.Series([1.0, None]), pd.NA, "01"),
+        (pd.Series([], dtype=object), "?", ""),
+    ],
+)
+def test_cells_that_are_missing(cells: Any, marker: Any, missing: str) -> None:
+    assert missing_in(cells, marker).tolist() == [gone == "1" for gone in missing]
 
 
 INFINITE = np.array([[0.2, np.inf], [0.4, 0.6], [0.1, np.nan], [0.3, 0.9], [0.5, 0.5], [0.6, 0.7]])

@@ -27,7 +27,7 @@ class TestHierarchical:
     """The contract again, with codes at many layers."""
 
     def fitted(self, layered: HierarchicalVAE, **options: Any) -> QAVIInpainter:
-        quick = {"max_iter": 16, "random_state": 0, **options}
+        quick = {"max_iter": 6, "random_state": 0, **options}
         return QAVIInpainter(generative_model=layered, **quick).fit()
 
     def incomplete(self, n: int = 4) -> np.ndarray:
@@ -36,12 +36,12 @@ class TestHierarchical:
         return np.where(lower, np.nan, digits(400, 400 + n))
 
     def test_it_completes_better_than_the_mean_image(self, layered: HierarchicalVAE) -> None:
-        truth = digits(400, 416)
+        truth = digits(400, 408)
         incomplete = with_missing(truth, 0.4)
         missing = np.isnan(incomplete)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InferenceConvergenceWarning)
-            completed = self.fitted(layered, max_iter=48).transform(incomplete)
+            completed = self.fitted(layered, max_iter=24).transform(incomplete)
         mean = np.broadcast_to(digits(0, 400).mean(0), truth.shape)
         error = np.square(completed - truth)[missing].mean()
         assert error < 0.9 * np.square(mean - truth)[missing].mean()

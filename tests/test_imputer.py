@@ -98,21 +98,19 @@ class TestRowsStandAlone:
         imputer, incomplete = fitted[posterior], incomplete[:70]
         completed, draws = imputer.transform(incomplete), imputer.sample(incomplete, n=3)
         np.testing.assert_array_equal(imputer.transform(incomplete), completed)
-        for option in ({"batch_size": 1}, {"batch_size": 50}, {"n_jobs": 2}):
+        for option, n in (({"batch_size": 1}, 12), ({"batch_size": 50}, 70), ({"n_jobs": 2}, 70)):
             other = pickle.loads(pickle.dumps(imputer)).set_params(**option)
-            np.testing.assert_array_equal(other.transform(incomplete), completed)
-            np.testing.assert_array_equal(other.sample(incomplete, n=3), draws)
+            np.testing.assert_array_equal(other.transform(incomplete[:n]), completed[:n])
+            np.testing.assert_array_equal(other.sample(incomplete[:n], n=3), draws[:, :n])
 
     def test_pickles_and_clones_agree(
         self, fitted: dict[str, QAVIImputer], incomplete: Array, posterior: str
     ) -> None:
-        imputer = fitted[posterior]
-        completed = imputer.transform(incomplete)
+        imputer, some = fitted[posterior], incomplete[:40]
+        completed = imputer.transform(some)
         again = pickle.loads(pickle.dumps(imputer))
-        np.testing.assert_array_equal(again.transform(incomplete), completed)
-        np.testing.assert_array_equal(
-            clone(imputer).fit(incomplete).transform(incomplete), completed
-        )
+        np.testing.assert_array_equal(again.transform(some), completed)
+        np.testing.assert_array_equal(clone(imputer).fit(incomplete).transform(some), completed)
 
     def test_observed_cells_are_bit_identical_in_every_draw(
         self, fitted: dict[str, QAVIImputer], incomplete: Array, posterior: str
@@ -443,7 +441,7 @@ class TestLikeIterativeImputer:
 @pytest.fixture(scope="module")
 def table() -> tuple[Array, NDArray[np.int64]]:
     data = load_breast_cancer()
-    return with_missing(data.data[:240, :8], 0.2), data.target[:240]
+    return with_missing(data.data[:120, :8], 0.2), data.target[:120]
 
 
 class TestPipelines:
@@ -455,7 +453,7 @@ class TestPipelines:
                 ("clf", LogisticRegression()),
             ]
         )
-        assert cross_val_score(pipe, *table, cv=3).mean() > 0.85
+        assert cross_val_score(pipe, *table, cv=2).mean() > 0.85
 
     def test_grid_over_inference_parameters_trains_once_a_fold(
         self, table: tuple[Array, NDArray[np.int64]], tmp_path: Any, monkeypatch: Any
@@ -468,7 +466,7 @@ class TestPipelines:
             return run_all(self, candidates)
 
         monkeypatch.setattr(TableTrainer, "run_all", counted)
-        model = quick_table_model(memory=str(tmp_path))
+        model = quick_table_model(memory=str(tmp_path), n_decoders=1)
         imputer = quick_imputer(generative_model=model, posterior="mixture", max_iter=24)
         pipe = Pipeline(
             [
@@ -483,8 +481,9 @@ class TestPipelines:
         assert len(trained) == 3  # two folds and the final fit
 
     def test_grid_of_the_imputer_alone(self, table: tuple[Array, NDArray[np.int64]]) -> None:
+        imputer = quick_imputer(generative_model=quick_table_model(n_decoders=1))
         grid = {"beta": [1.0, 30.0], "generative_model__latent_dim": [2]}
-        search = GridSearchCV(quick_imputer(), grid, cv=2).fit(table[0])
+        search = GridSearchCV(imputer, grid, cv=2).fit(table[0])
         assert search.best_params_["beta"] == 1.0
 
 
@@ -545,7 +544,7 @@ class TestModelsHandedIn:
 
     def test_a_model_of_other_columns_is_refused(self, X: Array) -> None:
         model = tiny_table_model(random_state=0).fit(X)
-        with pytest.raises(ValueError, match=r"has 4 columns, but X has 3"):
+        with pytest.raises(ValueError, match=r"of 4 columns, but X has 3"):
             QAVIImputer(generative_model=model, random_state=0).fit(X[:, :3])
 
     def test_an_imputed_value_that_overflows_is_an_error_that_names_its_column(

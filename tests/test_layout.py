@@ -67,7 +67,7 @@ ELSEWHERE = {
         "inference/posteriors/_gaussian.py",
     ],
     "plotting/test_looks.py": ["plotting/_axes.py", "plotting/_legend.py"],
-    "plotting/test_distributions.py": ["plotting/_tables.py"],
+    "plotting/test_distributions.py": ["plotting/_columns.py", "plotting/_tables.py"],
     "preprocessing/test_table.py": ["preprocessing/_frames.py", "preprocessing/_rows.py"],
 }
 

@@ -390,7 +390,7 @@ def test_an_estimator_sees_the_dataframe_and_its_categories() -> None:
         remainder="passthrough",
         verbose_feature_names_out=False,
     )
-    imputer = quick_imputer(max_iter=None)
+    imputer = quick_imputer()
     regressor = MultipleImputationRegressor(
         make_pipeline(encode, LinearRegression()), imputer=imputer, n_draws=3, random_state=0
     )

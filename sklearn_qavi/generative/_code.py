@@ -69,7 +69,7 @@ class _PosteriorRoot(torch.autograd.Function):
         eye = torch.eye(information.shape[-1], dtype=seen.dtype, device=seen.device)
         precision = apply_tiled(seen, products.mT).unflatten(-1, eye.shape) + eye
         factor = torch.linalg.cholesky_ex(precision).L
-        root = torch.linalg.solve_triangular(factor, eye, upper=False)
+        root: Tensor = torch.linalg.solve_triangular(factor, eye, upper=False)
         ctx.save_for_backward(information, seen, root)
         return root
 

@@ -68,7 +68,8 @@ class _Accelerated(Processes):
     def shared(self, value: T) -> T:
         from accelerate.utils import broadcast_object_list
 
-        return broadcast_object_list([value])[0]
+        sent: T = broadcast_object_list([value])[0]
+        return sent
 
     def gathered(self, value: T) -> list[T]:
         from accelerate.utils import gather_object

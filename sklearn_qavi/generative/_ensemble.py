@@ -73,7 +73,8 @@ class Recipe:
     def step_size(self, step: int) -> float:
         """Return the step size at this step, counted from 0."""
         fall = min(1.0, (self.constant_until / max(step, 1)) ** 0.5)
-        return self.learning_rate * min(1.0, (step + 1) / self.warmup) * fall
+        rate: float = self.learning_rate * min(1.0, (step + 1) / self.warmup) * fall
+        return rate
 
     def kl_weight(self, step: int) -> float:
         """Return the weight of the KL at this step for networks from random weights.
@@ -147,7 +148,8 @@ class TrainedMember:
     @property
     def families(self) -> list[str]:
         """The family of each column."""
-        return self.network.likelihood.families
+        families: list[str] = self.network.likelihood.families
+        return families
 
 
 class EnsembleNet(EpochLoop):
@@ -250,7 +252,8 @@ class EnsembleNet(EpochLoop):
         self.n_steps_ += 1
         share = (_AVERAGED_SHARE - 1) / (_AVERAGED_SHARE + self.n_steps_)
         self.average_.lerp_(self.stack.weights, share)
-        return loss.detach()
+        detached: Tensor = loss.detach()
+        return detached
 
     def select(self, members: list[int]) -> None:
         """Go on with some of the networks, by their indices."""
@@ -322,7 +325,8 @@ class _Table:
 
 def _rows_at(table: Tensor, index: Tensor) -> Tensor:
     """Return rows (M, B, ...) of a table (N, ...) at an index (M, B): ``table[index]``, faster."""
-    return table.index_select(0, index.flatten()).unflatten(0, index.shape)
+    rows: Tensor = table.index_select(0, index.flatten()).unflatten(0, index.shape)
+    return rows
 
 
 class KeepBestOfEach(Callback):

@@ -499,7 +499,8 @@ class HierarchicalNetwork(VAENetwork):
         """Return the likelihood's parameters (..., P) for codes (..., L), in prior's units."""
         rows = z.reshape(-1, self.latent_dim)
         params = self._decode(rows) if self.training else in_chunks(self._decode, rows)
-        return params.unflatten(0, z.shape[:-1])
+        by_code: Tensor = params.unflatten(0, z.shape[:-1])
+        return by_code
 
     def _decode(self, z: Tensor) -> Tensor:
         codes = self.split_codes(z)

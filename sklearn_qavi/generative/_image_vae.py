@@ -119,7 +119,8 @@ class ImageVAE(SavedModel):
         nested = any(key.startswith("training__") for key in params)
         if nested and params.get("training", self.training) is None:
             params = {**params, "training": Training()}
-        return super().set_params(**params)
+        changed: Self = super().set_params(**params)
+        return changed
 
     @fit_context(prefer_skip_nested_validation=True)
     @all_or_nothing

@@ -146,7 +146,8 @@ class TabularNetwork(GaussianEncoderNetwork):
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the likelihood's parameters (..., P) for codes (..., L)."""
-        return self.decoder(z)
+        params: Tensor = self.decoder(z)
+        return params
 
     def draw_code(
         self,

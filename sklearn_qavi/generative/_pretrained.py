@@ -35,7 +35,8 @@ class _Member(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         # a stranger's module may want (batch, latent) and nothing else
-        return self.decode_rows(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
+        params: Tensor = self.decode_rows(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
+        return params
 
     def decode_rows(self, z: Tensor) -> Tensor:
         params: Tensor = self.decoder(z)

@@ -299,7 +299,8 @@ class TabularVAE(SavedModel):
         values : ndarray of shape (..., n_features)
             In standard deviations from the training mean.
         """
-        return (X - self.mean_) / self.scale_
+        standardised: NDArray[np.float64] = (X - self.mean_) / self.scale_
+        return standardised
 
     def unstandardise(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn standardised values into original units.
@@ -314,7 +315,7 @@ class TabularVAE(SavedModel):
         X : ndarray of shape (..., n_features)
             In original units; a draw of an atom is the training value itself, bit for bit.
         """
-        X = values * self.scale_ + self.mean_
+        X: NDArray[np.float64] = values * self.scale_ + self.mean_
         for j, atoms in enumerate(self.atoms_):
             if atoms:
                 place, drawn = self._single(np.array(atoms), j), values[..., j].astype(np.float32)
@@ -359,7 +360,10 @@ class TabularVAE(SavedModel):
 
     def _single(self, values: NDArray[np.float64], column: int) -> NDArray[np.float32]:
         """Return values of one column as the decoders know them, in single precision."""
-        return ((values - self.mean_[column]) / self.scale_[column]).astype(np.float32)
+        single: NDArray[np.float32] = ((values - self.mean_[column]) / self.scale_[column]).astype(
+            np.float32
+        )
+        return single
 
     def _find_atoms(self, X: NDArray[np.float64]) -> list[list[float]]:
         """Return the values of each column that a decoder may draw exactly, in original units."""

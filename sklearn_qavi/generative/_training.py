@@ -383,7 +383,8 @@ class VAENet(EpochLoop):
 
     def get_loss(self, y_pred: Any, y_true: Any, X: Any = None, training: bool = False) -> Tensor:
         fit, kl = y_pred
-        return (X["weight"].to(kl) * (self.beta * kl - fit)).mean()
+        loss: Tensor = (X["weight"].to(kl) * (self.beta * kl - fit)).mean()
+        return loss
 
     def _hide(self, observed: Tensor) -> Tensor:
         generator = self.noise_generator_

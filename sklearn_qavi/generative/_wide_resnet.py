@@ -61,7 +61,8 @@ class Architecture:
     @property
     def stride(self) -> int:
         """Pixels along one side that a cell of the coarsest resolution stands for."""
-        return self.patch_size * 2 ** (self.n_levels - 1)
+        size: int = self.patch_size * 2 ** (self.n_levels - 1)
+        return size
 
     @property
     def widths(self) -> list[int]:
@@ -289,7 +290,8 @@ class ImageNetwork(GaussianEncoderNetwork):
     def decode(self, z: Tensor) -> Tensor:
         """Return the likelihood's parameters (..., P) for codes (..., L)."""
         maps = self._run(self.decoder, z.reshape(-1, self.latent_dim))
-        return maps.flatten(1).unflatten(0, z.shape[:-1])
+        rows: Tensor = maps.flatten(1).unflatten(0, z.shape[:-1])
+        return rows
 
     def _run(self, network: nn.Module, rows: Tensor) -> Tensor:
         # batch norms in training need the whole batch

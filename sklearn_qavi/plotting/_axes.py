@@ -113,14 +113,15 @@ def hide_frame(ax: Axes, sides: Sequence[str] = ("top", "right")) -> None:
         ax.spines[side].set_visible(False)
 
 
-def set_value_axis(ax: Axes, kind: str, *, whole: bool = False, n_ticks: int = 5) -> None:
+def set_value_axis(ax: Axes, *, dates: bool = False, whole: bool = False, n_ticks: int = 5) -> None:
     """Put few ticks on the axis of a column's values; days since 1970 are written as dates."""
-    from matplotlib import dates, ticker
+    from matplotlib import dates as mdates
+    from matplotlib import ticker
 
-    if kind == "dates":
-        locator = dates.AutoDateLocator(maxticks=n_ticks)  # type: ignore[no-untyped-call]
+    if dates:
+        locator = mdates.AutoDateLocator(maxticks=n_ticks)  # type: ignore[no-untyped-call]
         ax.xaxis.set_major_locator(locator)
-        formatter = dates.ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+        formatter = mdates.ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
         ax.xaxis.set_major_formatter(formatter)
         return
     ax.xaxis.set_major_locator(ticker.MaxNLocator(n_ticks, integer=whole))

@@ -27,8 +27,8 @@ from ._axes import (
     set_value_axis,
     short_names,
 )
+from ._columns import COLUMNS, Column
 from ._tables import (
-    Column,
     CompletedColumn,
     column_position,
     completed_tables,
@@ -181,8 +181,9 @@ class CellDisplay:
         _, positions = completed_tables(estimator, one_row, 0)
         draws = estimator.sample(one_row, n=n_draws, row_offset=row)
         # the row alone, with the kinds and categories of the whole columns
-        cut = [Column(c.name, c.kind, c.values[[row]], c.categories, c.ordered) for c in read]
-        (completed,) = read_completed(cut, draws, positions=positions, chosen=[j])
+        (completed,) = read_completed(
+            [one.at(row) for one in read], draws, positions=positions, chosen=[j]
+        )
         return cls._of(completed, 0, row, read[j].is_whole, truth).plot(ax=ax)
 
     @classmethod
@@ -270,7 +271,8 @@ class CellDisplay:
         Raises
         ------
         ValueError
-            If level is not between 0 and 1, or there are less than two draws.
+            If level is not between 0 and 1, ``kind`` is not as described, or there are less than
+            two draws.
         ImportError
             If matplotlib is not installed.
         """
@@ -280,16 +282,23 @@ class CellDisplay:
             raise ValueError(f"At least two draws are needed, got {len(self.draws)}.")
         self.ax_ = new_axes(type(self).__name__, (6.0, 3.2)) if ax is None else ax
         self.figure_ = self.ax_.figure
-        if self.kind == "categories":
+        if self._column.is_categorical:
             self._plot_categories()
         else:
             self._plot_numbers(level)
         (name,) = short_names(self.ax_, [self.name])
         set_title(self.ax_, name, f"in row {self.row}, {len(self.draws)} draws")
-        self.ax_.set_xlabel(f"{name} (days)" if self.kind == "durations" else name)
+        unit = self._column.unit
+        self.ax_.set_xlabel(f"{name} ({unit})" if unit else name)
         hide_frame(self.ax_)
         add_legend(self.ax_, "upper center", room=True)
         return self
+
+    @property
+    def _column(self) -> type[Column]:
+        if self.kind not in COLUMNS:
+            raise ValueError(f"kind must be one of {list(COLUMNS)}, got {plain(self.kind)}.")
+        return COLUMNS[self.kind]
 
     def _plot_categories(self) -> None:
         share = np.bincount(self.draws.astype(int), minlength=len(self.categories)) / len(
@@ -351,7 +360,7 @@ class CellDisplay:
         if self.truth is not None:
             ax.axvline(self.truth, color=readable(TRUTH, ax), linewidth=1.5, label="truth")
         ax.set_ylim(-0.18 * height, height)
-        set_value_axis(ax, self.kind, whole=self.whole)
+        set_value_axis(ax, dates=self._column.is_date, whole=self.whole)
         if self._has_bars:
             ax.set_yticks([tick for tick in ax.get_yticks() if 0 <= tick <= height])
             ax.set_ylabel("probability")
@@ -437,7 +446,7 @@ def _checked_cell(columns: list[Column], row: int, column: Hashable) -> int:
 
 def _truth_in(column: Column, truth: Table) -> float:
     """Return a true value in the numbers or codes of a column."""
-    if column.kind == "categories":
+    if column.is_categorical:
         if truth not in column.categories:
             raise ValueError(
                 f"truth {plain(truth)} is none of the categories of column {plain(column.name)}, "
@@ -447,7 +456,7 @@ def _truth_in(column: Column, truth: Table) -> float:
     table = np.empty((1, 1), dtype=object)
     table[0, 0] = truth
     (read,) = read_columns(table, name="truth")
-    if read.kind != column.kind:
+    if type(read) is not type(column):
         raise ValueError(
             f"Column {plain(column.name)} holds {column.kind}, but truth is {plain(truth)}."
         )

@@ -12,9 +12,9 @@ from sklearn.base import BaseEstimator
 from .._checks import plain
 from .._typing import Table
 from ._axes import add_legend, faint, hide_frame, new_axes, readable, say_below, say_beside
+from ._columns import Column
 from ._labels import as_entry
 from ._tables import (
-    Column,
     as_mask,
     column_position,
     completed_tables,
@@ -242,7 +242,7 @@ class CoverageDisplay:
         known, draws_of_cells = np.concatenate(values), np.concatenate(drawn, axis=1)
         nominal = _checked_levels(levels, len(draws_of_cells))
         coverage = np.array([_coverage(known, draws_of_cells, level) for level in nominal])
-        is_left_out = np.array([columns is None and one.kind == "categories" for one in truth])
+        is_left_out = np.array([columns is None and one.is_categorical for one in truth])
         return cls(
             levels=nominal,
             coverage=coverage,
@@ -333,13 +333,13 @@ def _chosen(
         chosen = [
             j
             for j, column in enumerate(truth)
-            if column.kind not in ("categories", "empty")
+            if not (column.is_categorical or column.is_empty)
             and (positions is None or positions[j] is not None)
         ]
     else:
         chosen = [column_position(one, names) for one in wanted]
     for j in chosen:
-        if truth[j].kind == "categories":
+        if truth[j].is_categorical:
             raise ValueError(f"Column {plain(names[j])} holds categories, which have no intervals.")
     chosen = [j for j in chosen if (missing[:, j] & ~truth[j].missing).any()]
     if not chosen:

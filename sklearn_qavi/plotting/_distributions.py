@@ -28,8 +28,8 @@ from ._axes import (
     set_value_axis,
     short_names,
 )
+from ._columns import Column
 from ._tables import (
-    Column,
     CompletedColumn,
     column_position,
     completed_tables,
@@ -227,7 +227,7 @@ class DistributionDisplay:
         self.ax_, self.figure_ = self.axes_[0], self.axes_[0].figure
         names = short_names(self.ax_, [completed.column.name for completed in columns])
         for axes, name, completed in zip(self.axes_, names, columns, strict=True):
-            if completed.column.kind == "categories":
+            if completed.column.is_categorical:
                 _plot_categories(axes, completed)
             else:
                 _plot_numbers(axes, completed)
@@ -310,8 +310,8 @@ def _plot_numbers(ax: Axes, completed: CompletedColumn) -> None:
     )
     ax.set_yticks([])
     ax.set_ylabel("density")
-    set_value_axis(ax, column.kind, whole=column.is_whole, n_ticks=4)
-    ax.set_xlabel("days" if column.kind == "durations" else "")
+    set_value_axis(ax, dates=column.is_date, whole=column.is_whole, n_ticks=4)
+    ax.set_xlabel(column.unit)
 
 
 def _plot_categories(ax: Axes, completed: CompletedColumn) -> None:

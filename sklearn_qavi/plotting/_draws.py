@@ -138,7 +138,7 @@ class DrawsDisplay:
         columns = read_columns(X_true, feature_names=feature_names, name="X_true")
         mask = as_mask(missing, (len(columns[0].values), len(columns)))
         truth = np.stack([column.values for column in columns], axis=1)
-        shown = np.array([column.kind != "categories" for column in columns]) & np.isfinite(truth)
+        shown = np.array([not column.is_categorical for column in columns]) & np.isfinite(truth)
         draws = checked_draws(draws, columns)
         n_hidden = int((mask & shown).sum()) if cells is None else None
         if cells is None:

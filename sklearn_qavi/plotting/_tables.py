@@ -1,24 +1,23 @@
-"""Tables as columns of numbers that can be plotted: numbers, codes of categories, days of times."""
+"""Incomplete and completed tables as columns that can be plotted."""
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeGuard, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from pandas.api import types
 from sklearn.base import BaseEstimator
 
-from .._checks import plain
+from .._checks import missing_in, plain
 from .._typing import Array as AnyArray
 from .._typing import Container, Table
+from ._columns import Array, Categories, Column, class_of
 
 if TYPE_CHECKING:
     import polars as pl
 
 __all__ = [
-    "Column",
     "CompletedColumn",
     "as_mask",
     "checked_draws",
@@ -29,63 +28,6 @@ __all__ = [
     "read_columns",
     "read_completed",
 ]
-
-Array = NDArray[np.float64]
-
-_US_PER_DAY = 24 * 3600 * 10**6
-_KIND_OF_OBJECTS = {
-    "boolean": "categories",
-    "string": "categories",
-    "datetime": "dates",
-    "datetime64": "dates",
-    "date": "dates",
-    "timedelta": "durations",
-    "timedelta64": "durations",
-    "integer": "numbers",
-    "floating": "numbers",
-    "mixed-integer-float": "numbers",
-    "decimal": "numbers",
-}
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column as numbers.
-
-    Parameters
-    ----------
-    name : str
-        Its name.
-    kind : {"numbers", "categories", "dates", "durations", "empty"}
-        What it holds.
-    values : ndarray of shape (N,)
-        Numbers, codes of categories, days since 1970, or days; NaN where missing.
-    categories : tuple, default=()
-        The category of each code.
-    ordered : bool, default=False
-        Whether the order of the categories was given and not only made up.
-    """
-
-    name: str
-    kind: str
-    values: Array
-    categories: tuple[Hashable, ...] = ()
-    ordered: bool = False
-
-    @property
-    def missing(self) -> NDArray[np.bool_]:
-        """Which cells are missing, (N,)."""
-        return np.isnan(self.values)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the column holds whole numbers only."""
-        shown = self.values[~self.missing]
-        return self.kind == "numbers" and len(shown) > 0 and bool((shown == np.round(shown)).all())
-
-    def without(self, hidden: NDArray[np.bool_]) -> "Column":
-        """Return this column with cells made missing."""
-        return replace(self, values=np.where(hidden, np.nan, self.values))
 
 
 @dataclass(frozen=True)
@@ -266,10 +208,7 @@ def _places(table: Container, columns: Sequence[Column]) -> list[int | None]:
 
 
 def _completed(column: Column, series: list[pd.Series], check_observed: bool) -> CompletedColumn:
-    if column.kind == "empty":  # nothing was observed, so the draws say what it holds
-        column = replace(_read(column.name, series[0], np.nan, None), values=column.values)
-    categories = list(column.categories)
-    draws = np.stack([_values(column.name, column.kind, one, categories) for one in series])
+    column, draws = column.read_versions(series)
     observed = ~column.missing
     if np.isnan(draws[:, ~observed]).any():
         raise ValueError(f"The draws of column {plain(column.name)} have missing cells.")
@@ -280,15 +219,7 @@ def _completed(column: Column, series: list[pd.Series], check_observed: bool) ->
             "draws. "
             "Pass the table that the imputer itself was handed, in the same units and order."
         )
-    if len(categories) > len(column.categories) and not column.ordered:
-        order = np.array([categories.index(category) for category in _in_order(categories)])
-        code = np.argsort(order).astype(np.float64)
-        draws, values = (
-            np.where(np.isnan(codes), np.nan, code[np.nan_to_num(codes).astype(int)])
-            for codes in (draws, column.values)
-        )
-        column, categories = replace(column, values=values), [categories[k] for k in order]
-    return CompletedColumn(replace(column, categories=tuple(categories)), draws)
+    return CompletedColumn(column, draws)
 
 
 def _as_table(X: Table, name: str = "X") -> Container:
@@ -353,103 +284,7 @@ def _categories_of(estimator: BaseEstimator, n: int) -> list[tuple[Hashable, ...
 def _read(
     name: str, series: pd.Series, marker: object, categories: tuple[Hashable, ...] | None
 ) -> Column:
-    missing = series.isna().to_numpy(dtype=bool)
-    if not _is_nan(marker):
-        marked = [_is_marker(value, marker) for value in series]
-        missing = missing | np.array(marked, dtype=bool)
-    shown = series[~missing]
-    if len(shown) == 0:
-        return Column(name, "empty", np.full(len(series), np.nan))
-    kind = "categories" if categories is not None else _kind(name, shown)
-    declared = getattr(shown.dtype, "categories", None)
-    ordered = kind == "categories" and (categories is not None or declared is not None)
-    if categories is None:
-        categories = ()
-        if declared is not None:
-            categories = tuple(declared)
-        elif kind == "categories":
-            categories = tuple(_in_order(shown.unique().tolist()))
-    values = np.full(len(series), np.nan)
-    values[~missing] = _values(name, kind, shown, list(categories))
-    return Column(name, kind, values, categories, ordered)
-
-
-def _is_nan(marker: object) -> bool:
-    return marker is None or marker is pd.NA or marker != marker
-
-
-def _is_marker(value: object, marker: object) -> bool:
-    """Return whether two values are equal and both numbers or both of one type."""
-    both_numbers = all(isinstance(one, int | float | np.number) for one in (value, marker))
-    return (both_numbers or type(value) is type(marker)) and bool(value == marker)
-
-
-def _kind(name: str, shown: pd.Series) -> str:
-    dtype = shown.dtype
-    if isinstance(dtype, pd.CategoricalDtype) or types.is_bool_dtype(dtype):
-        return "categories"
-    if types.is_datetime64_any_dtype(dtype):
-        return "dates"
-    if types.is_timedelta64_dtype(dtype):
-        return "durations"
-    if types.is_numeric_dtype(dtype) and dtype.kind in "iuf":
-        return "numbers"
-    found = types.infer_dtype(shown, skipna=True)
-    if found == "string" and _is_numeric_text(shown):
-        return "numbers"
-    if found in _KIND_OF_OBJECTS:
-        return _KIND_OF_OBJECTS[found]
-    if all(isinstance(value, str | bytes | bool | int | float | np.generic) for value in shown):
-        return "categories"
-    example = plain(shown.iloc[0])[:40]
-    raise ValueError(
-        f"Column {plain(name)} has values of a type that cannot be plotted, e.g. {example}. "
-        "Convert it to numbers, text, categories or datetime64, or leave the column out."
-    )
-
-
-def _is_numeric_text(shown: pd.Series) -> bool:
-    try:
-        pd.to_numeric(shown)
-    except (ValueError, TypeError, OverflowError):
-        return False
-    return True
-
-
-def _values(name: str, kind: str, series: pd.Series, categories: list[Hashable]) -> Array:
-    """Return a column as numbers; categories that are not in the list yet are added to it."""
-    if kind == "categories":
-        known = {category: code for code, category in enumerate(categories)}
-        codes = [np.nan if _is_null(v) else known.setdefault(v, len(known)) for v in series]
-        categories[:] = list(known)
-        return np.array(codes, dtype=np.float64)
-    try:
-        if kind == "dates":
-            times = pd.to_datetime(series, utc=True).dt.tz_localize(None)
-            return _in_days(times.to_numpy().astype("datetime64[us]"))
-        if kind == "durations":
-            return _in_days(pd.to_timedelta(series).to_numpy().astype("timedelta64[us]"))
-        numbers: Array = pd.to_numeric(series).to_numpy(dtype=np.float64, na_value=np.nan)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(
-            f"Column {plain(name)} holds {kind}, but not all of it: {error}"
-        ) from error
-    if np.isinf(numbers).any():
-        raise ValueError(f"Column {plain(name)} holds infinity, which cannot be plotted.")
-    return numbers
-
-
-def _is_null(value: object) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or value != value
-
-
-def _in_days(times: NDArray[np.generic]) -> Array:
-    days = times.astype(np.int64) / _US_PER_DAY
-    return np.where(np.isnat(times), np.nan, days)
-
-
-def _in_order(categories: list[Hashable]) -> list[Hashable]:
-    try:
-        return sorted(categories)  # type: ignore[type-var]
-    except TypeError:
-        return sorted(categories, key=lambda category: (type(category).__name__, repr(category)))
+    missing = missing_in(series, marker)
+    if categories is None or missing.all():
+        return class_of(name, series[~missing]).read(name, series, missing)
+    return Categories.read(name, series, missing, categories)

@@ -66,7 +66,8 @@ class Categories(Column):
             return np.empty(0)
         if _is_categorical(shown):
             codes = [known.get(category, np.nan) for category in shown.cat.categories]
-            return np.array(codes, dtype=float)[shown.cat.codes.to_numpy()]
+            found: Array = np.array(codes, dtype=float)[shown.cat.codes.to_numpy()]
+            return found
         values = np.asarray(shown, dtype=object)
         codes = [known.get(value, np.nan) if is_hashable(value) else np.nan for value in values]
         return np.array(codes, dtype=float)
@@ -77,7 +78,8 @@ class Categories(Column):
 
     def decode(self, numbers: Array) -> NDArray[np.object_]:
         """Return the categories of codes."""
-        return object_array(self.categories)[numbers.astype(int)]
+        categories: NDArray[np.object_] = object_array(self.categories)[numbers.astype(int)]
+        return categories
 
     def as_objects(self, numbers: Array, shown: Iterable[object]) -> NDArray[np.object_]:
         """Return the categories of codes."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .._checks import plain
 
 __all__ = [
+    "EXACT",
     "Cells",
     "cell_type_of",
     "decimals_of",
@@ -30,9 +31,11 @@ __all__ = [
 Cells: TypeAlias = Any
 """An ndarray, or a series of pandas, which has no type information, (N,)."""
 
+EXACT = 2**53
+"""Beyond it not every whole number is a float; whole itself, as numpy compares floats rounded."""
+
 _MAX_DECIMALS = 15  # digits after the point that text or decimals are read to
 _SHOWN = 5
-_EXACT = 2.0**53  # beyond it not every whole number is a float
 _WIDE = ("int128", "uint128", "decimal")  # types that floats do not hold
 _CELL_TYPES: list[tuple[type, str]] = [
     (np.timedelta64, "timedelta64"),  # numpy takes it for an integer
@@ -86,14 +89,14 @@ def floats_hold(shown: Cells, dtype: object = None) -> bool:
         return False
     kind = getattr(shown.dtype, "kind", "O")
     if kind in "iu":
-        return len(shown) == 0 or bool(shown.min() >= -_EXACT and shown.max() <= _EXACT)
+        return len(shown) == 0 or bool(shown.min() >= -EXACT and shown.max() <= EXACT)
     if kind in "bf":
         return getattr(shown.dtype, "itemsize", 8) <= 8
     return kind == "O" and all(_float_holds(cell) for cell in shown)
 
 
 def _float_holds(cell: object) -> bool:
-    return isinstance(cell, Real) and not (isinstance(cell, Integral) and abs(int(cell)) > _EXACT)
+    return isinstance(cell, Real) and not (isinstance(cell, Integral) and abs(int(cell)) > EXACT)
 
 
 def holds_numeric_text(values: Cells, missing: NDArray[np.bool_]) -> list[str] | None:
@@ -146,7 +149,7 @@ def numbers_of(name: object, shown: Cells) -> NDArray[np.float64]:
     """
     if hasattr(shown, "iloc"):
         if getattr(shown.dtype, "kind", "O") in "iuf" and shown.dtype != "category":
-            numbers = shown.to_numpy(dtype=np.float64)
+            numbers: NDArray[np.float64] = shown.to_numpy(dtype=np.float64)
         else:
             numbers = _parsed(name, shown)
     else:

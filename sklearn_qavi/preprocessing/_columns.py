@@ -211,4 +211,5 @@ class Measured(Column):
     def was_seen(self, numbers: Array) -> NDArray[np.bool_]:
         """Return which of the model's numbers lie within the range of those of `fit`."""
         lowest, highest = self.to_model(np.array(self.seen))
-        return (numbers >= lowest) & (numbers <= highest)
+        seen: NDArray[np.bool_] = (numbers >= lowest) & (numbers <= highest)
+        return seen

@@ -204,7 +204,8 @@ def _for_polars(column: Column, numbers: Array, cells: Cells) -> Iterable[object
             bits = int("".join(filter(str.isdigit, str(dtype))))
             return _integers(numbers, bits, signed=dtype.is_signed_integer())
         if dtype.is_float():
-            return numbers.tolist()
+            floats: Iterable[object] = numbers.tolist()
+            return floats
         if dtype.is_decimal():
             return _decimals(numbers, dtype.precision or 38, dtype.scale)
         return column.as_objects(numbers, cells.drop_nulls().to_list())
@@ -266,7 +267,8 @@ def _arrow_cells(column: Column, numbers: Array, cells: Cells, dtype: Any) -> It
     import pyarrow as pa
 
     if column.n_categories is not None:
-        return column.decode(numbers).tolist()
+        objects: Iterable[object] = column.decode(numbers).tolist()
+        return objects
     if pa.types.is_integer(dtype):
         return _integers(numbers, dtype.bit_width, signed=pa.types.is_signed_integer(dtype))
     if pa.types.is_decimal(dtype):
@@ -312,7 +314,8 @@ def _placed_times(column: Column, numbers: Array, missing: Mask, unit: str) -> N
 
 def _integers(numbers: Array, bits: int, *, signed: bool) -> list[int]:
     lowest, highest = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    return whole_within(numbers, lowest, highest).tolist()
+    whole: list[int] = whole_within(numbers, lowest, highest).tolist()
+    return whole
 
 
 def _decimals(numbers: Array, precision: int, scale: int) -> list[Decimal]:

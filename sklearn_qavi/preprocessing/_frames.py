@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._checks import plain
+from ._cells import EXACT
 
 __all__ = ["Frame", "as_frame", "check_unique_names", "is_dataframe", "known_container"]
-
-_EXACT = 2**53  # beyond it not every whole number is a float
 
 
 @dataclass(frozen=True)
@@ -199,7 +198,7 @@ def _needs_a_type(values: NDArray[Any]) -> bool:
         value is pd.NA
         or isinstance(value, typed)
         or hasattr(value, "isoformat")
-        or (isinstance(value, int | np.integer) and abs(int(value)) > _EXACT)
+        or (isinstance(value, int | np.integer) and abs(int(value)) > EXACT)
         for value in values
     )
 

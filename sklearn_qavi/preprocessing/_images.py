@@ -160,7 +160,8 @@ def as_array(X: Any) -> NDArray[Any]:
             "data_format='channels_last', or flat rows (n, C * H * W) with image_shape. A single "
             "image is X[None]."
         )
-    return array
+    images: NDArray[Any] = array
+    return images
 
 
 def find_image_shape(X: Any, image_shape: Any, data_format: str, known: Shape | None) -> Shape:

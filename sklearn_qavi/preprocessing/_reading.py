@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .._checks import plain
 from ._categories import Binary, Nominal, Ordinal
-from ._cells import Cells, numbers_of, some
+from ._cells import EXACT, Cells, numbers_of, some
 from ._columns import Column
 from ._numbers import Bounded, Count, Empty, Integer, Positive, Real
 from ._times import Date, Duration
@@ -52,7 +52,6 @@ _OF_OBJECTS: dict[str, type[Column]] = {
 }
 """Classes by what pandas' ``infer_dtype`` calls a column of objects."""
 
-_EXACT = 2.0**53  # beyond it not every whole number is a float
 _ENOUGH_WHOLE = 10  # numbers that show a column to be of whole ones, or of none below 0
 
 
@@ -154,7 +153,7 @@ def _class_of_objects(name: Hashable, shown: Cells) -> type[Column]:
 def _class_of_numbers(name: Hashable, shown: Cells) -> type[Column]:
     """Return whether numbers are any, whole, or counts."""
     numbers = numbers_of(name, shown)
-    whole = bool((numbers == np.round(numbers)).all() and (np.abs(numbers) < _EXACT).all())
+    whole = bool((numbers == np.round(numbers)).all() and (np.abs(numbers) < EXACT).all())
     enough = len(numbers) >= _ENOUGH_WHOLE  # a few may be whole, or not negative, by chance
     if not (whole and (enough or getattr(shown.dtype, "kind", "f") in "iu")):
         return Real

@@ -3,14 +3,14 @@
 import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from numbers import Number, Real
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_array
 
-from .._checks import plain, position_of
+from .._checks import is_null, missing_in, plain, position_of
 from .._interrupts import all_or_nothing
 from ..exceptions import NumericTextWarning
 from ._cells import Cells, floats_hold, holds_numeric_text
@@ -172,7 +172,7 @@ class TableEncoder:
         """Return which cells have no value, (N, n_features)."""
         out = np.empty(table.shape, dtype=bool)
         for j, cells in enumerate(table.columns):
-            out[:, j] = _missing_of(cells, self.missing_values)
+            out[:, j] = missing_in(cells, self.missing_values)
         return out
 
     def encode(self, table: Frame) -> EncodedTable:
@@ -294,14 +294,14 @@ class TableEncoder:
                 parts.append((j, column, imputed[:, place], missing[:, place]))
                 place += 1
             elif self.keep_empty_features:
-                gaps = _missing_of(table.columns[j], self.missing_values)
+                gaps = missing_in(table.columns[j], self.missing_values)
                 parts.append((j, column, np.zeros(len(table)), gaps))
         return parts
 
     def _fits_floats(self, table: Frame) -> bool:
         """Return whether an array of floats holds all observed cells of a table as they are."""
         return self.gives_numbers and all(
-            floats_hold(cells[~_missing_of(cells, self.missing_values)], _type_of(native))
+            floats_hold(cells[~missing_in(cells, self.missing_values)], _type_of(native))
             for cells, native, empty in zip(
                 table.columns, table.native, self.is_empty_, strict=True
             )
@@ -312,7 +312,7 @@ class TableEncoder:
         """Refuse a marker of a type that no column has, which could mark nothing."""
         marker = self.missing_values
         is_text = isinstance(marker, str)
-        if _is_null(marker) or (table.has_text if is_text else table.has_numbers):
+        if is_null(marker) or (table.has_text if is_text else table.has_numbers):
             return
         raise ValueError(
             "'X' and 'missing_values' types are expected to be both numerical or both text, but "
@@ -392,38 +392,6 @@ class TableEncoder:
                 raise ValueError(f"{parameter}[{plain(key)}] must be a number, got {plain(limit)}.")
             limits[j] = limit
         return limits
-
-
-def _missing_of(cells: Cells, marker: Any) -> NDArray[np.bool_]:
-    """Return which cells of a column are null, or the marker."""
-    if isinstance(cells, np.ndarray):
-        missing = np.isnan(cells) if cells.dtype.kind == "f" else np.zeros(len(cells), bool)
-    else:
-        missing = cells.isna().to_numpy(dtype=bool)
-    if _is_null(marker):
-        return missing
-    code = getattr(cells.dtype, "kind", "O")
-    if code in "iuf":
-        if isinstance(marker, str):
-            return missing
-        same = np.asarray(cells == marker)
-        return missing | np.where(missing, False, same).astype(bool)
-    if code in "bmM":
-        return missing
-    return missing | np.array([_same(v, marker) for v in cells.astype(object)], dtype=bool)
-
-
-def _same(value: Any, marker: Any) -> bool:
-    if isinstance(value, str | bool | np.bool_) or isinstance(marker, str):
-        return type(value) is type(marker) and bool(value == marker)
-    return isinstance(value, Number) and bool(value == marker)
-
-
-def _is_null(marker: Any) -> bool:
-    """Return whether a marker is one of those that count as missing in any case."""
-    import pandas as pd
-
-    return marker is None or marker is pd.NA or marker is pd.NaT or marker != marker
 
 
 def _refuse_unseen(column: Column, values: Cells) -> None:

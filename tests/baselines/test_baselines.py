@@ -108,7 +108,7 @@ def test_partial_encoders_approach_the_exact_posterior_under_their_masks(model, 
     train = torch.as_tensor(model.draw_rows(1500, seed=1), dtype=torch.float32)
     decoder = _decoder(model)
     pattern = PATTERNS[:1]
-    trained = method(masks=~pattern, **training(rounds=60))
+    trained = method(masks=~pattern, **training(rounds=25))
     everything = torch.ones_like(train, dtype=torch.bool)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -1,6 +1,7 @@
 """WideResNetVAE: what it learns, how it is saved, what it refuses."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,9 @@ def images() -> NDArray[np.float64]:
 
 
 @pytest.fixture(scope="module")
-def model(images: NDArray[np.float64]) -> WideResNetVAE:
-    return quick_image_model(latent_dim=8, width=16, rounds=4, steps=150).fit(images)
+def model(images: NDArray[np.float64], train_once: Callable[..., Any]) -> WideResNetVAE:
+    longer = quick_image_model(latent_dim=8, width=16, rounds=4, steps=150)
+    return train_once("wide_resnet", longer, images)
 
 
 def test_a_fitted_model_follows_the_contract(

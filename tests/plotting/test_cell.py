@@ -150,3 +150,5 @@ def test_what_cannot_be_drawn():
         CellDisplay.from_draws(X, [X.fillna(2.0)], row=1, column="a")
     with pytest.raises(ValueError, match="level must be between 0 and 1"):
         number_display([1.0, 2.0]).plot(level=90)
+    with pytest.raises(ValueError, match=r"kind must be one of .*'numbers'.* got 'number'"):
+        CellDisplay(draws=np.array([1.0, 2.0]), kind="number", name="a", row=0).plot()

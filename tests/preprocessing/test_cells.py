@@ -81,6 +81,17 @@ def test_text_of_numbers(cells: list[Any], blank: list[str] | None) -> None:
     assert holds_numeric_text(series, np.zeros(len(cells), dtype=bool)) == blank
 
 
+@pytest.mark.parametrize("dtype", ["array", "int64", "Int64", "int64[pyarrow]", object])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_whole_number_that_floats_hold(dtype: Any, sign: int) -> None:
+    for number, held in ((2**53, True), (2**53 + 1, False), (2**53 + 2, False)):
+        cells = [0, sign * number]
+        of_type = np.array(cells) if dtype == "array" else pd.Series(cells, dtype=dtype)
+        assert floats_hold(of_type) is held
+    assert floats_hold(np.array([2**53], dtype=np.uint64))
+    assert not floats_hold(np.array([2**53 + 1], dtype=np.uint64))
+
+
 def test_numbers_of_text_and_decimals() -> None:
     cells = pd.Series(["1.5", Decimal("2.25"), 3], dtype=object)
     assert numbers_of("c", cells).tolist() == [1.5, 2.25, 3.0]

@@ -125,7 +125,8 @@ class CategoricalLikelihood(ColumnLikelihood):
         ).to(probability)
         last = torch.tensor(self.widths, device=params.device) - 1
         shared = probability.gather(-1, last.expand(probability.shape[:-1]).unsqueeze(-1))
-        return torch.special.entr(probability).sum(-1) + shared.squeeze(-1) * within
+        entropy: Tensor = torch.special.entr(probability).sum(-1) + shared.squeeze(-1) * within
+        return entropy
 
     @property
     def n_scores(self) -> list[int]:

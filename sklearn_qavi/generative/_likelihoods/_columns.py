@@ -212,7 +212,8 @@ class ColumnLikelihoods(nn.Module):
         return torch.cat(by_group).to(self.order.device)[self.order]
 
     def _split(self, params: Tensor) -> tuple[Tensor, ...]:
-        return params.split([group.n_outputs for group in self.groups], dim=-1)
+        parts: tuple[Tensor, ...] = params.split([group.n_outputs for group in self.groups], dim=-1)
+        return parts
 
     def _join(self, parts: list[Tensor]) -> Tensor:
         if self._one_group:

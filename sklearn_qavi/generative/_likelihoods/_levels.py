@@ -25,12 +25,14 @@ class Levels:
     @property
     def n(self) -> int:
         """Number of levels."""
-        return 2**self.n_bits
+        n_levels: int = 2**self.n_bits
+        return n_levels
 
     @property
     def bytes_per_level(self) -> int:
         """Bytes that share a level."""
-        return 2 ** (8 - self.n_bits)
+        width: int = 2 ** (8 - self.n_bits)
+        return width
 
     @property
     def spacing(self) -> float:

@@ -88,7 +88,8 @@ class GaussianLikelihood(_LocationScale):
 
     def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
         location, scale = self._location_and_scale(params)
-        return location + scale * torch.special.ndtri(uniform[..., 0])
+        value: Tensor = location + scale * torch.special.ndtri(uniform[..., 0])
+        return value
 
     def entropy(self, params: Tensor) -> Tensor:
         location, scale = self._location_and_scale(params)
@@ -135,7 +136,8 @@ class StudentTLikelihood(_LocationScale):
 
     def _squared_scale(self) -> Array:
         df = self.df.detach().double().cpu().numpy()
-        return (df - 2.0) / df
+        share: Array = (df - 2.0) / df
+        return share
 
     def entropy(self, params: Tensor) -> Tensor:
         df = self.df
@@ -203,7 +205,8 @@ class DiscretisedNormalLikelihood(_LocationScale):
     def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
         location, scale = self._location_and_scale(params)
         value = location + scale * torch.special.ndtri(uniform[..., 0])
-        return (value.clamp(0.0, 1.0) * _LAST_LEVEL).round() / _LAST_LEVEL
+        level: Tensor = (value.clamp(0.0, 1.0) * _LAST_LEVEL).round() / _LAST_LEVEL
+        return level
 
     def entropy(self, params: Tensor) -> Tensor:
         raise NotImplementedError("The entropy of a discretised normal has no closed form.")
@@ -220,4 +223,5 @@ def _log_erfcx(t: Tensor) -> Tensor:
 
 def _excess(t: Tensor) -> Tensor:
     """Return the integral of the normal distribution function up to t, ``t F(t) + f(t)``."""
-    return t * torch.special.ndtr(t) + torch.exp(-0.5 * (t.square() + _LOG_2PI))
+    integral: Tensor = t * torch.special.ndtr(t) + torch.exp(-0.5 * (t.square() + _LOG_2PI))
+    return integral

@@ -203,7 +203,8 @@ class LogisticMixtureLikelihood(ImageLikelihood):
 
     def _pixels(self, params: Tensor) -> Tensor:
         """Return parameters by pixel, (..., N, n_maps)."""
-        return params.unflatten(-1, (self.n_maps, self.n_pixels)).transpose(-1, -2)
+        maps: Tensor = params.unflatten(-1, (self.n_maps, self.n_pixels)).transpose(-1, -2)
+        return maps
 
     def _log_marginals(
         self, params: Tensor, y: Tensor, seen: Tensor, rows: Tensor, pixels: Tensor
@@ -257,7 +258,8 @@ class LogisticMixtureLikelihood(ImageLikelihood):
                 None if u is None else u[..., mine, :, :],
             )
             by_pixel[..., rows[mine], pixels[mine], :] = self.levels.to_values(new)
-        return by_pixel.transpose(-1, -2).flatten(-2)
+        by_cell: Tensor = by_pixel.transpose(-1, -2).flatten(-2)
+        return by_cell
 
     def _means_of_pixels(
         self, table: Tensor, values: Tensor, pattern: list[bool], u: None
@@ -369,7 +371,8 @@ def _log_marginal_of_part(table: Tensor, y: Tensor, pattern: list[bool], levels:
         log_scale = mixture.log_scale[c].clamp(*_LOG_SCALES)
         channels.append(Channel(flat(location), flat(log_scale), slopes, value))
     total = log_sum_over_gaps(flat(joint), channels, grid, levels)
-    return total.to(joint.dtype).unflatten(0, shape[:-1])
+    by_shape: Tensor = total.to(joint.dtype).unflatten(0, shape[:-1])
+    return by_shape
 
 
 def _level_probabilities(
