@@ -1,7 +1,7 @@
 """The methods of panel.py: what they are given, and how they complete it.
 
-Each takes a problem, a seed and parameters, and returns the completed table and draws of it, or None
-instead of draws, as arrays of numbers and codes of categories.
+Each takes a problem, a seed and parameters, and returns the completed table and draws of it (None
+from a method that makes none) as arrays of numbers and codes of categories.
 """
 
 import functools
@@ -24,15 +24,21 @@ Outcome = tuple[Array, Array | None]  # point answer, draws
 
 
 class OneHot:
-    """Standardised numbers, and a column for each category that the training rows have."""
+    """Standardised numbers, and a column for each category that the training rows have.
 
-    def __init__(self, train: pd.DataFrame) -> None:
-        self.train = train
+    Unless ``full``, the most frequent category has no column. A regression of one column on the
+    others would otherwise be exact, by the column's own category, and leave a missing category at
+    the value that it started from.
+    """
+
+    def __init__(self, train: pd.DataFrame, full: bool = False) -> None:
+        self.train, self.full = train, full
         coded = codes(train, train)
         categorical = categorical_columns(train)
         self.categories: list[Array | None] = []  # codes, None for a number
         for j, column in enumerate(train):
-            known = np.unique(coded[~np.isnan(coded[:, j]), j])
+            known, counts = np.unique(coded[~np.isnan(coded[:, j]), j], return_counts=True)
+            known = known[np.argsort(counts, kind="stable")]  # the most frequent last
             self.categories.append(known if column in categorical else None)
         self.mean, scale = np.nanmean(coded, axis=0), np.nanstd(coded, axis=0)
         self.scale = np.where(scale > 0, scale, 1.0)
@@ -47,19 +53,22 @@ class OneHot:
             else:
                 one_hot = (values[:, None] == known).astype(float)
                 one_hot[~one_hot.any(axis=1)] = np.nan
-                parts.append(one_hot)
+                parts.append(one_hot if self.full else one_hot[:, :-1])
         return np.hstack(parts)
 
     def decode(self, encoded: Array, incomplete: pd.DataFrame) -> Array:
         """Return numbers and the largest column's category, with the observed cells as they are."""
         completed, start = [], 0
         for j, known in enumerate(self.categories):
+            width = 1 if known is None else len(known) - (not self.full)
+            part = encoded[:, start : start + width]
+            start += width
             if known is None:
-                completed.append(encoded[:, start] * self.scale[j] + self.mean[j])
-                start += 1
-            else:
-                completed.append(known[encoded[:, start : start + len(known)].argmax(axis=1)])
-                start += len(known)
+                completed.append(part[:, 0] * self.scale[j] + self.mean[j])
+                continue
+            if not self.full:
+                part = np.column_stack([part, 1.0 - part.sum(axis=1)])
+            completed.append(known[part.argmax(axis=1)])
         return restored(np.column_stack(completed), incomplete, self.train)
 
 
@@ -92,9 +101,9 @@ def run_qavi(problem: Problem, seed: int, params: dict[str, Any]) -> Outcome:
     return point, np.stack([codes(table, problem.train) for table in tables])
 
 
-def complete_numbers(imputer: Any, problem: Problem) -> Array:
+def complete_numbers(imputer: Any, problem: Problem, full: bool = False) -> Array:
     """Complete with an imputer of numbers."""
-    encoder = OneHot(problem.train)
+    encoder = OneHot(problem.train, full)
     if problem.in_sample:
         encoded = imputer.fit_transform(encoder.encode(problem.train))
     else:
@@ -104,7 +113,7 @@ def complete_numbers(imputer: Any, problem: Problem) -> Array:
 
 
 def run_mean(problem: Problem, seed: int, params: dict[str, Any]) -> Outcome:
-    """Fill in means and the most frequent categories, whose column has the largest mean."""
+    """Fill in means; the most frequent category is the one whose column has the largest."""
     from sklearn.impute import SimpleImputer
 
     return complete_numbers(SimpleImputer(), problem), None
@@ -114,7 +123,7 @@ def run_knn(problem: Problem, seed: int, params: dict[str, Any]) -> Outcome:
     """Nearest neighbours."""
     from sklearn.impute import KNNImputer
 
-    return complete_numbers(KNNImputer(), problem), None
+    return complete_numbers(KNNImputer(), problem, full=True), None
 
 
 def chained(seed: int, **params: Any) -> Any:
@@ -196,6 +205,8 @@ def run_miceforest(problem: Problem, seed: int, params: dict[str, Any]) -> Outco
 
 def run_gcimpute(problem: Problem, seed: int, params: dict[str, Any]) -> Outcome:
     """A Gaussian copula."""
+    if not hasattr(np, "round_"):  # which gcimpute calls, and numpy has dropped
+        np.round_ = np.round
     from gcimpute.gaussian_copula import GaussianCopula
 
     encoder = OneHot(problem.train)

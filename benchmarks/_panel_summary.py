@@ -1,4 +1,4 @@
-"""What panel.py prints: ratios, ranks and coverage as Markdown, and critical-difference diagrams."""
+"""What panel.py prints: ratios, ranks and coverage, and critical-difference diagrams."""
 
 from collections.abc import Iterable
 from pathlib import Path

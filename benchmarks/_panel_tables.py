@@ -263,7 +263,7 @@ TABLES = {
     ),
     "skillcraft": Table(
         KURTOSIS,
-        "rates of actions of players, one of whom says a million hours; a few values really missing",
+        "rates of actions of players, one with a million hours; a few values really missing",
         SCORED,
         read_csv,
         ("regression/skillcraft1/SkillCraft1_Dataset.csv",),

@@ -4,6 +4,7 @@ See benchmarks/README.md for the protocol and the tables. Prints and saves numbe
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -37,11 +38,15 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     problem = make_problem(question["table"], question["protocol"], question["seed"])
     start, wall = processor_seconds(), time.perf_counter()
     method = METHODS[question["method"]]
-    point, draws = method(problem, question["seed"], question["params"])
+    try:
+        point, draws = method(problem, question["seed"], question["params"])
+        scores = score(problem, point, draws)
+    except Exception as error:
+        return {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
     seconds = {"seconds": processor_seconds() - start, "wall_seconds": time.perf_counter() - wall}
     sizes = {"rows": problem.n_rows, "columns": problem.hidden.shape[1]}
     sizes |= {"train_rows": len(problem.train), "scored_cells": int(problem.hidden.sum())}
-    return {**score(problem, point, draws), "has_draws": draws is not None, **seconds, **sizes}
+    return {**scores, "has_draws": draws is not None, **seconds, **sizes}
 
 
 class Workers:
@@ -65,6 +70,7 @@ class Workers:
             output, errors = process.communicate(timeout=self.limit)
         except subprocess.TimeoutExpired:
             stop(process)
+            process.communicate()
             return {"timeout": self.limit}
         finally:
             self.running.discard(process)
@@ -81,11 +87,8 @@ class Workers:
 
 def stop(process: subprocess.Popen[str]) -> None:
     """End a process and those it has started."""
-    try:
+    with contextlib.suppress(ProcessLookupError):  # it may just have ended
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:  # it has just ended
-        pass
-    process.communicate()
 
 
 def questions(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
