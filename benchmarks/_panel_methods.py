@@ -206,7 +206,7 @@ def run_miceforest(problem: Problem, seed: int, params: dict[str, Any]) -> Outco
 def run_gcimpute(problem: Problem, seed: int, params: dict[str, Any]) -> Outcome:
     """A Gaussian copula."""
     if not hasattr(np, "round_"):  # which gcimpute calls, and numpy has dropped
-        np.round_ = np.round
+        np.round_ = np.round  # noqa: NPY003, NPY201
     from gcimpute.gaussian_copula import GaussianCopula
 
     encoder = OneHot(problem.train)
