@@ -39,7 +39,8 @@ def reference(records: list[Record]) -> str:
 def mean_scores(records: list[Record], name: str) -> Scores:
     """Return means over seeds, of tables for which a method has all seeds of the reference.
 
-    A method that failed or ran out of time with one of them gets infinity.
+    Geometric means of errors, so that one seed with an extreme value does not decide. A method
+    that failed or ran out of time with one of the seeds gets infinity.
     """
     base = reference(records)
     seeds: dict[str, set[int]] = {}
@@ -54,7 +55,10 @@ def mean_scores(records: list[Record], name: str) -> Scores:
     for (method, table), by_seed in values.items():
         wanted = [by_seed.get(seed) for seed in seeds.get(table, ())]
         if wanted and None not in wanted:
-            scores[method][table] = max(float(np.mean(wanted)), LEAST)
+            floored = np.maximum(wanted, LEAST)
+            is_error = name in SCORE_NAMES
+            mean = np.exp(np.log(floored).mean()) if is_error else floored.mean()
+            scores[method][table] = float(mean)
     return scores
 
 

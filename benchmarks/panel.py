@@ -115,6 +115,8 @@ def run_all(args: argparse.Namespace) -> None:
     open_questions = [q for q in questions(args) if not any(answers(r, q) for r in records)]
     print(f"{len(open_questions)} runs to do; the others are in {args.out}", flush=True)
     workers = Workers(args.limit)
+    # from outside the same as Ctrl-C: the processes are of sessions of their own, and would go on
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with ThreadPoolExecutor(args.jobs) as pool:
         futures = {pool.submit(workers.ask, question): question for question in open_questions}
         try:
