@@ -243,8 +243,7 @@ def draw_ranks(axes: Any, methods: list[str], ranks: NDArray[np.float64], n_tabl
     names, ranks = [methods[k] for k in order], ranks[order]
     n = len(names)
     difference = critical_difference(n, n_tables)
-    axes.set_xlim(1 - 0.55 * (n - 1), n + 0.55 * (n - 1))
-    axes.axis("off")
+    axes.set_xlim(1 - 0.75 * (n - 1), n + 0.75 * (n - 1))
     axes.plot([1, n], [0, 0], color="black", linewidth=1)
     for tick in range(1, n + 1):
         axes.plot([tick, tick], [0, 0.15], color="black", linewidth=1)
@@ -265,10 +264,16 @@ def draw_ranks(axes: Any, methods: list[str], ranks: NDArray[np.float64], n_tabl
     axes.plot([1, 1 + difference], [1.15] * 2, color="black", linewidth=1.5)
     for end in (1, 1 + difference):
         axes.plot([end, end], [1.05, 1.25], color="black", linewidth=1.5)
-    axes.text(
-        1 + difference + 0.1, 1.15, f"critical difference {difference:.2f}", va="center", size=8
-    )
+    axes.set_title(f"{axes.get_title()}; critical difference {difference:.2f}", fontsize=10)
     axes.set_ylim(below - 0.55 * half, 1.5)
+
+
+def short_names(labels: list[str]) -> dict[str, str]:
+    """Return names without settings: a second setting of qavi is "qavi 2"."""
+    settings = [name for name in labels if "(" in name]
+    first = 2 if "qavi" in labels else 1
+    short = {name: f"{name.split(' (')[0]} {k}" for k, name in enumerate(settings, start=first)}
+    return {name: short.get(name, name) for name in labels}
 
 
 def save_figure(records: list[Record], path: Path) -> None:
@@ -279,18 +284,22 @@ def save_figure(records: list[Record], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     protocols = in_order(r["protocol"] for r in records)
-    n_methods = len({label(r) for r in records})
-    size = (13, (1.6 + 0.17 * n_methods) * len(protocols) + 0.3)
-    figure, panels = plt.subplots(len(protocols), 2, figsize=size, squeeze=False)
+    names = short_names(in_order(label(r) for r in records))
+    notes = [f"{short}: {name}" for name, short in names.items() if name != short]
+    heights = (1.6 + 0.17 * len(names)) * len(protocols), 0.2 + 0.17 * len(notes)
+    figure, panels = plt.subplots(len(protocols), 2, figsize=(13, sum(heights)), squeeze=False)
     for row, protocol in zip(panels, protocols, strict=True):
         mine = [r for r in records if r["protocol"] == protocol]
         for axes, (name, title) in zip(row, SCORE_NAMES.items(), strict=True):
             methods, tables, matrix = score_matrix(mean_scores(mine, name))
+            axes.axis("off")
             axes.set_title(f"{protocol}, {title}, {len(tables)} tables", fontsize=10)
             if len(tables) > 1 and len(methods) > 2:
-                draw_ranks(axes, methods, mean_ranks(matrix), len(tables))
-            else:
-                axes.axis("off")
-    figure.tight_layout()
+                shown = [names[method] for method in methods]
+                draw_ranks(axes, shown, mean_ranks(matrix), len(tables))
+    bottom = heights[1] / sum(heights)
+    top = 1 - 0.4 / sum(heights)
+    figure.subplots_adjust(0.01, bottom, 0.99, top, wspace=0.02, hspace=0.2)
+    figure.text(0.02, 0.5 * bottom, "\n".join(notes), va="center", fontsize=8)
     figure.savefig(path, dpi=150)
     plt.close(figure)
