@@ -204,15 +204,17 @@ def run_miceforest(problem: Problem, seed: int, params: dict[str, Any]) -> Outco
 
 
 def run_gcimpute(problem: Problem, seed: int, params: dict[str, Any]) -> Outcome:
-    """A Gaussian copula."""
+    """A Gaussian copula; it fails on values that it was not fitted to, so it is given all rows."""
     if not hasattr(np, "round_"):  # which gcimpute calls, and numpy has dropped
         np.round_ = np.round  # noqa: NPY003, NPY201
     from gcimpute.gaussian_copula import GaussianCopula
 
     encoder = OneHot(problem.train)
     model = GaussianCopula(random_state=seed, verbose=0)
-    model.fit(encoder.encode(problem.train))
-    sampled = model.sample_imputation(encoder.encode(problem.incomplete), num=N_DRAWS)
+    incomplete = encoder.encode(problem.incomplete)
+    others = [] if problem.in_sample else [encoder.encode(problem.train)]
+    model.fit(np.vstack([*others, incomplete]))
+    sampled = model.sample_imputation(incomplete, num=N_DRAWS)
     tables = np.moveaxis(sampled, -1, 0)
     draws = np.stack([encoder.decode(table, problem.incomplete) for table in tables])
     return mean_of_draws(draws, problem), draws
