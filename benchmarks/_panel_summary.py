@@ -131,7 +131,10 @@ def friedman_text(matrix: NDArray[np.float64]) -> str:
     """Return what Friedman's test and Nemenyi's difference say of a matrix of scores."""
     n_tables, n_methods = matrix.shape
     if n_methods < 3 or n_tables < 2:
-        return f"Ranks of {n_methods} methods on {n_tables} tables: too few for a test."
+        return (
+            f"Ranks of {plural(n_methods, 'method')} on {plural(n_tables, 'table')}: "
+            "too few for a test."
+        )
     # a failure takes the last rank
     ranks = rankdata(matrix, axis=1)
     p = friedmanchisquare(*ranks.T).pvalue
@@ -206,14 +209,18 @@ def failures(records: list[Record]) -> list[str]:
     return ["", "## Failed", "", *lines] if lines else []
 
 
+def plural(n: int, noun: str) -> str:
+    """Return a number of things."""
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
 def summary(records: list[Record], n_draws: int) -> str:
     """Return everything as Markdown."""
     lines = ["# Panel"]
     for protocol in in_order(r["protocol"] for r in records):
         mine = [r for r in records if r["protocol"] == protocol]
-        seeds = len({r["seed"] for r in mine})
-        lines += ["", f"## {protocol}", "", f"{len({r['table'] for r in mine})} tables, "]
-        lines[-1] += f"{seeds} seed{'s' * (seeds != 1)}."
+        lines += ["", f"## {protocol}", "", plural(len({r["table"] for r in mine}), "table")]
+        lines[-1] += f", {plural(len({r['seed'] for r in mine}), 'seed')}."
         for name in SCORE_NAMES:
             lines += comparison(mine, name)
         lines += other_scores(mine)

@@ -24,6 +24,8 @@ from _panel_summary import label, save_figure, summary
 from _panel_tables import DEVELOPMENT, SCORED, TABLES
 from peers import answers, parse_params
 
+from sklearn_qavi import __version__
+
 THREADS = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT"]
 
 
@@ -46,7 +48,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     seconds = {"seconds": processor_seconds() - start, "wall_seconds": time.perf_counter() - wall}
     sizes = {"rows": problem.n_rows, "columns": problem.hidden.shape[1]}
     sizes |= {"train_rows": len(problem.train), "scored_cells": int(problem.hidden.sum())}
-    return {**scores, "has_draws": draws is not None, **seconds, **sizes}
+    about = {"has_draws": draws is not None, "version": __version__}
+    return {**scores, **about, **seconds, **sizes}
 
 
 class Workers:
