@@ -290,3 +290,23 @@ def test_few_values_get_few_bins_and_their_atoms_stay() -> None:
     assert likelihood.atoms(1).tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     likelihood.fit_columns(rng.standard_normal((12, 2)))
     assert likelihood.is_used.sum(1).tolist() == [5, 5]
+
+
+def test_a_histogram_has_as_many_outputs_as_its_widest_column_needs() -> None:
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.standard_normal(90), rng.integers(4, size=90)])
+    mixed = ColumnLikelihoods(["histogram", "histogram"]).fit_columns(x)
+    (group,) = mixed.groups
+    assert isinstance(group, HistogramLikelihood)
+    assert group.is_used.sum(-1).tolist() == [9, 4]  # ten values in a bin; atoms
+    assert mixed.n_outputs == 2 * 9
+    # what is saved makes one of the same shape
+    again = ColumnLikelihoods(mixed.families, mixed.options)
+    again.load_state_dict(mixed.state_dict())
+    params = torch.randn(90, 18, generator=torch_generator(0))
+    values = torch.as_tensor(x, dtype=torch.float32)
+    for likelihood in (mixed, again):
+        log_prob = likelihood.log_prob(params, likelihood.prepare(values))
+        logits = params.view(90, 2, 9)[:, 1, :4]
+        expected = logits.log_softmax(-1)[torch.arange(90), values[:, 1].long()]
+        torch.testing.assert_close(log_prob[:, 1], expected)

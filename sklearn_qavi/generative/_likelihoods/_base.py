@@ -36,6 +36,10 @@ class ColumnLikelihood(nn.Module, ABC):
         """Return the constructor's arguments, for saving."""
         return {"n_columns": self.n_columns}
 
+    def learned_options(self) -> dict[str, object]:
+        """Return those of the constructor's arguments that `fit_columns` has set."""
+        return {}
+
     def fit_columns(self, x: NDArray[np.float64]) -> None:
         """Learn constants from training values (N, d), NaN where missing."""
 

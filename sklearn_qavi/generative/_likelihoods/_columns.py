@@ -81,6 +81,7 @@ class ColumnLikelihoods(nn.Module):
         """Learn the constants of every group from training values (N, D), NaN where missing."""
         for group, columns in zip(self.groups, self.columns, strict=True):
             group.fit_columns(x[:, columns])
+            self.options[self.families[columns[0]]].update(group.learned_options())
         return self
 
     def atoms(self, column: int) -> Tensor:

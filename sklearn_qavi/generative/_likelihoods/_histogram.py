@@ -36,6 +36,9 @@ class HistogramLikelihood(ColumnLikelihood):
     smoothing : float, default=0.0
         Standard deviation, in bins, over which training spreads the target of a value that is
         not an atom. Neighbouring bins then teach each other; atoms are never smoothed.
+    widest : int, default=None
+        Categories of the column with the most, so many outputs has each; None for ``n_bins``,
+        until `fit_columns` learns it.
 
     Notes
     -----
@@ -50,46 +53,63 @@ class HistogramLikelihood(ColumnLikelihood):
     is_used: Tensor
     kernel: Tensor
 
-    def __init__(self, n_columns: int, n_bins: int = 40, smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        n_columns: int,
+        n_bins: int = 40,
+        smoothing: float = 0.0,
+        widest: int | None = None,
+    ) -> None:
         super().__init__(n_columns)
-        self.n_bins = n_bins
-        self.smoothing = smoothing
-        shape = (n_columns, n_bins)
+        self.n_bins, self.smoothing = n_bins, smoothing
+        self._make_room(n_bins if widest is None else widest)
+
+    def _make_room(self, widest: int) -> None:
+        """Set up empty columns of so many outputs each."""
+        self.widest = widest
+        shape = (self.n_columns, widest)
         self.register_buffer("lower", torch.zeros(shape))  # a bin's lower edge or the atom
         self.register_buffer("width", torch.zeros(shape))  # 0 for an atom
         self.register_buffer("centre", torch.zeros(shape))  # mean of the training values inside
         self.register_buffer("is_atom", torch.zeros(shape, dtype=torch.bool))
         self.register_buffer("is_used", torch.zeros(shape, dtype=torch.bool))
         # what training spreads a value of bin k over, (d, K, K); derived, so it is not saved
-        self.register_buffer("kernel", torch.zeros(*shape, n_bins), persistent=False)
+        self.register_buffer("kernel", torch.zeros(*shape, widest), persistent=False)
 
     @property
     def n_outputs(self) -> int:  # type: ignore[override]
-        return self.n_columns * self.n_bins
+        return self.n_columns * self.widest
 
     def options(self) -> dict[str, object]:
         return {
             "n_columns": self.n_columns,
             "n_bins": self.n_bins,
             "smoothing": self.smoothing,
+            **self.learned_options(),
         }
 
+    def learned_options(self) -> dict[str, object]:
+        return {"widest": self.widest}
+
     def fit_columns(self, x: NDArray[np.float64]) -> None:
-        for j in range(self.n_columns):
-            values = x[~np.isnan(x[:, j]), j]
+        found = []
+        for column in x.T:
+            values = column[~np.isnan(column)]
             atoms, edges = _atoms_and_edges(values, self.n_bins)
             lower = np.concatenate([edges[:-1], atoms])
             width = np.concatenate([np.diff(edges), np.zeros(len(atoms))])
             centre = np.concatenate([_bin_means(values, edges, atoms), atoms])
+            found.append((lower, width, centre, len(atoms)))
+        self._make_room(max([len(lower) for lower, *_ in found], default=1) or 1)
+        place = torch.arange(self.widest)
+        for j, (lower, width, centre, n_atoms) in enumerate(found):
             n = len(lower)
-            for buffer, column in zip(
+            for buffer, numbers in zip(
                 (self.lower, self.width, self.centre), (lower, width, centre), strict=True
             ):
-                buffer[j] = 0.0
-                buffer[j, :n] = torch.as_tensor(column, dtype=torch.float32)
-            used = torch.arange(self.n_bins)
-            self.is_atom[j] = (used >= n - len(atoms)) & (used < n)
-            self.is_used[j] = used < n
+                buffer[j, :n] = torch.as_tensor(numbers, dtype=torch.float32)
+            self.is_atom[j] = (place >= n - n_atoms) & (place < n)
+            self.is_used[j] = place < n
         self.smooth(self.smoothing)
 
     def atoms(self, column: int) -> Tensor:
@@ -113,20 +133,20 @@ class HistogramLikelihood(ColumnLikelihood):
 
     def log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
         index, log_width = prepared
-        logits = params.unflatten(-1, (self.n_columns, self.n_bins))
+        logits = params.unflatten(-1, (self.n_columns, self.widest))
         return log_softmax_at(logits, ~self.is_used, index) - log_width
 
     def training_log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
         if self.smoothing == 0.0:
             return self.log_prob(params, prepared)
         index, log_width = prepared
-        logits = params.unflatten(-1, (self.n_columns, self.n_bins))
-        n_lines = self.n_columns * self.n_bins
-        line = index + torch.arange(0, n_lines, self.n_bins, device=index.device)
+        logits = params.unflatten(-1, (self.n_columns, self.widest))
+        n_lines = self.n_columns * self.widest
+        line = index + torch.arange(0, n_lines, self.widest, device=index.device)
         if self.kernel.dim() == 4:
             first = torch.arange(0, len(self.kernel) * n_lines, n_lines, device=index.device)
             line = line + first.view(-1, *[1] * (line.dim() - 1))
-        target = self.kernel.view(-1, self.n_bins).index_select(0, line.flatten())
+        target = self.kernel.view(-1, self.widest).index_select(0, line.flatten())
         return mean_log_softmax(logits, ~self.is_used, target.view(*line.shape, -1)) - log_width
 
     def smooth(self, smoothing: float | Tensor) -> None:
@@ -140,10 +160,10 @@ class HistogramLikelihood(ColumnLikelihood):
     def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
         cumulative = torch.softmax(self._logits(params), dim=-1).cumsum(-1)
         u = uniform[..., :1] * cumulative[..., -1:]
-        index = (cumulative < u).sum(-1, keepdim=True).clamp(max=self.n_bins - 1)
+        index = (cumulative < u).sum(-1, keepdim=True).clamp(max=self.widest - 1)
         last = self.is_used.sum(-1, keepdim=True) - 1
         index = index.minimum(last)
-        shape = (*index.shape[:-1], self.n_bins)
+        shape = (*index.shape[:-1], self.widest)
         lower = self.lower.expand(shape).gather(-1, index).squeeze(-1)
         width = self.width.expand(shape).gather(-1, index).squeeze(-1)
         return lower + width * uniform[..., 1].to(width)
@@ -166,9 +186,9 @@ class HistogramLikelihood(ColumnLikelihood):
         """Return normal scores (N, d), and those of the bins and their shares, each (d, K)."""
         observed = ~np.isnan(x)
         index = self.prepare(torch.from_numpy(np.where(observed, x, 0.0)).float())[0].numpy()
-        score, share = np.zeros((2, self.n_columns, self.n_bins))
+        score, share = np.zeros((2, self.n_columns, self.widest))
         for j in range(self.n_columns):
-            count = np.bincount(index[observed[:, j], j], minlength=self.n_bins).astype(float)
+            count = np.bincount(index[observed[:, j], j], minlength=self.widest).astype(float)
             used = self.is_used[j].numpy()
             share[j, used] = (count[used] + 0.5) / (count[used] + 0.5).sum()
             order = np.argsort(self.centre[j].numpy()[used], kind="stable")
@@ -179,19 +199,19 @@ class HistogramLikelihood(ColumnLikelihood):
         return np.where(observed, scores, np.nan), score, share
 
     def _logits(self, params: Tensor) -> Tensor:
-        logits = params.unflatten(-1, (self.n_columns, self.n_bins))
+        logits = params.unflatten(-1, (self.n_columns, self.widest))
         return without_unused(logits, ~self.is_used)
 
     def _smoothing_kernel(self, smoothing: Tensor) -> Tensor:
         """Return the shares of a target's bins, (d, K, K), or (M, d, K, K) of smoothing (M,)."""
-        bins = torch.arange(self.n_bins, device=smoothing.device)
+        bins = torch.arange(self.widest, device=smoothing.device)
         distance = (bins.unsqueeze(0) - bins.unsqueeze(1)) / smoothing.clamp_min(1e-6).view(
             *smoothing.shape, 1, 1, 1
         )
         is_bin = self.is_used & ~self.is_atom
         between = is_bin.unsqueeze(-1) & is_bin.unsqueeze(-2)
         kernel = torch.exp(-0.5 * distance.square()) * between
-        alone = torch.eye(self.n_bins, device=smoothing.device)
+        alone = torch.eye(self.widest, device=smoothing.device)
         kernel = torch.where(is_bin.unsqueeze(-1), kernel, alone)
         return kernel / kernel.sum(-1, keepdim=True)
 
