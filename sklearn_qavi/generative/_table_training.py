@@ -30,7 +30,7 @@ _ROWS_OF_LOOK = 256  # that are scored while training goes on, at most
 # a few Newton steps rank decoders as converged posteriors do, fewer from those of the look before
 _FIRST_LOOK = Newton(max_iter=4, n_start_codes=128)
 _LATER_LOOK = Newton(max_iter=2, n_start_codes=1)
-_LEAST_GAIN, _GAIN_OF_A_ROW = 0.01, 0.1  # shares; few rows cannot tell small gains from chance
+_LEAST_GAIN, _GAIN_OF_A_ROW = 0.015, 0.1  # shares; few rows cannot tell small gains from chance
 _LAST_LOOK = Newton(max_iter=8, n_start_codes=256)
 _LAST_LOOK_OF_KNOWN = Newton(max_iter=4, n_start_codes=1)
 _DRAWS_OF_LOOK = 32
