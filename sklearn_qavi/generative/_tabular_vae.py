@@ -83,7 +83,7 @@ class TabularVAE(SavedModel):
     beta : float, default=1.0
         Weight of the KL in training.
     learning_rate : float, default=2e-2
-        Largest step size; it rises over 30 steps, and falls after 100.
+        Largest step size of the optimiser, SOAP [3]_; it rises over 30 steps, and falls after 100.
     batch_size : int, default=128
         Rows per optimisation step.
     max_steps : int, default=4000
@@ -154,6 +154,8 @@ class TabularVAE(SavedModel):
     .. [1] Kingma, Welling (2014), "Auto-encoding variational Bayes".
     .. [2] Agarwal, Hope, Younis, Sudderth (2023), "A Decoder Suffices for Query-Adaptive
        Variational Inference", section 2.1.
+    .. [3] Vyas, Morwani, Zhao, Kwun, Shapira, Brandfonbrener, Janson, Kakade (2025), "SOAP:
+       Improving and Stabilizing Shampoo using Adam", ICLR.
 
     Examples
     --------
