@@ -11,7 +11,7 @@ from skorch.callbacks import Callback, EpochTimer
 from torch import Tensor
 
 from .._random import derive_seed, torch_generator
-from ..exceptions import TrainingDivergedError
+from ..exceptions import InferenceDivergedError, TrainingDivergedError
 from ._data import TableData
 from ._likelihoods import ColumnLikelihoods
 from ._likelihoods._columns import Prepared
@@ -361,11 +361,7 @@ class KeepBestOfEach(Callback):
         step, losses = net.n_steps_, net.history[-1, "train_loss"]
         for place, (member, loss) in enumerate(zip(self.going_, losses, strict=True)):
             if not np.isfinite(loss):
-                raise TrainingDivergedError(
-                    f"The training loss became {loss} within {step} steps. Lower learning_rate "
-                    f"(now {net.recipe.learning_rate:g}), or check the columns for values so "
-                    "extreme that they overflow."
-                )
+                raise _diverged(f"The training loss became {loss}", net)
             score = self._look(net, place, member, step)
             record = {"train_loss": loss, "valid_crps": score, "steps": float(step)}
             member.history.append(record)
@@ -383,13 +379,24 @@ class KeepBestOfEach(Callback):
         """Score the averaged weights of a network, and keep them if they are the best so far."""
         scratch = self.scratch_[place]
         net.stack.copy_to(net.average_[place], scratch)
-        score = self.score(scratch, member)
+        try:
+            score = self.score(scratch, member)
+        except InferenceDivergedError as error:
+            raise _diverged("The network's output overflowed", net) from error
         if score < member.score:
             if score < member.clear_gain * member.last_score:
                 member.last_score, member.last_gain = score, step
             member.score = score
             member.network.load_state_dict(scratch.state_dict())
         return score
+
+
+def _diverged(what: str, net: EnsembleNet) -> TrainingDivergedError:
+    return TrainingDivergedError(
+        f"{what} within {net.n_steps_} steps. Lower learning_rate (now "
+        f"{net.recipe.learning_rate:g}), or check the columns for values so extreme that they "
+        "overflow."
+    )
 
 
 def race(
