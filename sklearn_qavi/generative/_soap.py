@@ -155,7 +155,8 @@ def _eigenvectors(products: Tensor | None) -> Tensor | None:
         return None
     # once, so in double precision: in single, next to nothing can keep LAPACK from converging
     finite = torch.nan_to_num(products.cpu().double())
-    return torch.linalg.eigh(finite)[1].to(products)
+    vectors: Tensor = torch.linalg.eigh(finite)[1]
+    return vectors.to(products)
 
 
 def _followed(basis: Tensor | None, products: Tensor | None) -> Tensor | None:
