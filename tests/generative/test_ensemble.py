@@ -114,6 +114,18 @@ def test_families_that_are_far_behind_go_early_and_then_all_but_the_best() -> No
     assert steps[0] == steps[1] == 1000
 
 
+def test_what_would_not_be_best_is_not_waited_for_long() -> None:
+    first, slow = member(0), member(1)
+
+    def score(network: TabularNetwork, of: TrainedMember) -> float:
+        return 1.0 if of is first else 1.14 * 0.988 ** len(of.history)
+
+    run([first, slow], score, Recipe(max_steps=5000), n_wanted=2)
+    ended = first.history[-1]["steps"]
+    looks = Recipe(max_steps=5000).looks()
+    assert slow.history[-1]["steps"] == next(step for step in looks if step >= 1.2 * ended)
+
+
 def test_a_late_starter_goes_on_if_it_will_be_best() -> None:
     flat, steep = member(0), member(1)
 
