@@ -87,14 +87,18 @@ class MLP(nn.Module):
             weights = [weight for m in linears for weight in (m.weight, m.bias)]
             stacked: Tensor = _StackedTanh.apply(x, out, *weights)  # type: ignore[no-untyped-call]
             return stacked
-        for layer in self.layers:
+        *hidden, last = self.layers
+        for layer in hidden:
             if isinstance(layer, nn.Linear):
                 out = apply_tiled(out, layer.weight, layer.bias)
             else:
                 out = layer(out)
-        if self.skip is None:
-            return out
-        return out + apply_tiled(x, self.skip.weight, self.skip.bias)
+        weight, bias = last.weight, last.bias
+        if self.skip is not None:  # two products and their sum would go through memory three times
+            out = torch.cat([out, x], dim=-1)
+            weight = torch.cat([weight, self.skip.weight], dim=-1)
+            bias = bias + self.skip.bias
+        return apply_tiled(out, weight, bias)
 
     @property
     def is_stacked(self) -> bool:

@@ -155,7 +155,10 @@ class HistogramLikelihood(ColumnLikelihood):
         self.kernel = self._smoothing_kernel(torch.as_tensor(smoothing).to(self.lower))
 
     def mean(self, params: Tensor) -> Tensor:
-        return (torch.softmax(self._logits(params), dim=-1) * self.centre).sum(-1)
+        probability = torch.softmax(self._logits(params), dim=-1)
+        if probability.requires_grad:
+            return (probability * self.centre).sum(-1)
+        return probability.mul_(self.centre).sum(-1)
 
     def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
         cumulative = torch.softmax(self._logits(params), dim=-1).cumsum(-1)

@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 __all__ = ["log_softmax_at", "mean_log_softmax", "without_unused"]
 
 _LEAST = -80.0  # below, exp takes ten times as long, and what is so improbable counts as 0
+_IMPROBABLE = 2.0 * math.exp(_LEAST)  # counts as 0 in gradients; logarithms are taken with care
 _NEVER = -1e9  # a logit whose probability is exactly 0, and whose product with a share of 0 is 0
 
 
@@ -28,7 +29,7 @@ def without_unused(logits: Tensor, unused: Tensor) -> Tensor:
     logits : Tensor of shape (..., d, K)
         By addition, which takes a tenth of the time of filling.
     """
-    return logits + unused.to(logits) * _NEVER
+    return logits + unused.to(logits) * _NEVER if _may_hold(unused) else logits
 
 
 def log_softmax_at(logits: Tensor, unused: Tensor, index: Tensor) -> Tensor:
@@ -94,29 +95,43 @@ class _LogSoftmaxAt(torch.autograd.Function):
     """Log softmax of logits (..., d, K) at one index per column, without the other K - 1.
 
     The gradient is written down because the one that autograd puts together goes through memory
-    more often, and histograms are most of the time of a row.
+    more often, and histograms are most of the time of a row. For the same reason probabilities are
+    computed once, for the value and for the gradient.
     """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, unused: Tensor, index: Tensor) -> Tensor:
-        log_probability = torch.log_softmax(without_unused(logits, unused), dim=-1)
+        logits = without_unused(logits, unused)
+        probability = torch.softmax(logits, dim=-1)
         shape = torch.broadcast_shapes(logits.shape[:-1], index.shape)
         index = index.expand(shape).unsqueeze(-1)
-        ctx.save_for_backward(log_probability, index)
-        return log_probability.expand(*shape, -1).gather(-1, index).squeeze(-1)
+        picked = probability.expand(*shape, -1).gather(-1, index)
+        ctx.save_for_backward(probability, index)
+        improbable = picked < _IMPROBABLE
+        log_picked = picked.log()
+        if _may_hold(improbable):
+            exact = torch.log_softmax(logits, dim=-1).expand(*shape, -1).gather(-1, index)
+            log_picked = torch.where(improbable, exact, log_picked)
+        return log_picked.squeeze(-1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        log_probability, index = ctx.saved_tensors
-        probability = _probability(log_probability)
+        probability, index = ctx.saved_tensors
         gradient = gradient.unsqueeze(-1)
+        # products with numbers near the smallest one take ten times as long
+        out = torch.threshold(probability, _IMPROBABLE, 0.0)
         if index.shape[:-1] != probability.shape[:-1]:  # the same logits for several values
-            out = (probability * -gradient).scatter_add_(-1, index, gradient)
+            out = (out * -gradient).scatter_add_(-1, index, gradient)
             return out.sum_to_size(probability.shape), None, None
-        return probability.mul_(-gradient).scatter_add_(-1, index, gradient), None, None
+        return out.mul_(-gradient).scatter_add_(-1, index, gradient), None, None
 
 
 def _probability(log_probability: Tensor) -> Tensor:
     probability = log_probability.clamp_min(_LEAST).exp_()
-    return torch.threshold_(probability, 2.0 * math.exp(_LEAST), 0.0)
+    return torch.threshold_(probability, _IMPROBABLE, 0.0)
+
+
+def _may_hold(mask: Tensor) -> bool:
+    """Return whether any entry may be True; elsewhere than on a CPU asking would be a wait."""
+    return mask.device.type != "cpu" or bool(mask.any())
