@@ -229,7 +229,7 @@ class PooledPosterior:
         """Return the number of rows N."""
         return len(self.results[0].posterior)
 
-    def mean(self, n_codes: int = 128) -> NDArray[np.float64]:
+    def mean(self, n_codes: int = 64) -> NDArray[np.float64]:
         """Return the posterior mean of every cell, (N, D), averaging E[x | z] over codes."""
         parts = []
         for decoder, result in self._pairs():

@@ -88,12 +88,14 @@ class MLP(nn.Module):
             stacked: Tensor = _StackedTanh.apply(x, out, *weights)  # type: ignore[no-untyped-call]
             return stacked
         *hidden, last = self.layers
+        assert isinstance(last, nn.Linear)
         for layer in hidden:
             if isinstance(layer, nn.Linear):
                 out = apply_tiled(out, layer.weight, layer.bias)
             else:
                 out = layer(out)
-        weight, bias = last.weight, last.bias
+        weight: Tensor = last.weight
+        bias: Tensor = last.bias
         if self.skip is not None:  # two products and their sum would go through memory three times
             out = torch.cat([out, x], dim=-1)
             weight = torch.cat([weight, self.skip.weight], dim=-1)

@@ -278,6 +278,20 @@ def test_the_histograms_gradient_is_that_of_finite_differences() -> None:
         torch.testing.assert_close(probability, torch.ones_like(probability))
 
 
+@pytest.mark.parametrize("n_unused", [0, 2])
+def test_what_is_next_to_impossible_keeps_its_logarithm(n_unused: int) -> None:
+    from sklearn_qavi.generative._likelihoods._log_softmax import log_softmax_at
+
+    below = torch.tensor([0.0, 5.0, 70.0, 79.5, 81.0, 95.0, 110.0, 500.0, 1e4])
+    logits = torch.stack([torch.zeros_like(below), -below, *[torch.ones(9)] * n_unused], dim=-1)
+    unused = torch.zeros(9, 2 + n_unused, dtype=torch.bool)
+    unused[:, 2:] = True
+    expected = -below.double() - torch.log1p((-below.double()).exp())
+    for n_rows in (1, 3):  # logits of the row itself, or that all rows share
+        log_p = log_softmax_at(logits.unsqueeze(0), unused, torch.ones(n_rows, 9).long())
+        np.testing.assert_allclose(log_p.double(), expected.expand(n_rows, 9), rtol=1e-6)
+
+
 def test_few_values_get_few_bins_and_their_atoms_stay() -> None:
     rng = np.random.default_rng(0)
     x = np.column_stack([rng.standard_normal(120), rng.integers(0, 6, 120)])

@@ -105,12 +105,15 @@ class _LogSoftmaxAt(torch.autograd.Function):
         probability = torch.softmax(logits, dim=-1)
         shape = torch.broadcast_shapes(logits.shape[:-1], index.shape)
         index = index.expand(shape).unsqueeze(-1)
-        picked = probability.expand(*shape, -1).gather(-1, index)
         ctx.save_for_backward(probability, index)
+        if shape != logits.shape[:-1]:  # the same logits for several values: fewer logarithms
+            exact = torch.log_softmax(logits, dim=-1)
+            return exact.expand(*shape, -1).gather(-1, index).squeeze(-1)
+        picked = probability.gather(-1, index)
         improbable = picked < _IMPROBABLE
         log_picked = picked.log()
         if _may_hold(improbable):
-            exact = torch.log_softmax(logits, dim=-1).expand(*shape, -1).gather(-1, index)
+            exact = torch.log_softmax(logits, dim=-1).gather(-1, index)
             log_picked = torch.where(improbable, exact, log_picked)
         return log_picked.squeeze(-1)
 
