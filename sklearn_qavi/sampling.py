@@ -229,12 +229,16 @@ class PooledPosterior:
         """Return the number of rows N."""
         return len(self.results[0].posterior)
 
-    def mean(self, n_codes: int = 64) -> NDArray[np.float64]:
-        """Return the posterior mean of every cell, (N, D), averaging E[x | z] over codes."""
+    def mean(self, n_codes: int | None = None) -> NDArray[np.float64]:
+        """Return the posterior mean of every cell, (N, D), averaging E[x | z] over codes.
+
+        As many codes as the family needs, unless ``n_codes`` says otherwise.
+        """
         parts = []
         for decoder, result in self._pairs():
-            u = sobol_uniform(n_codes, result.posterior.family.n_noise, seed=1).unsqueeze(1)
-            function = partial(_mean_of_block, decoder, u, self.given)
+            family = result.posterior.family
+            u = sobol_uniform(n_codes or family.codes_of_a_mean, family.n_noise, seed=1)
+            function = partial(_mean_of_block, decoder, u.unsqueeze(1), self.given)
             parts.append(self._by_block(result.posterior, function))
         mean: NDArray[np.float64] = np.mean(parts, axis=0)
         return mean

@@ -131,6 +131,9 @@ class PosteriorFamily(ABC):
     slots: int | None = None
     """Rows in work at one time, for a family whose rows are work enough; None leaves it open."""
 
+    codes_of_a_mean: ClassVar[int] = 64
+    """Sobol codes that a mean over the posterior needs; more where draws jump between places."""
+
     draws_at_a_time: int | None = None
     """Draws whose gradients are computed together, for a family whose draws count alike."""
 

@@ -19,6 +19,8 @@ class SampledCodes(PosteriorFamily):
         Number K of codes.
     """
 
+    codes_of_a_mean = 128
+
     def __init__(self, latent_dim: int, n_codes: int) -> None:
         super().__init__(latent_dim)
         self.n_codes = n_codes

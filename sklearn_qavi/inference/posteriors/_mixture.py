@@ -58,6 +58,8 @@ class MixturePosterior(PosteriorFamily):
     [-1.0, 1.0]
     """
 
+    codes_of_a_mean = 128
+
     def __init__(
         self, latent_dim: int, n_components: int = 5, gradient_estimator: str = "stratified"
     ) -> None:
