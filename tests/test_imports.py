@@ -47,6 +47,7 @@ STAGES = {
     "_imputer": {
         "_base",
         "_chunks",
+        "_expected_error",
         "_row_inference",
         "_summaries",
         "preprocessing",
@@ -63,6 +64,7 @@ STAGES = {
         "baselines",
         "inference",
     },
+    "_expected_error": {"_chunks", "_summaries", "preprocessing", "sampling"},
     "_row_inference": {"_chunks", "_summaries", "preprocessing", "sampling"},
     "_summaries": {"_chunks", "preprocessing", "sampling"},
     "_chunks": {"sampling"},

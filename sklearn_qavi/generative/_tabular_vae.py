@@ -15,7 +15,7 @@ from .._caching import taken_from_cache
 from .._checks import plain, refuse_infinity
 from .._device import resolve_device
 from .._interrupts import all_or_nothing
-from .._random import seed_from
+from .._random import derive_seed, seed_from
 from .._sklearn_compat import HasMethods, Interval, StrOptions, check_sample_weight, fit_context
 from ._checkpoint import SavedModel
 from ._ensemble import TrainedMember
@@ -123,6 +123,9 @@ class TabularVAE(SavedModel):
         ("valid_crps", in standardised units) and the optimisation steps so far ("steps").
     n_iter_ : int
         Most optimisation steps that a decoder was trained for.
+    validation_rows_ : ndarray of int
+        Positions of the rows whose hidden cells the decoders were chosen by; with ``bootstrap``
+        those of the first decoder. They were not learned from, unless there were fewer than 20.
     mean_, scale_ : ndarray of shape (n_features,)
         Standardisation of the columns; codes of categories are left as they are.
     n_categories_ : list of (int or None)
@@ -270,7 +273,8 @@ class TabularVAE(SavedModel):
         if taken_from_cache(self, X, sample_weight):
             return self
         weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        X, weight = X[weight > 0], weight[weight > 0]
+        learned = np.flatnonzero(weight > 0)
+        X, weight = X[learned], weight[learned]
         if len(X) < _MIN_ROWS:
             raise ValueError(
                 f"{len(X)} rows have a sample_weight above 0; learning needs {_MIN_ROWS}."
@@ -278,7 +282,9 @@ class TabularVAE(SavedModel):
         weight = weight / weight.mean()
         self.n_categories_ = self._checked_categories(X)
         self._learn_standardisation(X, weight)
-        runs = self._train(self.standardise(X), weight, seed_from(self.random_state))
+        seed = seed_from(self.random_state)
+        runs = self._train(self.standardise(X), weight, seed)
+        self.validation_rows_ = learned[np.sort(self._split(len(X), derive_seed(seed, 0, 0))[1])]
         self.decoders_ = [run.network.cpu() for run in runs]
         self.families_ = [member.likelihood.families for member in self.decoders_]
         self.likelihood_options_ = [member.likelihood.options for member in self.decoders_]
@@ -333,6 +339,7 @@ class TabularVAE(SavedModel):
             "likelihood_options": self.likelihood_options_,
             "atoms": self.atoms_,
             "history": self.history_,
+            "validation_rows": self.validation_rows_.tolist(),
             "feature_names": getattr(self, "feature_names_in_", np.array([])).tolist(),
         }
         constants = {"mean": torch.from_numpy(self.mean_), "scale": torch.from_numpy(self.scale_)}
@@ -343,6 +350,7 @@ class TabularVAE(SavedModel):
         self.likelihood_options_ = config["likelihood_options"]
         self.atoms_ = config["atoms"]
         self.history_ = config["history"]
+        self.validation_rows_ = np.array(config["validation_rows"], dtype=np.intp)
         self.n_iter_ = max(_n_steps(history) for history in self.history_)
         self.mean_ = constants["mean"].numpy()
         self.scale_ = constants["scale"].numpy()
