@@ -331,9 +331,13 @@ class BaseQAVI(PlainState):
                 "call fit again."
             )
         # the fitted model stays on the CPU, where it is pickled and saved
-        decoders = self.generative_model_.decoders_
+        model = self.generative_model_
+        decoders = model.decoders_
+        # resampled draws are those of the decoder, whatever was learned of others
+        is_spread = method.draws_are_spread and not self.importance_resampling
+        spread = getattr(model, "spread", None) if is_spread else None
         return RowInference(
-            DecoderPool(decoders, method, states, self._context(method)),
+            DecoderPool(decoders, method, states, self._context(method), spread),
             self.device,
             self.n_jobs,
             self.importance_resampling,

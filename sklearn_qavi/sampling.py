@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ._interrupts import go_on
 from ._random import derive_seed, row_uniforms, sobol_uniform
+from ._spread import Spread
 from ._typing import Decoder, HasCategories, JointLikelihood, Progress
 from .inference import (
     Context,
@@ -35,6 +36,7 @@ __all__ = ["DecoderPool", "PooledPosterior", "half_sample_mode", "shared_draws"]
 
 _SCORED_DRAWS = 250  # codes of a block scored at a time
 _DECODED_NUMBERS = 2**26  # outputs of decoders that are kept at a time
+_CODES_OF_CENTER = 16  # behind the means that draws are spread around, Sobol points
 _EPS = 1e-7  # uniforms stay inside the open interval in single precision
 
 
@@ -163,12 +165,16 @@ class PooledPosterior:
     given : tuple of Tensor of shape (N, D), default=None
         The rows' values and observed mask, for likelihoods whose cells depend on each other given
         the code, as channels of a pixel may.
+    spread : Spread, default=None
+        How draws are spread around the means of their cells; None leaves them as the decoders give
+        them. Means are the same, but for numbers on a log or logit scale.
     """
 
     decoders: Sequence[Decoder] = field(repr=False)
     results: list[InferenceResult] = field(repr=False)
     n_features: int
     given: Given | None = field(default=None, repr=False)
+    spread: Spread | None = field(default=None, repr=False)
 
     @classmethod
     def concatenate(cls, parts: "list[PooledPosterior]") -> "PooledPosterior":
@@ -271,7 +277,7 @@ class PooledPosterior:
             )
             for decoder, result in self._pairs()
         ]
-        return np.concatenate(parts)
+        return self._spread(np.concatenate(parts))
 
     def keyed_draws(
         self,
@@ -307,13 +313,17 @@ class PooledPosterior:
             return self._pool_draws(rows, u.to(device), offset.to(device), n_noise)
 
         blocks = [block_draws(rows)[:, :n] for rows, n in row_blocks(len(positions), device)]
-        return torch.cat(blocks, dim=1).double().cpu().numpy()
+        return self._spread(torch.cat(blocks, dim=1).double().cpu().numpy())
 
     def log_predictive(self, x: Tensor, n_codes: int = 128) -> NDArray[np.float64]:
         """Return the log predictive density of each cell at values x, (N, D), in nats.
 
         ``log 1/S sum_s p(x_d | z_s)`` over codes of all decoders, on the standardised scale.
         """
+        log_factor: NDArray[np.float64] | float = 0.0
+        if self.spread is not None:
+            values, log_factor = self.spread.gathered(x.double().cpu().numpy(), self._center())
+            x = torch.from_numpy(values).to(x)
         parts = []
         for decoder, result in self._pairs():
             u = sobol_uniform(n_codes, result.posterior.family.n_noise, seed=1).unsqueeze(1)
@@ -322,7 +332,7 @@ class PooledPosterior:
         log_prob: NDArray[np.float64] = np.logaddexp.reduce(parts, axis=0) - np.log(
             n_codes * len(parts)
         )
-        return log_prob
+        return log_prob - log_factor
 
     def score_missing(
         self, x: Tensor, observed: Tensor, missing: Tensor, n_draws: int | list[int] = 10_000
@@ -381,6 +391,14 @@ class PooledPosterior:
                     after.append(block.scores(last))
                 parts.append({k: torch.stack([one[k][:n] for one in after]) for k in after[0]})
         return {k: torch.cat([part[k] for part in parts], dim=1).cpu().numpy() for k in parts[0]}
+
+    def _center(self) -> NDArray[np.float64]:
+        """Return the means that draws are spread around, (N, D)."""
+        return self.mean(_CODES_OF_CENTER)
+
+    def _spread(self, draws: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return draws (S, N, D) of the decoders, spread as they should be."""
+        return draws if self.spread is None else self.spread.spread(draws, self._center())
 
     def _pool_draws(self, rows: Tensor, u: Tensor, offset: Tensor, n_noise: int) -> Tensor:
         """Return draws (M, B, D) of some rows from their uniforms (B, M, 1 + n_noise + 2 D).
@@ -521,12 +539,15 @@ class DecoderPool:
         What the method learned for each decoder.
     context : Context
         What the method is told besides; its seed is that of the noise that all rows share.
+    spread : Spread, default=None
+        How draws are spread around the means of their cells.
     """
 
     decoders: Sequence[Decoder]
     method: InferenceMethod
     states: Sequence[object]
     context: Context
+    spread: Spread | None = None
 
     def on(self, device: torch.device) -> "DecoderPool":
         """Return this pool on a device; the pool itself stays where it is."""
@@ -566,7 +587,7 @@ class DecoderPool:
             results.append(result)
         dependent = any(isinstance(d.likelihood, JointLikelihood) for d in self.decoders)
         given = (x, observed) if dependent else None
-        return PooledPosterior(self.decoders, results, x.shape[1], given)
+        return PooledPosterior(self.decoders, results, x.shape[1], given, self.spread)
 
 
 def _moved(parts: Sequence[T], device: torch.device) -> list[T]:

@@ -84,6 +84,7 @@ SHARED = {
     "_progress",
     "_random",
     "_sklearn_compat",
+    "_spread",
     "_typing",
     "exceptions",
 }

@@ -1,6 +1,7 @@
 """How the decoders of a table come about: candidates, their race, and the pool that is kept."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from .._device import one_torch_thread, resolve_device
 from .._progress import StepBar
 from .._random import derive_seed, torch_generator
+from .._spread import learn_factors
 from ..inference import GaussianPosterior, Newton, Posterior
 from ..inference.posteriors import Start
 from ._data import TableData, as_tensors
@@ -21,7 +23,9 @@ from ._linear_start import copy_linear_start, start_linear
 from ._network import TabularNetwork
 from ._training import HiddenCells, crps_of_draws, draws_of_hidden_cells
 
-__all__ = ["Candidate", "TableTrainer"]
+__all__ = ["Candidate", "TableTrainer", "atoms_of"]
+
+Array = NDArray[np.float64]
 
 _CLOSE = 1.03  # ratio of validation scores under which a random start is no clear gain
 _NEAR = 1.1  # ratio under which a decoder may join the pool
@@ -70,6 +74,7 @@ class TableModel(Protocol):
     input_noise: float
     mask_rate: float
     beta: float
+    calibrate: bool
     device: str
     verbose: int
     n_categories_: list[int | None]
@@ -114,6 +119,8 @@ class TableTrainer:
         self.cells_of_look: dict[TrainedMember, HiddenCells] = {}
         self.posteriors: dict[TrainedMember, Posterior] = {}
         self.n_made = 0
+        self.n_masks, self.learns_from_validation = 1, False
+        self.factor: Array = np.ones(values.shape[1])
         self.recipe = Recipe(
             learning_rate=model.learning_rate,
             batch_size=model.batch_size,
@@ -162,7 +169,17 @@ class TableTrainer:
                 for other in others
             ]
             pool.append(others[int(np.argmin(scores))])
+        if self.model.calibrate and not self.learns_from_validation:
+            self.factor = self._factor(pool, torch.cat([draws[m] for m in pool]), cells)
         return pool
+
+    def _factor(self, pool: list[TrainedMember], draws: Tensor, cells: HiddenCells) -> Array:
+        """Return what the pool's draws are to be spread by, for each column."""
+        is_number = torch.tensor([n is None for n in self.model.n_categories_])
+        weight = cells.hidden * cells.weight.unsqueeze(1) * is_number.to(cells.weight.device)
+        drawn, truth, weights = (t.cpu().double().numpy() for t in (draws, cells.x, weight))
+        atoms = atoms_of([member.network for member in pool])
+        return learn_factors(drawn, truth, weights, atoms, self.n_masks)
 
     def _draws_for_pool(self, member: TrainedMember) -> Tensor:
         """Return draws (S, N, D) of all validation cells, those that were looked at are known."""
@@ -231,8 +248,9 @@ class TableTrainer:
             has_start=candidate.linear,
             clear_gain=1.0 - max(_LEAST_GAIN, _GAIN_OF_A_ROW / len(validation) ** 0.5),
         )
-        n_masks = max(1, round(_ENOUGH_ROWS / len(validation)))
-        scored = np.tile(validation, n_masks)
+        self.learns_from_validation = bool(np.isin(validation, train).any())
+        self.n_masks = max(1, round(_ENOUGH_ROWS / len(validation)))
+        scored = np.tile(validation, self.n_masks)
         x, observed, weight = (
             part[scored] for part in (self.data.x, self.data.observed, self.data.weight)
         )
@@ -271,6 +289,15 @@ class TableTrainer:
         weight = cells.hidden * cells.weight.to(draws.dtype).unsqueeze(1)
         score = crps_of_draws(draws, cells.x, network.likelihood.categorical_columns)
         return float((score * weight).sum() / weight.sum())
+
+
+def atoms_of(networks: Sequence[TabularNetwork]) -> list[NDArray[np.float32]]:
+    """Return the values of each column that have a mass of their own under one of some networks."""
+    n_columns = len(networks[0].likelihood.families)
+    return [
+        np.unique(np.concatenate([n.likelihood.atoms(j).cpu().numpy() for n in networks]))
+        for j in range(n_columns)
+    ]
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,13 @@ from .._device import resolve_device
 from .._interrupts import all_or_nothing
 from .._random import derive_seed, seed_from
 from .._sklearn_compat import HasMethods, Interval, StrOptions, check_sample_weight, fit_context
+from .._spread import Spread
 from ._checkpoint import SavedModel
 from ._ensemble import TrainedMember
 from ._layers import ACTIVATIONS
 from ._likelihoods import LIKELIHOODS, ColumnLikelihoods
 from ._network import TabularNetwork
-from ._table_training import Candidate, TableTrainer
+from ._table_training import Candidate, TableTrainer, atoms_of
 
 __all__ = ["TabularVAE"]
 
@@ -82,6 +83,12 @@ class TabularVAE(SavedModel):
         on [0, mask_rate].
     beta : float, default=1.0
         Weight of the KL in training.
+    calibrate : bool, default=True
+        Spread draws of numbers around the mean of their cell by a factor for each column, the one
+        that completes hidden validation cells with the lowest CRPS (``spread_``). It makes up for
+        decoders that are too sure or not sure enough. Means stay as they are, and so do values
+        with a mass of their own (``atoms_``). Without effect with ``bootstrap``, fewer than 20
+        rows, and methods of inference to compare with.
     learning_rate : float, default=2e-2
         Largest step size of the optimiser, SOAP [3]_; it rises over 30 steps, and falls after 100.
     batch_size : int, default=128
@@ -126,6 +133,9 @@ class TabularVAE(SavedModel):
     validation_rows_ : ndarray of int
         Positions of the rows whose hidden cells the decoders were chosen by; with ``bootstrap``
         those of the first decoder. They were not learned from, unless there were fewer than 20.
+    spread_ : ndarray of shape (n_features,)
+        What draws of each column are spread by around the mean of their cell; 1 leaves them as the
+        decoders give them.
     mean_, scale_ : ndarray of shape (n_features,)
         Standardisation of the columns; codes of categories are left as they are.
     n_categories_ : list of (int or None)
@@ -184,6 +194,7 @@ class TabularVAE(SavedModel):
         "input_noise": [Interval(Real, 0, None, closed="left")],
         "mask_rate": [Interval(Real, 0, 1, closed="both")],
         "beta": [Interval(Real, 0, None, closed="left")],
+        "calibrate": ["boolean"],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_steps": [Interval(Integral, 1, None, closed="left")],
@@ -209,6 +220,7 @@ class TabularVAE(SavedModel):
         input_noise: float = 0.2,
         mask_rate: float = 0.0,
         beta: float = 1.0,
+        calibrate: bool = True,
         learning_rate: float = 2e-2,
         batch_size: int = 128,
         max_steps: int = 4000,
@@ -230,6 +242,7 @@ class TabularVAE(SavedModel):
         self.input_noise = input_noise
         self.mask_rate = mask_rate
         self.beta = beta
+        self.calibrate = calibrate
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.max_steps = max_steps
@@ -283,7 +296,7 @@ class TabularVAE(SavedModel):
         self.n_categories_ = self._checked_categories(X)
         self._learn_standardisation(X, weight)
         seed = seed_from(self.random_state)
-        runs = self._train(self.standardise(X), weight, seed)
+        runs, self.spread_ = self._train(self.standardise(X), weight, seed)
         self.validation_rows_ = learned[np.sort(self._split(len(X), derive_seed(seed, 0, 0))[1])]
         self.decoders_ = [run.network.cpu() for run in runs]
         self.families_ = [member.likelihood.families for member in self.decoders_]
@@ -293,6 +306,13 @@ class TabularVAE(SavedModel):
         self.n_iter_ = max(_n_steps(history) for history in self.history_)
         self._warn_if_unsettled(runs)
         return self
+
+    @property
+    def spread(self) -> Spread | None:
+        """How draws are spread around the means of their cells, None where no column is."""
+        if (self.spread_ == 1.0).all():
+            return None
+        return Spread(self.spread_, atoms_of(self.decoders_))
 
     def standardise(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn values in original units into standardised ones.
@@ -342,7 +362,8 @@ class TabularVAE(SavedModel):
             "validation_rows": self.validation_rows_.tolist(),
             "feature_names": getattr(self, "feature_names_in_", np.array([])).tolist(),
         }
-        constants = {"mean": torch.from_numpy(self.mean_), "scale": torch.from_numpy(self.scale_)}
+        of_columns = {"mean": self.mean_, "scale": self.scale_, "spread": self.spread_}
+        constants = {name: torch.from_numpy(values) for name, values in of_columns.items()}
         return config, constants
 
     def _take(self, config: dict[str, Any], constants: dict[str, Tensor]) -> None:
@@ -354,6 +375,7 @@ class TabularVAE(SavedModel):
         self.n_iter_ = max(_n_steps(history) for history in self.history_)
         self.mean_ = constants["mean"].numpy()
         self.scale_ = constants["scale"].numpy()
+        self.spread_ = constants["spread"].numpy()
         self.n_features_in_ = len(self.mean_)
         self.n_categories_ = self.n_categories or [None] * self.n_features_in_
         if config["feature_names"]:
@@ -433,9 +455,10 @@ class TabularVAE(SavedModel):
 
     def _train(
         self, values: NDArray[np.float64], weight: NDArray[np.float64], seed: int
-    ) -> list[TrainedMember]:
-        """Return the trained decoders for standardised rows."""
-        return TableTrainer(self, values, weight, seed).run_all(self._candidates(values))
+    ) -> tuple[list[TrainedMember], NDArray[np.float64]]:
+        """Return the trained decoders for standardised rows, and what draws are spread by."""
+        trainer = TableTrainer(self, values, weight, seed)
+        return trainer.run_all(self._candidates(values)), trainer.factor
 
     def _candidates(self, values: NDArray[np.float64]) -> list[Candidate]:
         """Return the observation models to choose between, at least one."""

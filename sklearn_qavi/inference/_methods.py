@@ -70,6 +70,10 @@ class InferenceMethod(BaseEstimator, ABC):  # type: ignore[misc]
     has_trace: ClassVar[bool] = False
     """Whether the method can keep the bound after each optimisation step."""
 
+    draws_are_spread: ClassVar[bool] = False
+    """Whether draws are spread around the means of their cells as the model says, see
+    ``TabularVAE(calibrate=True)``."""
+
     time_budget: float | None = None
     """Seconds that the inference of one call may take, for methods that can stop early."""
 
@@ -179,6 +183,8 @@ class QAVI(InferenceMethod):
 
 class _Latent(QAVI):
     """QAVI over one latent code, fitted through the decoder alone."""
+
+    draws_are_spread = True
 
     _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         **QAVI._parameter_constraints,
