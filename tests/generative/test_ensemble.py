@@ -36,11 +36,8 @@ def run(
     n_wanted: int | None = None,
 ) -> list[tuple[int, int]]:
     looks: list[tuple[int, int]] = []
-    groups: dict[str, list[TrainedMember]] = {}
-    for one in members:
-        groups.setdefault(one.families[0], []).append(one)
     race(
-        list(groups.values()),
+        members,
         data(),
         score,
         recipe,
@@ -161,7 +158,7 @@ def test_each_network_learns_from_its_own_rows() -> None:
     for one, rows in zip(members, halves, strict=True):
         one.rows = rows
     race(
-        [members],
+        members,
         shifted,
         lambda network, of: -float(len(of.history)),
         Recipe(max_steps=400),
