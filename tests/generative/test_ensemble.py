@@ -68,6 +68,23 @@ def test_the_best_look_is_kept_and_its_weights_reach_its_score() -> None:
         assert one.score < scores[0] - 0.2  # it has learned
 
 
+def test_networks_of_other_families_leave_and_the_rest_learns_on() -> None:
+    members = [member(0, "student_t"), member(1), member(2), member(3, "student_t")]
+
+    def score(network: TabularNetwork, of: TrainedMember) -> float:
+        return loss(network, of) + (5.0 if network.likelihood.families[0] == "gaussian" else 0.0)
+
+    run(members, score, Recipe(max_steps=300), n_wanted=2)
+    for one in members:
+        steps, scores = ([look[k] for look in one.history] for k in ("steps", "valid_crps"))
+        assert score(one.network, one) == pytest.approx(one.score, abs=1e-5)
+        if one.families[0] == "student_t":
+            assert steps[-1] == 300
+            assert one.score == min(scores) < scores[steps.index(100)] - 0.02
+        else:
+            assert steps[-1] == 100
+
+
 def test_a_start_that_is_never_beaten_is_kept() -> None:
     start = member(0, has_start=True)
     before = {name: weight.clone() for name, weight in start.network.state_dict().items()}
