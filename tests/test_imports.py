@@ -181,3 +181,18 @@ def test_import_is_light():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stdout.split() == []
+
+
+def test_a_fit_imports_no_algebra():
+    """Functions of torch that reason about shapes import sympy, which takes a second."""
+    code = f"""
+import sys, numpy as np
+from {PACKAGE}.generative import TabularVAE
+vae = TabularVAE(likelihood="histogram", n_decoders=1, max_steps=1, random_state=0)
+vae.fit(np.random.default_rng(0).standard_normal((30, 2)))
+print("sympy" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.split() == ["False"]

@@ -2,22 +2,22 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import dataclass, field, replace
+from typing import Self, cast
 
 import numpy as np
 import torch
 from skorch.callbacks import Callback, EpochTimer
 from torch import Tensor
 
-from .._random import derive_seed, torch_generator
+from .._random import torch_generator
 from ..exceptions import InferenceDivergedError, TrainingDivergedError
 from ._data import TableData
 from ._likelihoods import ColumnLikelihoods
 from ._likelihoods._columns import Prepared
 from ._network import TabularNetwork
 from ._soap import StackedSoap
-from ._stacked import StackedNetwork
+from ._stacked import StackedNetwork, keep_members
 from ._training import EpochLoop, OwnLoss
 
 __all__ = ["EnsembleNet", "KeepBestOfEach", "Recipe", "TrainedMember", "race"]
@@ -180,7 +180,7 @@ class EnsembleNet(EpochLoop):
         self.stack, self.recipe, self.members, self.seed = stack, recipe, members, seed
         self.looks = recipe.looks()
         super().__init__(
-            stack.network,
+            stack,
             criterion=OwnLoss,
             optimizer=StackedSoap,
             lr=recipe.learning_rate,
@@ -216,7 +216,7 @@ class EnsembleNet(EpochLoop):
         """Return the rows where the networks are, with what their likelihood reads of them."""
         if not hasattr(self, "table_"):
             device = torch.device(self.device)
-            self.table_ = _Table.of(dataset, self.module_.likelihood, device)
+            self.table_ = _Table.of(dataset, self.stack, device)
         return self.table_
 
     def run_single_epoch(self, iterator: "_Table", *args: object, **kwargs: object) -> None:
@@ -229,44 +229,45 @@ class EnsembleNet(EpochLoop):
 
     def step(self, table: "_Table") -> Tensor:
         """Take one step of all networks, and return their losses (M,)."""
-        recipe, generator = self.recipe, self.generator_
+        recipe, generator, stack = self.recipe, self.generator_, self.stack
         if self.n_steps_ % _SMOOTHED_EVERY == 0:
             self._smooth()
         index = self._next_rows()
-        x, observed, weight, prepared = table.at(index)
-        visible, inputs = observed, None
+        x, observed, weight, prepared = table.at(index, stack.kinds)
+        visible = observed
         if recipe.mask_rate:
             visible = observed & ~self._hide(observed.shape).to(observed.device)
+            inputs = stack.inputs(x, visible)
         else:
             inputs = self._inputs_at(table, index.to(x.device))
-        noise = torch.randn(*x.shape, generator=generator).to(x.device)
-        code = torch.randn(*x.shape[:-1], self.module_.latent_dim, generator=generator)
-        network = self.module_
-        z, kl = network.draw_code(x, visible, recipe.input_noise * noise, code.to(x.device), inputs)
-        fit = network.reconstruction(network.decode(z), prepared, observed)
+        noise = recipe.input_noise * torch.randn(*x.shape, generator=generator).to(x.device)
+        code = torch.randn(*x.shape[:-1], stack.latent_dim, generator=generator).to(x.device)
+        z, kl = stack.draw_code(inputs, visible, noise, code)
+        fit = stack.reconstruction(stack.decode(z), prepared, observed)
         beta = torch.where(self.has_start_, recipe.beta, recipe.kl_weight(self.n_steps_))
         loss = (weight * (beta.to(kl) * kl - fit)).mean(-1)
         loss.sum().backward()
         step_size = recipe.step_size(self.n_steps_)
-        self.optimizer_.step(self.stack.weights, self.stack.take_gradient(), step_size)
+        self.optimizer_.step(stack.weights, stack.take_gradient(), step_size)
         self.n_steps_ += 1
         share = (_AVERAGED_SHARE - 1) / (_AVERAGED_SHARE + self.n_steps_)
-        self.average_.lerp_(self.stack.weights, share)
+        self.average_.lerp_(stack.weights, share)
         detached: Tensor = loss.detach()
         return detached
 
-    def select(self, members: list[int]) -> None:
-        """Go on with some of the networks, by their indices."""
-        index = torch.tensor(members)
+    def select(self, kept: Tensor) -> None:
+        """Go on with the networks under a mask (M,)."""
         for name in ("rows_", "order_", "smoothing_", "anneals_", "has_start_"):
-            setattr(self, name, getattr(self, name)[index])
-        self._smooth()
-        index = index.to(self.average_.device)
+            setattr(self, name, getattr(self, name)[kept])
         if self.inputs_ is not None:
-            self.inputs_ = self.inputs_[index]
-        self.average_ = self.average_[index]
-        self.stack.select(index)
-        self.optimizer_.select(index)
+            self.inputs_ = self.inputs_[kept.to(self.inputs_.device)]
+        if hasattr(self, "table_"):
+            self.table_ = self.table_.of_kinds([bool(kept[k].any()) for k in self.stack.kinds])
+        shapes = self.stack.shapes
+        masks = self.stack.select(kept)
+        self.average_ = keep_members(self.average_, shapes, masks)
+        self.optimizer_.select(masks)
+        self._smooth()
 
     def _inputs_at(self, table: "_Table", index: Tensor) -> Tensor:
         """Return what the encoders read of rows (M, B): the same at every step, so kept."""
@@ -274,7 +275,7 @@ class EnsembleNet(EpochLoop):
             n_members = len(self.rows_)
             with torch.no_grad():
                 x, observed = (t.expand(n_members, *t.shape) for t in (table.x, table.observed))
-                self.inputs_ = self.module_.inputs(x, observed)
+                self.inputs_ = self.stack.inputs(x, observed)
         n_rows = self.inputs_.shape[1]
         first = torch.arange(0, len(index) * n_rows, n_rows, device=index.device).unsqueeze(1)
         return _rows_at(self.inputs_.flatten(0, 1), index + first)
@@ -282,7 +283,7 @@ class EnsembleNet(EpochLoop):
     def _smooth(self) -> None:
         """Spread the targets of histograms as they are to be at this step."""
         share = torch.where(self.anneals_, self.recipe.remaining(self.n_steps_), 1.0)
-        self.module_.likelihood.smooth(self.smoothing_ * share)
+        self.stack.smooth(self.smoothing_ * share)
 
     def _next_rows(self) -> Tensor:
         """Return the next rows of each network, (M, B), each passing through its own in turn."""
@@ -303,24 +304,35 @@ class EnsembleNet(EpochLoop):
 
 @dataclass(frozen=True)
 class _Table:
-    """All rows with what likelihoods read of them, to be asked for by index."""
+    """All rows with what the likelihoods of each kind read of them, to be asked for by index."""
 
     x: Tensor
     observed: Tensor
     weight: Tensor
-    prepared: Prepared
+    prepared: list[Prepared]
 
     @classmethod
-    def of(cls, data: TableData, likelihood: ColumnLikelihoods, device: torch.device) -> Self:
+    def of(cls, data: TableData, stack: StackedNetwork, device: torch.device) -> Self:
         x = data.x.to(device)
-        return cls(x, data.observed.to(device), data.weight.to(device), likelihood.prepare(x))
+        prepared = [cast(ColumnLikelihoods, of_kind).prepare(x) for of_kind in stack.likelihoods]
+        return cls(x, data.observed.to(device), data.weight.to(device), prepared)
 
-    def at(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Prepared]:
-        """Return rows (M, B, ...) at an index (M, B)."""
+    def at(
+        self, index: Tensor, kinds: Sequence[slice]
+    ) -> tuple[Tensor, Tensor, Tensor, list[Prepared]]:
+        """Return rows (M, B, ...) at an index (M, B), and (M', B, ...) prepared for each kind."""
         index = index.to(self.x.device)
-        prepared = tuple(tuple(_rows_at(part, index) for part in group) for group in self.prepared)
+        prepared = [
+            tuple(tuple(_rows_at(part, index[members]) for part in group) for group in of_kind)
+            for of_kind, members in zip(self.prepared, kinds, strict=True)
+        ]
         x, observed, weight = (_rows_at(t, index) for t in (self.x, self.observed, self.weight))
         return x, observed, weight, prepared
+
+    def of_kinds(self, left: Sequence[bool]) -> Self:
+        """Return the same without what was prepared for kinds that are gone."""
+        prepared = [part for part, stays in zip(self.prepared, left, strict=True) if stays]
+        return replace(self, prepared=prepared)
 
 
 def _rows_at(table: Tensor, index: Tensor) -> Tensor:
@@ -368,17 +380,19 @@ class KeepBestOfEach(Callback):
 
     def leave(self, net: EnsembleNet, gone: Sequence[TrainedMember]) -> None:
         """Go on without some of the networks."""
-        stay = [place for place, member in enumerate(self.going_) if member not in gone]
-        if len(stay) < len(self.going_):
-            self.going_ = [self.going_[place] for place in stay]
-            self.scratch_ = [self.scratch_[place] for place in stay]
-            if stay:
-                net.select(stay)
+        kept = torch.tensor([member not in gone for member in self.going_])
+        if kept.all():
+            return
+        stay = kept.nonzero().squeeze(1).tolist()
+        self.going_ = [self.going_[place] for place in stay]
+        self.scratch_ = [self.scratch_[place] for place in stay]
+        if stay:
+            net.select(kept)
 
     def _look(self, net: EnsembleNet, place: int, member: TrainedMember, step: int) -> float:
         """Score the averaged weights of a network, and keep them if they are the best so far."""
         scratch = self.scratch_[place]
-        net.stack.copy_to(net.average_[place], scratch)
+        net.stack.copy_to(net.average_, place, scratch)
         try:
             score = self.score(scratch, member)
         except InferenceDivergedError as error:
@@ -400,7 +414,7 @@ def _diverged(what: str, net: EnsembleNet) -> TrainingDivergedError:
 
 
 def race(
-    groups: Sequence[Sequence[TrainedMember]],
+    members: Sequence[TrainedMember],
     data: TableData,
     score: Callable[[TabularNetwork, TrainedMember], float],
     recipe: Recipe,
@@ -414,9 +428,8 @@ def race(
 
     Parameters
     ----------
-    groups : sequence of sequences of TrainedMember
-        Networks with initial weights, those of a group with the same families of columns: a group
-        is trained in one pass. What training finds is written into the members.
+    members : sequence of TrainedMember
+        Networks with initial weights. What training finds is written into them.
     data : TableData
         All rows.
     score : callable
@@ -432,42 +445,36 @@ def race(
     device : torch.device
         Where to train.
     """
-    everyone = [member for group in groups for member in group]
-    nets = []
-    for i, group in enumerate(groups):
-        best = KeepBestOfEach(list(group), score)
-        net = EnsembleNet(
-            StackedNetwork([member.network.to(device) for member in group]),
-            recipe=recipe,
-            members=list(group),
-            seed=derive_seed(seed, i),
-            callbacks=[("best", best)],
-            device=device,
-        )
-        net.initialize()
-        net.notify("on_train_begin", X=data, y=None)
-        nets.append((net, best))
+    # those of the same families side by side, so that they are of one kind
+    members = sorted(members, key=lambda member: member.families)
+    best = KeepBestOfEach(members, score)
+    net = EnsembleNet(
+        StackedNetwork([member.network.to(device) for member in members]),
+        recipe=recipe,
+        members=members,
+        seed=seed,
+        callbacks=[("best", best)],
+        device=device,
+    )
+    net.initialize()
+    net.notify("on_train_begin", X=data, y=None)
     for step in recipe.looks():
-        for net, best in nets:
-            if best.going_:
-                net.fit_loop(data, epochs=1)
-        for member in everyone:
+        net.fit_loop(data, epochs=1)
+        for member in members:
             if step - member.last_gain >= patience(len(member.rows), member.last_gain):
                 member.settled = True
-        gone = [member for member in everyone if member.settled]
+        gone = [member for member in members if member.settled]
         if n_wanted is not None:
-            going = [m for _, best in nets for m in best.going_ if not m.settled]
-            lowest = min(member.score for member in everyone)
-            behind = _fallen_behind(going, lowest, step, n_wanted) + _too_late(everyone, step)
+            going = [member for member in best.going_ if not member.settled]
+            lowest = min(member.score for member in members)
+            behind = _fallen_behind(going, lowest, step, n_wanted) + _too_late(members, step)
             for member in behind:
                 member.settled = True  # more steps would not help it
             gone += behind
-        for net, best in nets:
-            best.leave(net, gone)
-        going = [member for _, best in nets for member in best.going_]
-        ends = [m.last_gain + patience(len(m.rows), m.last_gain) for m in going]
+        best.leave(net, gone)
+        ends = [m.last_gain + patience(len(m.rows), m.last_gain) for m in best.going_]
         on_look(step, min(max(ends, default=step), recipe.max_steps))
-        if not going:
+        if not best.going_:
             break
 
 

@@ -2,15 +2,13 @@
 
 import math
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear as apply_linear
 from torch.nn.functional import pad
 
-__all__ = ["ACTIVATIONS", "MLP", "apply_tiled", "linear"]
+__all__ = ["ACTIVATIONS", "MLP", "Tanh", "apply_tiled", "linear"]
 
 _TILE = 16
 
@@ -82,11 +80,6 @@ class MLP(nn.Module):
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """Return the output; ``noise`` is added to the input, but not to that of the linear map."""
         out = x if noise is None else x + noise
-        if self.skip is not None and self.is_stacked:
-            linears = [self.skip, *(m for m in self.layers if isinstance(m, nn.Linear))]
-            weights = [weight for m in linears for weight in (m.weight, m.bias)]
-            stacked: Tensor = _StackedTanh.apply(x, out, *weights)  # type: ignore[no-untyped-call]
-            return stacked
         *hidden, last = self.layers
         assert isinstance(last, nn.Linear)
         for layer in hidden:
@@ -101,51 +94,6 @@ class MLP(nn.Module):
             weight = torch.cat([weight, self.skip.weight], dim=-1)
             bias = bias + self.skip.bias
         return apply_tiled(out, weight, bias)
-
-    @property
-    def is_stacked(self) -> bool:
-        """Whether it is M networks of tanh units side by side, see `stack_networks`."""
-        first = self.layers[0]
-        with_tanh = len(self.layers) > 1 and isinstance(self.layers[1], Tanh)
-        return with_tanh and isinstance(first, nn.Linear) and first.weight.dim() == 3
-
-
-class _StackedTanh(torch.autograd.Function):
-    """M networks on inputs (M, B, n_in) with a linear map beside them, in as few calls as it takes.
-
-    Small networks spend most of their time between operations; autograd adds as many again.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, first: Tensor, *weights: Tensor) -> Tensor:
-        skip, bias, *of_layers = weights
-        out = torch.baddbmm(bias.unsqueeze(1), x, skip.mT)
-        values = [first]
-        layers = list(zip(of_layers[::2], of_layers[1::2], strict=True))
-        for weight, constants in layers[:-1]:
-            value = torch.baddbmm(constants.unsqueeze(1), values[-1], weight.mT)
-            values.append(value.mul_(2.0).sigmoid_().mul_(2.0).sub_(1.0))
-        weight, constants = layers[-1]
-        out.baddbmm_(values[-1], weight.mT).add_(constants.unsqueeze(1))
-        ctx.save_for_backward(x, *weights, *values)
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        n_weights = 2 * (len(ctx.saved_tensors) // 3)
-        x, skip, _, *rest = ctx.saved_tensors
-        of_layers, values = rest[: n_weights - 2], rest[n_weights - 2 :]
-        of_bias = gradient.sum(1)
-        of_x = gradient @ skip if ctx.needs_input_grad[0] else None
-        found = [gradient.mT @ values[-1], of_bias]
-        skip_found = [gradient.mT @ x, of_bias]
-        for i in reversed(range(1, len(values))):
-            gradient = gradient @ of_layers[2 * i]
-            gradient.addcmul_(gradient * values[i], values[i], value=-1.0)
-            found = [gradient.mT @ values[i - 1], gradient.sum(1), *found]
-        of_first = gradient @ of_layers[0] if ctx.needs_input_grad[1] else None
-        return of_x, of_first, *skip_found, *found
 
 
 def apply_tiled(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from ._inputs import EncoderInputs
 from ._layers import MLP
 from ._likelihoods import ColumnLikelihoods
 
-__all__ = ["GaussianEncoderNetwork", "TabularNetwork", "VAENetwork"]
+__all__ = ["GaussianEncoderNetwork", "TabularNetwork", "VAENetwork", "root_of_rows"]
 
 
 class VAENetwork(nn.Module, ABC):
@@ -139,10 +139,7 @@ class TabularNetwork(GaussianEncoderNetwork):
         return mean, scale * self._root(visible, x.dtype).square().sum(-2).sqrt()
 
     def _root(self, visible: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return the lower triangular R with ``R' R = V``, (..., L, L)."""
-        # of complete rows, which all have the same V, one is enough
-        mask = visible[..., :1, :] if visible.all() else visible
-        return posterior_root(self.information, mask[..., self.score_column].to(dtype))
+        return root_of_rows(self.information, visible, self.score_column, dtype)
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the likelihood's parameters (..., P) for codes (..., L)."""
@@ -155,13 +152,34 @@ class TabularNetwork(GaussianEncoderNetwork):
         visible: Tensor,
         input_noise: Tensor,
         code_noise: Tensor,
-        inputs: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return what the base class does; noise is added for the hidden layers alone.
-
-        ``inputs`` (..., n_inputs) is what the encoder reads of the rows, where it is known.
-        """
-        if inputs is None:
-            inputs = self.inputs(x, visible)
-        raw = self.encoder(inputs, self.inputs.noise_of(input_noise))
+        """Return what the base class does; noise is added for the hidden layers alone."""
+        raw = self.encoder(self.inputs(x, visible), self.inputs.noise_of(input_noise))
         return draw_code(raw, self._root(visible, x.dtype), code_noise)
+
+
+def root_of_rows(
+    information: Tensor, visible: Tensor, score_column: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """Return the lower triangular R of rows with ``R' R = V``, see `TabularNetwork`.
+
+    Parameters
+    ----------
+    information : Tensor of shape (F, L) or (M, F, L)
+        The vectors u_f, of one network or of M that are trained together.
+    visible : bool Tensor of shape (B, D) or (M, B, D)
+        Which cells are seen.
+    score_column : Tensor of shape (F,) or (M, F)
+        The column of each score f.
+    dtype : torch.dtype
+        Of the result.
+
+    Returns
+    -------
+    root : Tensor of shape (..., B, L, L) or (..., 1, L, L)
+        One of each row or one for all of them.
+    """
+    # of complete rows, which all have the same V, one is enough
+    mask = visible[..., :1, :] if visible.all() else visible
+    column = score_column.unsqueeze(-2).expand(*mask.shape[:-1], -1)
+    return posterior_root(information, mask.gather(-1, column).to(dtype))

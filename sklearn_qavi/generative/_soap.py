@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ._stacked import keep_members, split_weights
+
 __all__ = ["StackedSoap"]
 
 _EPSILON = 1e-8
@@ -24,10 +26,10 @@ class StackedSoap:
 
     Parameters
     ----------
-    weights : Tensor of shape (M, P)
-        Where it starts: the weights of each network, one after the other.
-    shapes : sequence of torch.Size
-        Shapes of a network's weights, in that order.
+    weights : Tensor of shape (P,)
+        Where it starts: all weights, one after the other.
+    shapes : sequence of tuple of int
+        Shapes (M', ...) of the weights in that order, each of M' of the networks.
     betas : tuple of float
         Shares of the means of gradients and of their squares that stay at each step.
 
@@ -40,15 +42,15 @@ class StackedSoap:
     """
 
     def __init__(
-        self, weights: Tensor, shapes: Sequence[torch.Size], betas: tuple[float, float]
+        self, weights: Tensor, shapes: Sequence[tuple[int, ...]], betas: tuple[float, float]
     ) -> None:
         self.betas, self.n_steps = betas, 0
         self.mean, self.square = torch.zeros_like(weights), torch.zeros_like(weights)
-        self.shapes, self.sizes = list(shapes), [shape.numel() for shape in shapes]
+        self.shapes = list(shapes)
         self.bases = [_Bases(weights, shape) for shape in shapes]
 
     def step(self, weights: Tensor, gradient: Tensor, step_size: float) -> None:
-        """Change the weights (M, P) by one step."""
+        """Change the weights (P,) by one step."""
         self.n_steps += 1
         gradients = self._parts(gradient)
         n_learned, rest = divmod(self.n_steps - 1, _LEARNS_EVERY)
@@ -61,8 +63,8 @@ class StackedSoap:
         elif self.n_steps % _TURNED_EVERY == 0:
             for bases, part in zip(self.bases, self._parts(self.mean), strict=True):
                 bases.turn(part)
-        turned = [b.into(part).flatten(1) for b, part in zip(self.bases, gradients, strict=True)]
-        self._adam(weights, torch.cat(turned, dim=1), step_size)
+        turned = [b.into(part).flatten() for b, part in zip(self.bases, gradients, strict=True)]
+        self._adam(weights, torch.cat(turned), step_size)
 
     def _adam(self, weights: Tensor, gradient: Tensor, step_size: float) -> None:
         """Make Adam's step of a gradient that is in the bases."""
@@ -76,25 +78,28 @@ class StackedSoap:
         for bases, weight, move in zip(self.bases, self._parts(weights), moves, strict=True):
             bases.add_out_of(weight, move, -step_size / of_mean)
 
-    def select(self, members: Tensor) -> None:
-        """Keep some networks, by index."""
-        self.mean, self.square = self.mean[members], self.square[members]
-        for bases in self.bases:
-            bases.select(members)
+    def select(self, masks: Sequence[Tensor]) -> None:
+        """Go on with some networks, by the mask (M',) of each weight, see `keep_members`."""
+        self.mean, self.square = (
+            keep_members(vector, self.shapes, masks) for vector in (self.mean, self.square)
+        )
+        left = [k for k, mask in enumerate(masks) if mask.any()]
+        self.shapes = [(int(masks[k].sum()), *self.shapes[k][1:]) for k in left]
+        for k in left:
+            self.bases[k].select(masks[k])
+        self.bases = [self.bases[k] for k in left]
 
-    def _parts(self, matrix: Tensor) -> list[Tensor]:
-        """Return views (M, ...) of the lines of a matrix (M, P), one for each weight."""
-        parts = matrix.split(self.sizes, dim=1)
-        return [part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True)]
+    def _parts(self, vector: Tensor) -> list[Tensor]:
+        return split_weights(vector, self.shapes)
 
 
 class _Bases:
     """The bases of the rows and of the columns of a weight, for M networks; none for a vector."""
 
-    def __init__(self, like: Tensor, shape: torch.Size) -> None:
-        n_rows, n_columns = shape if len(shape) == 2 else (1, 1)
+    def __init__(self, like: Tensor, shape: tuple[int, ...]) -> None:
+        n_members, n_rows, n_columns = shape if len(shape) == 3 else (shape[0], 1, 1)
         self.row_products, self.column_products = (
-            like.new_zeros(len(like), n, n) if 1 < n <= _WIDEST else None
+            like.new_zeros(n_members, n, n) if 1 < n <= _WIDEST else None
             for n in (n_rows, n_columns)
         )
         self.rows: Tensor | None = None
@@ -143,10 +148,10 @@ class _Bases:
         else:
             weight.baddbmm_(self.rows, move, alpha=size)
 
-    def select(self, members: Tensor) -> None:
-        """Keep some networks, by index."""
+    def select(self, mask: Tensor) -> None:
+        """Go on with the networks under a mask."""
         for name, tensor in vars(self).items():
-            setattr(self, name, None if tensor is None else tensor[members])
+            setattr(self, name, None if tensor is None else tensor[mask.to(tensor.device)])
 
 
 def _eigenvectors(products: Tensor | None) -> Tensor | None:

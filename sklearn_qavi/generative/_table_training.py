@@ -212,11 +212,8 @@ class TableTrainer:
 
     def train(self, members: list[TrainedMember], n_wanted: int | None = None) -> None:
         """Train members side by side, all to their end or only the best ones."""
-        groups: dict[tuple[str, ...], list[TrainedMember]] = {}
-        for member in members:
-            groups.setdefault(tuple(member.families), []).append(member)
         race(
-            list(groups.values()),
+            members,
             self.data,
             self._score,
             self.recipe,

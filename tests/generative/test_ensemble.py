@@ -36,11 +36,8 @@ def run(
     n_wanted: int | None = None,
 ) -> list[tuple[int, int]]:
     looks: list[tuple[int, int]] = []
-    groups: dict[str, list[TrainedMember]] = {}
-    for one in members:
-        groups.setdefault(one.families[0], []).append(one)
     race(
-        list(groups.values()),
+        members,
         data(),
         score,
         recipe,
@@ -69,6 +66,23 @@ def test_the_best_look_is_kept_and_its_weights_reach_its_score() -> None:
         assert one.score == min(scores)
         assert loss(one.network, one) == pytest.approx(one.score, abs=1e-6)
         assert one.score < scores[0] - 0.2  # it has learned
+
+
+def test_networks_of_other_families_leave_and_the_rest_learns_on() -> None:
+    members = [member(0, "student_t"), member(1), member(2), member(3, "student_t")]
+
+    def score(network: TabularNetwork, of: TrainedMember) -> float:
+        return loss(network, of) + (5.0 if network.likelihood.families[0] == "gaussian" else 0.0)
+
+    run(members, score, Recipe(max_steps=300), n_wanted=2)
+    for one in members:
+        steps, scores = ([look[k] for look in one.history] for k in ("steps", "valid_crps"))
+        assert score(one.network, one) == pytest.approx(one.score, abs=1e-5)
+        if one.families[0] == "student_t":
+            assert steps[-1] == 300
+            assert one.score == min(scores) < scores[steps.index(100)] - 0.02
+        else:
+            assert steps[-1] == 100
 
 
 def test_a_start_that_is_never_beaten_is_kept() -> None:
@@ -161,7 +175,7 @@ def test_each_network_learns_from_its_own_rows() -> None:
     for one, rows in zip(members, halves, strict=True):
         one.rows = rows
     race(
-        [members],
+        members,
         shifted,
         lambda network, of: -float(len(of.history)),
         Recipe(max_steps=400),

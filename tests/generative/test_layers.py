@@ -33,30 +33,3 @@ def test_tanh_is_that_of_torch_with_its_slope() -> None:
     torch.testing.assert_close(Tanh()(x), torch.tanh(x), rtol=0, atol=3e-7)
     slopes = [torch.autograd.grad(f(x).sum(), x)[0] for f in (Tanh(), torch.tanh)]
     torch.testing.assert_close(slopes[0], slopes[1], rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("hidden", [[], [5], [5, 6]])
-@pytest.mark.parametrize("with_noise", [False, True])
-def test_stacked_gradients_are_those_of_finite_differences(
-    hidden: list[int], with_noise: bool
-) -> None:
-    network = MLP([3, *hidden, 4], "tanh", torch_generator(0), skip=True).double()
-    for name, weight in list(network.named_parameters()):
-        owner = network.get_submodule(name.rpartition(".")[0])
-        setattr(owner, name.rpartition(".")[2], torch.nn.Parameter(torch.stack([weight, -weight])))
-    assert network.is_stacked == bool(hidden)
-    x = torch.randn(2, 7, 3, generator=torch_generator(1), dtype=torch.float64).requires_grad_()
-    noise = torch.randn(2, 7, 3, generator=torch_generator(2), dtype=torch.float64)
-    noise = 0.5 * noise if with_noise else torch.zeros_like(noise)
-    weights = dict(network.named_parameters())
-
-    def run(x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
-        given = dict(zip(weights, values, strict=True))
-        return torch.func.functional_call(network, given, (x, noise if with_noise else None))
-
-    assert torch.autograd.gradcheck(run, (x, *weights.values()))
-    for i, sign in enumerate((1, -1)):
-        alone = MLP([3, *hidden, 4], "tanh", torch_generator(0), skip=True).double()
-        for weight in alone.parameters():
-            weight.data.mul_(sign)
-        torch.testing.assert_close(network(x, noise)[i], alone(x[i], noise[i]))

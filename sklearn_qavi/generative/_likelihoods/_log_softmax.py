@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -103,7 +104,8 @@ class _LogSoftmaxAt(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, unused: Tensor, index: Tensor) -> Tensor:
         logits = without_unused(logits, unused)
         probability = torch.softmax(logits, dim=-1)
-        shape = torch.broadcast_shapes(logits.shape[:-1], index.shape)
+        # torch's own function of this name imports a system for algebra, which takes a second
+        shape = torch.Size(np.broadcast_shapes(logits.shape[:-1], index.shape))
         index = index.expand(shape).unsqueeze(-1)
         ctx.save_for_backward(probability, index)
         if shape != logits.shape[:-1]:  # the same logits for several values: fewer logarithms
