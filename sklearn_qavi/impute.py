@@ -441,7 +441,7 @@ def _complete(
     if imputer is not None and in_parts:
         imputer.set_params(verbose=0)  # one bar for all parts
     silent = not (in_parts and voice.shows_progress)
-    output = make_output(table, files, args.n, bounded)
+    output = make_output(table, files, args.n, bounded, apart="{}" in args.out.name)
     with output, RowBar(table.n_rows, desc="imputing", unit="row", silent=silent) as bar:
         for part in table.parts(n_rows):
             holes = output.takes_holes

@@ -148,7 +148,7 @@ class TestText:
         said = capsys.readouterr()
         assert said.out == ""
         assert "60 rows, 9 columns, separated by ';', decimal comma, UTF-8 with BOM" in said.err
-        assert "'name' is passed on as it is: 60 of 60 texts are distinct" in said.err
+        assert "column 'name' is passed on as it is: so it was in training" in said.err
         again(folder, tmp_path / "out.csv", "--force", "--quiet")
         assert capsys.readouterr().err == ""
 
@@ -215,6 +215,8 @@ class TestText:
         run(folder / "first.csv", tmp_path / "twice.csv", "--n", "2")
         rows = (tmp_path / "twice.csv").read_text("utf-8-sig").splitlines()
         assert len(rows) == 121
+        run(folder / "first.csv", tmp_path / "draw{}.csv", "--n", "1")
+        assert (tmp_path / "draw1.csv").read_bytes() == (folder / "first.csv").read_bytes()
 
     def test_types_bounds_and_columns_without_a_value(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -308,6 +310,7 @@ class TestRefusals:
         self, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         source, out = folder / "in.csv", tmp_path / "out.csv"
+        (folder / "draws.csv").write_text("draw,x\n" + "1,2\n3,\n" * 9)
         cases: list[tuple[Sequence[object], str]] = [
             ((tmp_path / "no.csv", out), "does not exist"),
             ((source, tmp_path / "no" / "out.csv"), "no does not exist"),
@@ -320,6 +323,7 @@ class TestRefusals:
             ((source, out, "--save", folder), "is not empty"),
             ((source, out, "--load", tmp_path), "not a saved imputer"),
             ((source, out, "--types", "size=real"), "which is no column"),
+            ((folder / "draws.csv", out, "--n", "2", *PARAMS), "called 'draw' already"),
             ((source, out, "--encoding", "ascii"), "--encoding says what it is"),
             ((source, out, "--param", "depth=3"), "depth"),
             ((source, out, "--types", "level=real"), "is no number"),

@@ -44,6 +44,8 @@ class Output(ABC):
         Number of draws, None for point answers.
     bounded : list of Reading
         Columns that have intervals.
+    apart : bool
+        Whether each draw has a file of its own.
 
     Attributes
     ----------
@@ -54,11 +56,22 @@ class Output(ABC):
     takes_holes = False
 
     def __init__(
-        self, table: Table, files: Sequence[Path], n_draws: int | None, bounded: Sequence[Reading]
+        self,
+        table: Table,
+        files: Sequence[Path],
+        n_draws: int | None,
+        bounded: Sequence[Reading],
+        *,
+        apart: bool,
     ) -> None:
         self.table, self.files, self.n_draws = table, list(files), n_draws
         self.bounded = list(bounded)
-        self.is_long = n_draws is not None and len(files) == 1 and "{}" not in str(files)
+        self.is_long = n_draws is not None and not apart
+        if self.is_long and DRAW in table.names:
+            raise ValueError(
+                f"A column is called {plain(DRAW)} already, as the one that would tell draws "
+                "apart; with {} in the name of OUT each draw gets a file of its own."
+            )
         self._stack = ExitStack()
 
     @property
@@ -104,8 +117,10 @@ class Output(ABC):
 class TextOutput(Output):
     """Text tables, with the cells of a text table as they stood there."""
 
-    def __init__(self, table: Table, files: Sequence[Path], *rest: Any, dialect: Dialect) -> None:
-        super().__init__(table, files, *rest)
+    def __init__(
+        self, table: Table, files: Sequence[Path], *rest: Any, dialect: Dialect, apart: bool
+    ) -> None:
+        super().__init__(table, files, *rest, apart=apart)
         self.dialect = dialect
         self.takes_holes = isinstance(table, TextTable)
         self.same = isinstance(table, TextTable) and table.dialect.separator == dialect.separator
@@ -290,11 +305,16 @@ def _write_frame(frame: pd.DataFrame, file: Path, suffix: str) -> None:
 
 
 def make_output(
-    table: Table, files: Sequence[Path], n_draws: int | None, bounded: Sequence[Reading]
+    table: Table,
+    files: Sequence[Path],
+    n_draws: int | None,
+    bounded: Sequence[Reading],
+    *,
+    apart: bool,
 ) -> Output:
     """Return the output for the format that the files' names say."""
     if not is_text(files[0]):
-        return FrameOutput(table, files, n_draws, bounded)
+        return FrameOutput(table, files, n_draws, bounded, apart=apart)
     suffix = suffix_of(files[0])
     if isinstance(table, TextTable):
         dialect = table.dialect
@@ -305,4 +325,4 @@ def make_output(
     else:
         assert isinstance(table, FrameTable)
         dialect = Dialect("\t" if suffix[:4] == ".tsv" else ",", ".", "utf-8")
-    return TextOutput(table, files, n_draws, bounded, dialect=dialect)
+    return TextOutput(table, files, n_draws, bounded, dialect=dialect, apart=apart)

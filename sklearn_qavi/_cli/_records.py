@@ -168,23 +168,26 @@ def _lines(file: Path, dialect: Dialect) -> Iterator[io.TextIOWrapper]:
 
 def _records(lines: Iterable[str], separator: str) -> Iterator[Record]:
     """Yield records of one or more lines, which end where \\r, \\n or both stand."""
-    open_text, first = "", 0
+    open_lines: list[str] = []  # of a quoted cell that goes on in the next line
+    first = 0
     for number, line in enumerate(lines, 1):
-        body = line.rstrip("\r\n")
-        end = line[len(body) :]
-        if open_text:
-            body = open_text + body
+        if open_lines:
+            open_lines.append(line)
+            if number - first > _MOST_LINES:
+                break
+            if '"' not in line:
+                continue
+            line = "".join(open_lines)
         else:
             first = number
+        body = line.rstrip("\r\n")
         cells = split_cells(body, separator)
         if cells is not None:
-            yield Record(cells, end, first)
-            open_text = ""
-        elif number - first > _MOST_LINES:
-            break
-        else:
-            open_text = body + end
-    if open_text:
+            yield Record(cells, line[len(body) :], first)
+            open_lines = []
+        elif not open_lines:
+            open_lines = [line]
+    if open_lines:
         raise ValueError(f"A quote that is opened in line {first} is not closed.")
 
 
