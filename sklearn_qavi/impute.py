@@ -334,7 +334,14 @@ def _trained(args: argparse.Namespace, table: Table, voice: Voice) -> QAVIImpute
         random_state=args.seed,
         verbose=int(voice.shows_progress),
     )
-    imputer.set_params(**_parameters(args)).set_output(transform="pandas")
+    parameters = _parameters(args)
+    if any(name.startswith("generative_model__") for name in parameters):
+        # a model of its own is not told by the imputer
+        told = {"generative_model__verbose": imputer.verbose}
+        if args.device is not None:
+            told["generative_model__device"] = args.device
+        parameters = {**told, **parameters}
+    imputer.set_params(**parameters).set_output(transform="pandas")
     n = table.n_rows
     if n > args.train_rows:
         voice.say(f"training on {args.train_rows:,} of the {n:,} rows, chosen at random")
