@@ -11,26 +11,27 @@ from .exceptions import ModelFormatError
 __all__ = ["make_parser", "run_program"]
 
 INTERRUPTED = 128 + signal.SIGINT  # what a shell makes of a program that a signal ended
+_GOES_ON = "interrupted; the same command goes on from what is written."
 
 
-def make_parser(module: str, description: str, *, parameters_of: str) -> argparse.ArgumentParser:
+def make_parser(program: str, description: str, *, parameters_of: str) -> argparse.ArgumentParser:
     """Return a parser with the arguments that all programs have.
 
     Parameters
     ----------
-    module : str
-        Name of the program's module.
+    program : str
+        How the program was called.
     description : str
         What it does; lines stay as they are.
     parameters_of : str
         What ``--param`` sets parameters of, with an example.
     """
     parser = argparse.ArgumentParser(
-        prog=f"python -m {module}",
+        prog=program,
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn; default: 0")
     parser.add_argument(
         "--param",
         action="append",
@@ -46,10 +47,12 @@ def run_program(
     parser: argparse.ArgumentParser,
     run: Callable[[argparse.Namespace], None],
     arguments: Sequence[str] | None,
+    *,
+    when_interrupted: str = _GOES_ON,
 ) -> None:
     """Read the arguments and run; what the user can mend ends in one line and exit status 1.
 
-    So does an interrupt, with exit status 130: programs go on where they were stopped.
+    So does an interrupt, with exit status 130 and a line that says what is left.
     """
     args = parser.parse_args(arguments)
     try:
@@ -57,8 +60,7 @@ def run_program(
     except (ImportError, ModelFormatError, OSError, ValueError) as error:
         parser.exit(1, f"{parser.prog}: {error}\n")
     except KeyboardInterrupt:
-        message = "interrupted; the same command goes on from what is written."
-        parser.exit(INTERRUPTED, f"{parser.prog}: {message}\n")
+        parser.exit(INTERRUPTED, f"{parser.prog}: {when_interrupted}\n")
 
 
 def _parameter(text: str) -> tuple[str, object]:

@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ __all__ = [
     "write_json",
     "write_sealed",
     "write_whole",
+    "writing_whole",
 ]
 
 FORMAT_VERSION = 2  # of everything that is saved
@@ -34,12 +36,21 @@ _SAVE_AGAIN = "save it again. Parameters are changed by set_params after loading
 
 def write_whole(file: Path, write: Callable[[Path], object]) -> None:
     """Write a file beside its place and move it there whole: a kill leaves the one before."""
-    part = file.with_name(f"{file.name}.part")
-    try:
+    with writing_whole([file]) as (part,):
         write(part)
-        os.replace(part, file)
+
+
+@contextmanager
+def writing_whole(files: Sequence[Path]) -> Iterator[list[Path]]:
+    """Yield files to write in place of some, which are moved there when all are written."""
+    parts = [file.with_name(f"{file.name}.part") for file in files]
+    try:
+        yield parts
+        for part, file in zip(parts, files, strict=True):
+            os.replace(part, file)
     except BaseException:
-        part.unlink(missing_ok=True)
+        for part in parts:
+            part.unlink(missing_ok=True)
         raise
 
 

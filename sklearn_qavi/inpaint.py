@@ -30,7 +30,7 @@ images that are done already are not done again, so the same command goes on whe
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None, *, program: str | None = None) -> None:
     """Complete images as the command line says.
 
     ``OUT/draws/NAME_K.png`` is draw K of the image NAME, ``OUT/incomplete/NAME.png`` the image with
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ----------
     arguments : sequence of str, default=None
         What follows the program's name; None takes the command line.
+    program : str, default=None
+        How the program was called, for messages; None is ``python -m sklearn_qavi.inpaint``.
 
     Raises
     ------
@@ -53,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     >>> main(["model", "photos", "completed", "--draws", "3"])  # doctest: +SKIP
     """
     parser = make_parser(
-        "sklearn_qavi.inpaint",
+        program or "python -m sklearn_qavi.inpaint",
         _DESCRIPTION,
         parameters_of="QAVIInpainter, such as beta=20",
     )

@@ -47,13 +47,15 @@ def run(args: argparse.Namespace) -> None:
     say(f"trained for {vae.n_iter_} epochs, best validation score {best:.3f}: {args.model}")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None, *, program: str | None = None) -> None:
     """Train a model as the command line says.
 
     Parameters
     ----------
     arguments : sequence of str, default=None
         What follows the program's name; None takes the command line.
+    program : str, default=None
+        How the program was called, for messages; None is ``python -m sklearn_qavi.train``.
 
     Raises
     ------
@@ -66,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     >>> main(["photos", "model", "--preset", "ffhq256-small", "--size", "256"])  # doctest: +SKIP
     """
     parser = make_parser(
-        "sklearn_qavi.train",
+        program or "python -m sklearn_qavi.train",
         _DESCRIPTION,
         parameters_of="the model, such as width=64 or training__batch_size=8",
     )

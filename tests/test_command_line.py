@@ -1,4 +1,4 @@
-"""The two programs, from a folder of images to completed ones, and what a kill leaves of them."""
+"""The programs of images, from a folder to completed ones, and what a kill leaves of them."""
 
 import json
 import os
@@ -6,6 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
+from importlib import import_module
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import torch
 
 from _factories import digits, tiny_layers, train_options
 from sklearn_qavi import QAVIInpainter, inpaint, train
+from sklearn_qavi.__main__ import main
 from sklearn_qavi.datasets import ImageFiles, read_image, write_image
 from sklearn_qavi.generative import HierarchicalVAE
 from sklearn_qavi.inference import Hierarchical
@@ -53,6 +57,32 @@ def run_inpaint(model: Path, photos: Path, out: Path, *more: str) -> dict[str, A
     inpaint.main([str(model), str(photos), str(out), *quick, *more])
     scores: dict[str, Any] = json.loads((out / "scores.json").read_text())
     return scores
+
+
+def test_the_script_of_the_package_exists() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))
+    target = EntryPoint("sklearn-qavi", project["project"]["scripts"]["sklearn-qavi"], "").load()
+    with pytest.raises(SystemExit) as ended:
+        target(["--version"])
+    assert ended.value.code == 0
+
+
+def test_programs_are_named_as_they_were_called(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("train", "inpaint", "impute"):
+        for call, shown in (
+            (lambda: main([name, "--what"]), f"sklearn-qavi {name}"),  # noqa: B023
+            (
+                lambda: import_module(f"sklearn_qavi.{name}").main(["--what"]),  # noqa: B023
+                f"python -m sklearn_qavi.{name}",
+            ),
+        ):
+            with pytest.raises(SystemExit) as ended:
+                call()
+            assert ended.value.code == 2
+            assert capsys.readouterr().err.startswith(f"usage: {shown} ")
+    with pytest.raises(SystemExit) as ended:
+        main(["paint"])
+    assert ended.value.code == 2
 
 
 class TestTrain:

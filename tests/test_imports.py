@@ -19,6 +19,9 @@ ROOT = Path(sklearn_qavi.__file__).parent
 
 # Stage -> the stages it may import. A stage is the first name below the package.
 STAGES = {
+    "__main__": {"", "impute", "inpaint", "train"},
+    "impute": {"_cli", "_command_line", "_imputer"},
+    "_cli": {"", "plotting", "preprocessing"},
     "inpaint": {"_command_line", "_inpainter", "_persistence", "datasets", "metrics"},
     "train": {"_command_line", "datasets", "generative"},
     "_command_line": set(),

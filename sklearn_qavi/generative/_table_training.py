@@ -138,12 +138,12 @@ class TableTrainer:
         n_decoders, bootstrap = self.model.n_decoders, self.model.bootstrap
         silent = not self.model.verbose
         n_copies = 1 if bootstrap else -(-n_decoders // len(candidates))
-        runs = [(c, self.member(c, 0)) for c in candidates for _ in range(n_copies)]
         with (
             # products this small take longer on two threads, and far longer on a busy machine
             one_torch_thread(self.device.type == "cpu"),
             StepBar(silent=silent) as self.progress,
         ):
+            runs = [(c, self.member(c, 0)) for c in candidates for _ in range(n_copies)]
             self.train([member for _, member in runs], 1 if bootstrap else n_decoders)
             best = self._best(runs)
             if not bootstrap:
