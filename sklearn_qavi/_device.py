@@ -1,9 +1,12 @@
 """Where to compute."""
 
+import ctypes
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
+from typing import cast
 
 import torch
 from threadpoolctl import ThreadpoolController
@@ -49,8 +52,29 @@ def one_torch_thread(wanted: bool = True) -> Iterator[None]:
         yield
         return
     torch.get_num_threads()  # torch sets the number up at first use, and would undo the limit
-    with _controller().limit(limits=1, user_api="openmp"):
-        yield
+    set_mkl = _mkl_threads()
+    before = set_mkl(1) if set_mkl is not None else 0
+    try:
+        with _controller().limit(limits=1, user_api="openmp"):
+            yield
+    finally:
+        if set_mkl is not None:
+            set_mkl(before)
+
+
+@cache
+def _mkl_threads() -> Callable[[int], int] | None:
+    """Return what sets the threads of torch's MKL in this thread and returns those before, if any.
+
+    MKL heeds ``torch.set_num_threads`` and ``MKL_NUM_THREADS`` rather than the limit of OpenMP.
+    """
+    libraries = sorted((Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*"))
+    for library in libraries:
+        with suppress(OSError, AttributeError):
+            setter = ctypes.CDLL(str(library)).MKL_Set_Num_Threads_Local
+            setter.argtypes, setter.restype = [ctypes.c_int], ctypes.c_int
+            return cast(Callable[[int], int], setter)
+    return None
 
 
 @cache

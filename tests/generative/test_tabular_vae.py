@@ -329,3 +329,19 @@ def test_a_fit_keeps_to_one_thread_and_leaves_the_setting(
     finally:
         torch.set_num_threads(before)
     assert set(seen) == {1}
+
+
+def test_a_fit_is_the_same_whatever_the_number_of_threads() -> None:
+    X = np.random.default_rng(0).normal(size=(170, 13)) @ np.random.default_rng(1).normal(
+        size=(13, 13)
+    )
+    options = {"likelihood": "gaussian", "n_decoders": 1, "max_steps": 30, "device": "cpu"}
+    before, fitted = torch.get_num_threads(), []
+    for n_threads in (1, 2):
+        torch.set_num_threads(n_threads)
+        try:
+            fitted.append(TabularVAE(random_state=0, **options).fit(X).decoders_[0].state_dict())
+        finally:
+            torch.set_num_threads(before)
+    for name, weight in fitted[0].items():
+        assert torch.equal(weight, fitted[1][name]), name
