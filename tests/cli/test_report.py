@@ -76,6 +76,11 @@ def test_it_says_what_was_missing_and_shows_it(tmp_path: Path) -> None:
     assert f"a<b>numbers{n_gone}{100 * n_gone / 60:.1f}%" in text
     assert "3 rows <had> not converged" in text
     assert "'my table.csv'" in text
+    errors = text[text.index("Expected errors") : text.index("Warnings")]
+    assert "rows that the model did not learn from" in errors
+    assert re.search(r"Of 3 columns, [0-3] are imputed with the lowest error", errors)
+    for name in ("a<b>", "whole", "place"):
+        assert re.search(re.escape(name) + r"\d+\.?\d*", errors)
     assert "name: 60 of 60 texts are distinct" in text
     assert "50 rows chosen at random" in text
     assert all(address.startswith("data:") for address in read.addresses)
