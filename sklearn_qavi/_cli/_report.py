@@ -43,7 +43,7 @@ th, td { text-align: left; padding: .3rem .6rem .3rem 0; border-bottom: 1px soli
   vertical-align: top; }
 th { color: var(--soft); font-weight: 600; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td.name { max-width: 16rem; overflow-wrap: anywhere; }
+td.name { min-width: 8rem; max-width: 16rem; overflow-wrap: anywhere; }
 .bar { display: inline-block; height: .6rem; background: var(--bar); vertical-align: baseline; }
 .share { width: 6rem; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(17rem, 100%), 1fr));
