@@ -18,13 +18,14 @@ from .sampling import PooledPosterior
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PointAndDraws", "error_by_column", "with_several_masks"]
+__all__ = ["MOST_SCORED_ROWS", "PointAndDraws", "error_by_column", "with_several_masks"]
 
 Array = NDArray[np.float64]
 
 _MOST_LEARNED_ROWS = 2000  # that simple imputers learn from
 _MOST_PREDICTORS = 20  # of a column, in chained regressions
 _MOST_INDICATORS = 20  # of a column of categories; the rare ones share the last, never filled in
+MOST_SCORED_ROWS = 512
 _ENOUGH_ROWS = 256  # that are scored at least, if need be with several masks each
 _LEVEL = 0.9
 

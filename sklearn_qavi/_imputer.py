@@ -29,7 +29,12 @@ from ._base import (
 )
 from ._checks import plain, refuse_number
 from ._chunks import Summary
-from ._expected_error import PointAndDraws, error_by_column, with_several_masks
+from ._expected_error import (
+    MOST_SCORED_ROWS,
+    PointAndDraws,
+    error_by_column,
+    with_several_masks,
+)
 from ._interrupts import all_or_nothing
 from ._random import seed_from
 from ._row_inference import Rows
@@ -609,10 +614,11 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features), default=None
-            Table in original units, of rows that `fit` did not see. None takes those rows of the
-            table of `fit` that the model was validated on but did not learn from; the decoders
-            were chosen by them, so their errors are a little optimistic. Of fewer than 20 rows,
-            which are all learned from, they are far too low.
+            Table in original units, of rows that `fit` did not see; of more than 512 rows so many
+            are chosen at random. None takes those rows of the table of `fit` that the model was
+            validated on but did not learn from; the decoders were chosen by them, so their errors
+            are a little optimistic. Of fewer than 20 rows, which are all learned from, they are
+            far too low.
 
         Returns
         -------
@@ -830,19 +836,19 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         The latter are in original units. Where it is unknown which rows the model has not learned
         from, or what the others are, halves of the rows stand for both.
         """
-        everywhere = np.arange(len(rows))
+        order = np.random.default_rng(self._seed_of("score")).permutation(len(rows))
         if of_fit and len(self._validation_rows):
             scored = self._validation_rows
-            others = np.setdiff1d(everywhere, scored)
-            learned = others if len(others) else everywhere
+            others = np.setdiff1d(order, scored)
+            learned = others if len(others) else order
         elif of_fit or self._fit_X is None:
-            order = np.random.default_rng(self._seed_of("score")).permutation(len(rows))
             scored, learned = np.array_split(order, 2)
         else:
             fitted = self._rows(self._fit_X, warn=False)
-            return with_several_masks(everywhere), self._in_original_units(fitted.table.values)
+            scored = with_several_masks(np.sort(order[:MOST_SCORED_ROWS]))
+            return scored, self._in_original_units(fitted.table.values)
         learned_from = self._in_original_units(rows.table.values[learned])
-        return with_several_masks(np.sort(scored)), learned_from
+        return with_several_masks(np.sort(scored[:MOST_SCORED_ROWS])), learned_from
 
     def _in_original_units(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what the encoder gave, in original units; codes of categories stay."""

@@ -160,6 +160,16 @@ def test_new_rows_are_scored_beside_imputers_that_learned_from_the_table_of_fit(
     assert alone.loc["a", "error_mean"] != errors.loc["a", "error_mean"]
 
 
+def test_of_many_rows_some_are_scored(
+    imputer: QAVIImputer, mixed: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sklearn_qavi._imputer.MOST_SCORED_ROWS", 30)
+    monkeypatch.setattr("sklearn_qavi._expected_error._ENOUGH_ROWS", 30)
+    errors = imputer.expected_error(mixed)
+    # three tenths of at most six cells of thirty rows
+    assert 30 <= errors["n_cells"].sum() <= 60
+
+
 def test_units_are_those_of_the_columns() -> None:
     table = with_missing(iris()) * [1.0, 1000.0, 1.0, 1.0]
     small, large = (tiny_imputer().fit(X).expected_error() for X in (with_missing(iris()), table))

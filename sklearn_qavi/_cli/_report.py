@@ -23,7 +23,6 @@ __all__ = ["write_report"]
 
 _ROWS, _DRAWS, _PICTURES = 2_000, 5, 24  # what the pictures of columns are made of
 _MOST_COLUMNS = 300  # lines of the table of columns
-_SCORED = 500  # rows whose cells are hidden, of a table that was not learned from
 _SIMPLE = {"mean": "mean or mode", "neighbors": "neighbors", "linear": "chained regressions"}
 _KINDS = {"number": "numbers", "date": "dates", "text": "categories"}
 _STYLE = """
@@ -109,7 +108,7 @@ def _hidden_cells(imputer: Any, frame: pd.DataFrame) -> str:
     """Return what cells that were hidden on purpose say, by column and beside simple imputers."""
     known = imputer._fit_X is not None
     try:
-        errors = imputer.expected_error() if known else imputer.expected_error(frame.head(_SCORED))
+        errors = imputer.expected_error() if known else imputer.expected_error(frame)
     except ValueError:  # no row of two cells
         return ""
     scored = errors[errors["n_cells"] > 0]
