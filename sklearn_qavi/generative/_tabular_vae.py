@@ -296,7 +296,8 @@ class TabularVAE(SavedModel):
         self.n_categories_ = self._checked_categories(X)
         self._learn_standardisation(X, weight)
         seed = seed_from(self.random_state)
-        runs, self.spread_ = self._train(self.standardise(X), weight, seed)
+        self.spread_ = np.ones(X.shape[1])
+        runs = self._train(self.standardise(X), weight, seed)
         self.validation_rows_ = learned[np.sort(self._split(len(X), derive_seed(seed, 0, 0))[1])]
         self.decoders_ = [run.network.cpu() for run in runs]
         self.families_ = [member.likelihood.families for member in self.decoders_]
@@ -455,10 +456,12 @@ class TabularVAE(SavedModel):
 
     def _train(
         self, values: NDArray[np.float64], weight: NDArray[np.float64], seed: int
-    ) -> tuple[list[TrainedMember], NDArray[np.float64]]:
-        """Return the trained decoders for standardised rows, and what draws are spread by."""
+    ) -> list[TrainedMember]:
+        """Return the trained decoders for standardised rows, and keep what draws are spread by."""
         trainer = TableTrainer(self, values, weight, seed)
-        return trainer.run_all(self._candidates(values)), trainer.factor
+        runs = trainer.run_all(self._candidates(values))
+        self.spread_ = trainer.factor
+        return runs
 
     def _candidates(self, values: NDArray[np.float64]) -> list[Candidate]:
         """Return the observation models to choose between, at least one."""
