@@ -451,11 +451,11 @@ def _complete(
     output = make_output(table, files, args.n, bounded, apart="{}" in args.out.name)
     with output, RowBar(table.n_rows, desc="imputing", unit="row", silent=silent) as bar:
         for part in table.parts(n_rows):
-            holes = output.takes_holes
-            completed = _completed(part, imputer, args.n, only_holes=holes)
+            of_incomplete = output.reads_missing_only
+            completed = _completed(part, imputer, args.n, only_incomplete=of_incomplete)
             limits = None
             if bounded:
-                limits = _limits(part, imputer, args.intervals, only_holes=holes)
+                limits = _limits(part, imputer, args.intervals, only_incomplete=of_incomplete)
             output.write(part, completed, limits)
             bar.update(len(part))
     n_cells = table.n_missing
@@ -468,15 +468,15 @@ def _complete(
 
 
 def _completed(
-    part: Part, imputer: QAVIImputer | None, n: int | None, *, only_holes: bool
+    part: Part, imputer: QAVIImputer | None, n: int | None, *, only_incomplete: bool
 ) -> Sequence[pd.DataFrame]:
     """Return the modelled columns of some rows, completed, once for each draw.
 
-    With ``only_holes`` rows that miss nothing may be empty.
+    With ``only_incomplete`` rows that miss nothing may be empty.
     """
     if imputer is None or not len(part):
         return [part.frame] * (n or 1)
-    if n is None and only_holes and not imputer.sample_posterior:
+    if n is None and only_incomplete and not imputer.sample_posterior:
         return _of_incomplete_rows(part, 1, lambda frame: [imputer.transform(frame)])
     if n is None:
         return [imputer.transform(part.frame, row_offset=part.start)]
@@ -484,11 +484,11 @@ def _completed(
 
 
 def _limits(
-    part: Part, imputer: QAVIImputer | None, level: float, *, only_holes: bool
+    part: Part, imputer: QAVIImputer | None, level: float, *, only_incomplete: bool
 ) -> Limits | None:
     if imputer is None or not len(part):
         return None
-    if only_holes:
+    if only_incomplete:
         low, high = _of_incomplete_rows(
             part, 2, lambda frame: imputer.predict_interval(frame, level=level)
         )

@@ -103,10 +103,10 @@ class TestText:
         lines = [b.decode("utf-8-sig").split("\r\n") for b in (before, after)]
         assert len(lines[0]) == len(lines[1]) == 61
         for old, new in zip(*lines, strict=True):
-            holes = old.replace(";NA", ";").replace(";?", ";").split(";")
+            kept = old.replace(";NA", ";").replace(";?", ";").split(";")
             assert len(new) >= len(old.replace("NA", "").replace("?", ""))
-            position = 0  # what stands around the holes follows in the same order
-            for piece in filter(None, holes):
+            position = 0  # what stands around missing cells follows in the same order
+            for piece in filter(None, kept):
                 position = new.index(piece, position) + len(piece)
             if not any(marker in old.split(";") for marker in MARKERS):
                 assert new == old
@@ -282,8 +282,8 @@ class TestOtherFiles:
         assert table["code"].str.fullmatch("00[012]").all()
         assert table["when"].dtype.kind == "M"
         table["temp"] = table["temp"].mask(table["level"] == "low")
-        table.to_parquet(tmp_path / "holes.parquet")
-        run(tmp_path / "holes.parquet", tmp_path / "out.csv")
+        table.to_parquet(tmp_path / "table.parquet")
+        run(tmp_path / "table.parquet", tmp_path / "out.csv")
         back = pd.read_csv(tmp_path / "out.csv", dtype={"code": str})
         assert back["code"].tolist() == table["code"].tolist()
         assert not back["temp"].isna().any()

@@ -49,11 +49,11 @@ class Output(ABC):
 
     Attributes
     ----------
-    takes_holes : bool
+    reads_missing_only : bool
         Whether completed rows that miss nothing are not looked at.
     """
 
-    takes_holes = False
+    reads_missing_only = False
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class TextOutput(Output):
     ) -> None:
         super().__init__(table, files, *rest, apart=apart)
         self.dialect = dialect
-        self.takes_holes = isinstance(table, TextTable)
+        self.reads_missing_only = isinstance(table, TextTable)
         self.same = isinstance(table, TextTable) and table.dialect.separator == dialect.separator
         self.end = table.end if isinstance(table, TextTable) else "\n"
         self.packed = suffix_of(self.files[0]).endswith(".gz")

@@ -27,7 +27,7 @@ def table_of(file: Path, rows: list[tuple[str, ...]], *, bom: bool, last: str) -
 
 
 def filled(column: Reading, values: "pd.Series") -> "pd.Series":
-    """Return a column with something in its holes that another cell may not hold."""
+    """Return a column with something in missing cells that another cell may not hold."""
     return values.fillna(8.0 if column.kind == "number" else "put;in")
 
 
