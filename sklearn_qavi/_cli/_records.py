@@ -294,10 +294,7 @@ def _find_separator(lines: Sequence[str], *, prefer_tabs: bool) -> str:
 
 
 def _widths(lines: Sequence[str], separator: str) -> list[int]:
-    try:
-        records = list(_records(lines, separator))
-    except ValueError:  # the head ends inside of a quoted cell
-        records = []
+    records = list(_whole_records(lines, separator))
     return [len(r.cells) for r in records if r.cells != [""] or len(records) == 1]
 
 
@@ -317,6 +314,7 @@ def _find_decimal(lines: Sequence[str], separator: str) -> str:
 
 
 def _whole_records(lines: Sequence[str], separator: str) -> Iterator[Record]:
+    """Yield records of the head of a file, which may end inside of a quoted cell."""
     try:
         yield from _records(lines, separator)
     except ValueError:

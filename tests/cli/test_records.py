@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklearn_qavi._cli._records import (
+    _HEAD,
     Dialect,
     cell_of,
     find_dialect,
@@ -94,6 +95,13 @@ def test_separator_and_decimal_sign_are_found(
 ) -> None:
     found = dialect_of(tmp_path, content.encode())
     assert (found.separator, found.decimal, found.encoding) == (separator, decimal, encoding)
+
+
+def test_a_head_that_ends_inside_of_a_cell_still_shows_the_separator(tmp_path: Path) -> None:
+    rows = ["1,5;2,5"] * (_HEAD - 2)
+    content = "\n".join(["a;b", *rows, '3,5;"a note', 'of two lines"', *rows])
+    found = dialect_of(tmp_path, content.encode())
+    assert (found.separator, found.decimal) == (";", ",")
 
 
 @pytest.mark.parametrize(
