@@ -2,23 +2,21 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from ._chunks import Chunk, Summary
 from ._sklearn_compat import BaseImputer
-from ._summaries import KeyedDraws
+from .generative._training import crps_of_draws
 from .preprocessing import Column
-from .sampling import PooledPosterior
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MOST_SCORED_ROWS", "PointAndDraws", "error_by_column", "with_several_masks"]
+__all__ = ["MOST_SCORED_ROWS", "error_by_column", "with_several_masks"]
 
 Array = NDArray[np.float64]
 
@@ -28,19 +26,6 @@ _MOST_INDICATORS = 20  # of a column of categories; the rare ones share the last
 MOST_SCORED_ROWS = 512
 _ENOUGH_ROWS = 256  # that are scored at least, if need be with several masks each
 _LEVEL = 0.9
-
-
-@dataclass(frozen=True)
-class PointAndDraws:
-    """One value for each cell, followed by draws, from one inference."""
-
-    point: Summary
-    draws: KeyedDraws
-
-    def __call__(self, pooled: PooledPosterior, chunk: Chunk) -> Array:
-        """Return them, (1 + n, rows, D)."""
-        point: Any = self.point(pooled, chunk)
-        return np.concatenate([point, self.draws(pooled, chunk)])
 
 
 def with_several_masks(rows: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -78,28 +63,33 @@ def error_by_column(
     """
     import pandas as pd
 
+    from .metrics import interval_coverage  # with what it needs, this takes long to import
+
     if len(learned) > _MOST_LEARNED_ROWS:
         chosen = np.random.default_rng(seed).permutation(len(learned))[:_MOST_LEARNED_ROWS]
         learned = learned[np.sort(chosen)]
     shown = np.where(hidden, np.nan, truth)
-    plane = _Plane(columns, learned)
-    simple = {name: plane.complete(imputer(), shown) for name, imputer in _SIMPLE.items()}
+    table = _NumericTable(columns, learned)
+    simple = {name: table.complete(imputer(), shown) for name, imputer in _SIMPLE.items()}
+    categorical = [j for j, column in enumerate(columns) if column.n_categories]
+    crps = crps_of_draws(torch.from_numpy(draws), torch.from_numpy(truth), categorical).numpy()
     records = []
     for j, column in enumerate(columns):
         cells = hidden[:, j]
-        score = _categories_score if column.n_categories else _numbers_score
         record: dict[str, object] = {"kind": column.kind, "n_cells": int(cells.sum())}
         if cells.any():
-            record |= score(truth[cells, j], point[cells, j], draws[:, cells, j])
-            others = {
-                name: score(truth[cells, j], filled[cells, j]) for name, filled in simple.items()
+            scores = {
+                name: _errors(column, truth[cells, j], filled[cells, j])
+                for name, filled in {"qavi": point, **simple}.items()
             }
+            scores["qavi"]["crps"] = float(crps[cells, j].mean())
+            record |= scores["qavi"]
+            if not column.n_categories:
+                of_column = truth[:, [j]], draws[..., [j]], cells[:, None]
+                record["coverage"] = interval_coverage(*of_column, level=_LEVEL)
             for key in ("error", "crps"):
-                record |= {f"{key}_{name}": other[key] for name, other in others.items()}
-            record["best"] = min(
-                [("qavi", record["crps"]), *((n, other["crps"]) for n, other in others.items())],
-                key=lambda pair: float(pair[1]),  # type: ignore[arg-type]
-            )[0]
+                record |= {f"{key}_{name}": scores[name][key] for name in simple}
+            record["best"] = min(scores, key=lambda name: scores[name]["crps"])
         records.append(record)
     names = pd.Index([column.name for column in columns], tupleize_cols=False, name="column")
     order = ["kind", "n_cells", "error", "crps", "coverage"]
@@ -107,37 +97,19 @@ def error_by_column(
     return pd.DataFrame(records, index=names).reindex(columns=order)
 
 
-def _numbers_score(truth: Array, point: Array, draws: Array | None = None) -> dict[str, float]:
-    """Return RMSE, CRPS and the share of values inside of central intervals."""
-    error = float(np.sqrt(np.mean(np.square(point - truth))))
-    if draws is None:  # for a single number the CRPS is the absolute error
-        return {"error": error, "crps": float(np.abs(point - truth).mean())}
-    n = len(draws)
-    ordered = np.sort(draws, axis=0)
-    rank = 2.0 * np.arange(1, n + 1) - n - 1.0
-    spread = rank @ ordered / (n * (n - 1))
-    low, high = np.quantile(ordered, [(1.0 - _LEVEL) / 2, (1.0 + _LEVEL) / 2], axis=0)
+def _errors(column: Column, truth: Array, point: Array) -> dict[str, float]:
+    """Return error and CRPS of single answers (N,): the CRPS of a number is its distance."""
+    if column.n_categories:
+        wrong = float((point != truth).mean())
+        return {"error": wrong, "crps": wrong}
+    distance = np.abs(point - truth)
     return {
-        "error": error,
-        "crps": float((np.abs(draws - truth).mean(axis=0) - spread).mean()),
-        "coverage": float(((truth >= low) & (truth <= high)).mean()),
+        "error": float(np.sqrt(np.square(distance).mean())),
+        "crps": float(distance.mean()),
     }
 
 
-def _categories_score(truth: Array, point: Array, draws: Array | None = None) -> dict[str, float]:
-    """Return the share of wrong categories, and half of the Brier score."""
-    wrong = float((point != truth).mean())
-    if draws is None:
-        return {"error": wrong, "crps": wrong}
-    n, same = len(draws), np.zeros(len(truth))
-    for category in np.unique(draws):
-        count = (draws == category).sum(axis=0)
-        same += count * (count - 1)
-    spread = 0.5 * (1.0 - same / (n * (n - 1)))
-    return {"error": wrong, "crps": float(((draws != truth).mean(axis=0) - spread).mean())}
-
-
-class _Plane:
+class _NumericTable:
     """Standardised numbers and indicators of categories, for imputers of numbers alone.
 
     The first category has no indicator: with all of them, each would be predicted by the others.
@@ -154,13 +126,13 @@ class _Plane:
         square = np.where(seen, learned - self.mean, 0.0) ** 2
         scale = np.sqrt(square.sum(axis=0) / count)
         self.scale = np.where(scale > 0, scale, 1.0)
-        self.learned = self._spread(learned)
+        self.learned = self._encoded(learned)
 
     def complete(self, imputer: BaseImputer, rows: Array) -> Array:
         """Return rows (N, D) completed by an imputer that learns from the others."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # of chained regressions
-            filled = imputer.fit(self.learned).transform(self._spread(rows))
+            filled = imputer.fit(self.learned).transform(self._encoded(rows))
         parts = np.split(filled, np.cumsum(self.widths)[:-1], axis=1)
         completed = [
             _likeliest(part, shares_last) if is_category else part[:, 0] * scale + mean
@@ -170,7 +142,7 @@ class _Plane:
         ]
         return np.stack(completed, axis=1)
 
-    def _spread(self, rows: Array) -> Array:
+    def _encoded(self, rows: Array) -> Array:
         parts = []
         for j, (width, is_category) in enumerate(zip(self.widths, self.is_category, strict=True)):
             cells = rows[:, j, None]

@@ -28,13 +28,7 @@ from ._base import (
     hide_some,
 )
 from ._checks import plain, refuse_number
-from ._chunks import Summary
-from ._expected_error import (
-    MOST_SCORED_ROWS,
-    PointAndDraws,
-    error_by_column,
-    with_several_masks,
-)
+from ._expected_error import MOST_SCORED_ROWS, error_by_column, with_several_masks
 from ._interrupts import all_or_nothing
 from ._random import seed_from
 from ._row_inference import Rows
@@ -48,7 +42,7 @@ from ._sklearn_compat import (
     fit_context,
     get_output_config,
 )
-from ._summaries import CategoryProbabilities, CurvedColumn, Limits, Point
+from ._summaries import CategoryProbabilities, CurvedColumn, Limits, Point, PointAndDraws
 from ._typing import Container, ScoreDetails, ScoresOfRows, Table
 from .exceptions import ExtremeValueWarning, InferenceDivergedError
 from .generative import TabularVAE
@@ -674,7 +668,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         is_mean = self.strategy == "mean"
         return error_by_column(
             self.encoder_.modelled,
-            self._in_original_units(table.values),
+            self.encoder_.in_original_units(table.values),
             hidden,
             self.encoder_.from_model(values[0], whole=not is_mean),
             self.encoder_.from_model(values[1:], whole=True),
@@ -846,17 +840,9 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         else:
             fitted = self._rows(self._fit_X, warn=False)
             scored = with_several_masks(np.sort(order[:MOST_SCORED_ROWS]))
-            return scored, self._in_original_units(fitted.table.values)
-        learned_from = self._in_original_units(rows.table.values[learned])
+            return scored, self.encoder_.in_original_units(fitted.table.values)
+        learned_from = self.encoder_.in_original_units(rows.table.values[learned])
         return with_several_masks(np.sort(scored[:MOST_SCORED_ROWS])), learned_from
-
-    def _in_original_units(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return what the encoder gave, in original units; codes of categories stay."""
-        out = np.array(values, dtype=np.float64)
-        for j, column in enumerate(self.encoder_.modelled):
-            if not column.is_linear:
-                out[:, j] = column.from_model(values[:, j])
-        return out
 
     def _decode(self, rows: Rows, values: NDArray[np.float64], *, whole: bool = True) -> Container:
         """Put values (N, D) of the model into the missing cells, and append the indicator.
@@ -947,7 +933,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         check_is_fitted(self)
         return len(self.generative_model_.decoders_) if self._in_turn else None
 
-    def _point_summary(self) -> Summary:
+    def _point_summary(self) -> Point:
         """Return the summary that ``strategy`` names."""
         categorical = tuple(j for j, n in enumerate(self.encoder_.n_categories_) if n is not None)
         curved = self._curved_columns() if self.strategy == "mean" else ()

@@ -98,6 +98,18 @@ class KeyedDraws:
 
 
 @dataclass(frozen=True)
+class PointAndDraws:
+    """One value for each cell, followed by draws, from one inference."""
+
+    point: Point
+    draws: KeyedDraws
+
+    def __call__(self, pooled: PooledPosterior, chunk: Chunk) -> _Array:
+        """Return them, (1 + n, rows, D)."""
+        return np.concatenate([self.point(pooled, chunk), self.draws(pooled, chunk)])
+
+
+@dataclass(frozen=True)
 class CategoryProbabilities:
     """Probabilities of the categories of all categorical columns, side by side."""
 

@@ -197,7 +197,7 @@ def _run(args: argparse.Namespace) -> None:
             command = ["sklearn-qavi", "impute", *args.given]
             write_report(
                 args.report, table, imputer, command, args.source.name, voice.warned,
-                n_rows=args.train_rows, seed=args.seed,
+                trained=loaded is None, n_rows=args.train_rows, seed=args.seed,
             )  # fmt: skip
             voice.say(f"report: {args.report}")
 

@@ -8,7 +8,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import TypeVar, cast
 
@@ -322,7 +322,7 @@ class PooledPosterior:
         """
         log_factor: NDArray[np.float64] | float = 0.0
         if self.spread is not None:
-            values, log_factor = self.spread.gathered(x.double().cpu().numpy(), self._center())
+            values, log_factor = self.spread.gathered(x.double().cpu().numpy(), self._center)
             x = torch.from_numpy(values).to(x)
         parts = []
         for decoder, result in self._pairs():
@@ -392,13 +392,14 @@ class PooledPosterior:
                 parts.append({k: torch.stack([one[k][:n] for one in after]) for k in after[0]})
         return {k: torch.cat([part[k] for part in parts], dim=1).cpu().numpy() for k in parts[0]}
 
+    @cached_property
     def _center(self) -> NDArray[np.float64]:
-        """Return the means that draws are spread around, (N, D)."""
+        """The means that draws are spread around, (N, D)."""
         return self.mean(_CODES_OF_CENTER)
 
     def _spread(self, draws: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return draws (S, N, D) of the decoders, spread as they should be."""
-        return draws if self.spread is None else self.spread.spread(draws, self._center())
+        return draws if self.spread is None else self.spread.spread(draws, self._center)
 
     def _pool_draws(self, rows: Tensor, u: Tensor, offset: Tensor, n_noise: int) -> Tensor:
         """Return draws (M, B, D) of some rows from their uniforms (B, M, 1 + n_noise + 2 D).

@@ -79,7 +79,7 @@ def test_categories_are_scored_by_half_of_the_brier_score_without_what_draws_add
     probability = np.array([0.5, 0.3, 0.2])
     truth = np.repeat([[0.0], [1.0], [2.0]], [5, 3, 2], axis=0)
     draws = np.repeat([0.0, 1.0, 2.0], (probability * 10).astype(int))
-    draws = np.broadcast_to(draws[:, None, None], (10, 10, 1))
+    draws = np.tile(draws[:, None, None], (1, 10, 1))
     hidden = np.ones(truth.shape, dtype=bool)
     errors = error_by_column(columns, truth, hidden, 0.0 * truth, draws, truth, seed=0)
     column = errors.loc["k"]

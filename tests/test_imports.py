@@ -67,7 +67,7 @@ STAGES = {
         "baselines",
         "inference",
     },
-    "_expected_error": {"_chunks", "_summaries", "preprocessing", "sampling"},
+    "_expected_error": {"generative", "metrics", "preprocessing"},
     "_row_inference": {"_chunks", "_summaries", "preprocessing", "sampling"},
     "_summaries": {"_chunks", "preprocessing", "sampling"},
     "_chunks": {"sampling"},

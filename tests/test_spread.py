@@ -11,52 +11,12 @@ from scipy.stats import norm
 
 from _factories import iris, quick_imputer, quick_table_model, with_missing
 from sklearn_qavi import QAVIImputer
-from sklearn_qavi._spread import Spread, learn_factors
+from sklearn_qavi._spread import Spread
 from sklearn_qavi.generative import TabularVAE
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 NO_ATOMS = np.array([], dtype=np.float32)
-
-
-def _problem(spread: float, n_rows: int = 4000) -> tuple[np.ndarray, np.ndarray]:
-    """Return draws whose deviation is that of the truth times ``spread``, and the truth."""
-    rng = np.random.default_rng(0)
-    mean = 5.0 * rng.normal(size=(n_rows, 1))
-    truth = mean + rng.normal(size=mean.shape)
-    return mean + spread * rng.normal(size=(50, n_rows, 1)), truth
-
-
-@pytest.mark.parametrize("spread", [0.7, 1.0, 1.4])
-def test_the_factor_undoes_what_is_too_narrow_or_too_wide(spread: float) -> None:
-    draws, truth = _problem(spread)
-    (factor,) = learn_factors(draws, truth, np.ones(truth.shape), [NO_ATOMS])
-    # seven tenths of the logarithm, within two steps of a grid of 1/12 of an octave
-    assert np.log2(factor) == pytest.approx(-0.7 * np.log2(spread), abs=2 * 0.7 / 12)
-
-
-def test_few_rows_of_a_column_count_less_than_all_columns() -> None:
-    narrow, truth = _problem(0.6)
-    wide, of_wide = _problem(1.4)
-    draws, truth = np.concatenate([narrow, wide], axis=2), np.concatenate([truth, of_wide], axis=1)
-    weight = np.ones(truth.shape)
-    many = learn_factors(draws, truth, weight, [NO_ATOMS] * 2)
-    assert many[0] > 1.0 > many[1]
-    weight[20:] = 0.0
-    few = learn_factors(draws, truth, weight, [NO_ATOMS] * 2)
-    assert np.ptp(np.log(few)) < 0.3 * np.ptp(np.log(many))
-    # the same rows several times say no more
-    again = (np.tile(t, (1,) * (t.ndim - 2) + (9, 1)) for t in (draws[:, :20], truth[:20]))
-    nine = learn_factors(*again, np.ones((180, 2)), [NO_ATOMS] * 2, 9)
-    np.testing.assert_array_equal(nine, few)
-
-
-def test_cells_that_were_not_hidden_and_atoms_say_nothing() -> None:
-    draws, truth = _problem(0.5)
-    weight = np.zeros(truth.shape)
-    assert learn_factors(draws, truth, weight, [NO_ATOMS]) == 1.0
-    whole, atoms = np.round(draws), np.unique(np.round(draws)).astype(np.float32)
-    assert learn_factors(whole, np.round(truth), weight + 1.0, [atoms]) == 1.0
 
 
 def test_atoms_stay_and_others_move_away_from_the_mean() -> None:
@@ -145,12 +105,20 @@ def test_resampled_draws_and_methods_to_compare_with_are_the_decoders(
     spread_out.set_params(posterior="auto", max_iter=60)
 
 
-def test_it_can_be_switched_off_and_is_saved(spread_out: QAVIImputer, tmp_path: Path) -> None:
+def test_it_is_saved(spread_out: QAVIImputer, tmp_path: Path) -> None:
     spread_out.generative_model_.save(tmp_path / "model")
     loaded = TabularVAE.load(tmp_path / "model")
     np.testing.assert_array_equal(loaded.spread_, spread_out.generative_model_.spread_)
-    without = quick_table_model(likelihood="gaussian", calibrate=False, random_state=0)
-    few = quick_table_model(likelihood="gaussian", random_state=0)
+
+
+def test_it_can_be_switched_off_and_needs_rows_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "sklearn_qavi.generative._table_training.learn_factors", lambda *args: np.full(4, 1.5)
+    )
+    options = {"likelihood": "gaussian", "random_state": 0, "max_steps": 2}
+    assert (quick_table_model(**options).fit(iris()).spread_ == 1.5).all()
+    without = quick_table_model(calibrate=False, **options)
+    few = quick_table_model(**options)
     without.fit(iris()), few.fit(iris()[::8])
     for model in (without, few):
         assert (model.spread_ == 1.0).all()

@@ -60,6 +60,7 @@ def write_report(
     source: str,
     warned: Sequence[str],
     *,
+    trained: bool,
     n_rows: int,
     seed: int,
 ) -> None:
@@ -79,6 +80,8 @@ def write_report(
         Name of the table.
     warned : sequence of str
         Warnings that were raised.
+    trained : bool
+        Whether the imputer was trained on the table, and not loaded.
     n_rows : int
         Of more rows, so many are described.
     seed : int
@@ -91,7 +94,9 @@ def write_report(
         _passed_on(table),
         _patterns(frame) if table.n_missing else "",
         _imputed(table, imputer, seed) if imputer is not None and table.n_missing else "",
-        _hidden_cells(imputer, frame) if imputer is not None and table.n_missing else "",
+        _hidden_cells(imputer, None if trained else frame)
+        if imputer is not None and table.n_missing
+        else "",
         _warnings(warned),
     ]
     page = (
@@ -104,16 +109,18 @@ def write_report(
     write_whole(file, lambda part: part.write_text(page, encoding="utf-8"))
 
 
-def _hidden_cells(imputer: Any, frame: pd.DataFrame) -> str:
-    """Return what cells that were hidden on purpose say, by column and beside simple imputers."""
-    known = imputer._fit_X is not None
+def _hidden_cells(imputer: Any, frame: pd.DataFrame | None) -> str:
+    """Return what cells that were hidden on purpose say, by column and beside simple imputers.
+
+    ``frame`` has the rows, None for those of training.
+    """
     try:
-        errors = imputer.expected_error() if known else imputer.expected_error(frame)
+        errors = imputer.expected_error(frame)
     except ValueError:  # no row of two cells
         return ""
     scored = errors[errors["n_cells"] > 0]
     methods = ["qavi", *_SIMPLE]
-    whose = "rows that the model did not learn from" if known else "rows of this table"
+    whose = "rows that the model did not learn from" if frame is None else "rows of this table"
     lines = [
         "<h2>Expected errors</h2>",
         f"<p>Observed cells of {whose} were hidden, imputed and compared with their values. The "

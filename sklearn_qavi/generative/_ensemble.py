@@ -7,6 +7,7 @@ from typing import Self, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from skorch.callbacks import Callback, EpochTimer
 from torch import Tensor
 
@@ -114,6 +115,8 @@ class TrainedMember:
         Whether the initial weights are worth a look.
     clear_gain : float, default=0.99
         Ratio to the last score under which a lower one is a clear gain.
+    validation : ndarray of int, default=empty
+        Which rows it is scored on; none where that is not known.
 
     Attributes
     ----------
@@ -133,6 +136,7 @@ class TrainedMember:
     anneals: bool = False
     has_start: bool = False
     clear_gain: float = 0.99
+    validation: NDArray[np.intp] = field(default_factory=lambda: np.array([], dtype=np.intp))
     score: float = field(default=np.inf, init=False)
     last_gain: int = field(default=0, init=False)
     last_score: float = field(default=np.inf, init=False)

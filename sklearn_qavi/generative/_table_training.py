@@ -13,9 +13,9 @@ from torch import Tensor
 from .._device import one_torch_thread, resolve_device
 from .._progress import StepBar
 from .._random import derive_seed, torch_generator
-from .._spread import learn_factors
 from ..inference import GaussianPosterior, Newton, Posterior
 from ..inference.posteriors import Start
+from ._calibration import learn_factors
 from ._data import TableData, as_tensors
 from ._ensemble import Recipe, TrainedMember, race
 from ._likelihoods import ColumnLikelihoods
@@ -119,7 +119,6 @@ class TableTrainer:
         self.cells_of_look: dict[TrainedMember, HiddenCells] = {}
         self.posteriors: dict[TrainedMember, Posterior] = {}
         self.n_made = 0
-        self.n_masks, self.learns_from_validation = 1, False
         self.factor: Array = np.ones(values.shape[1])
         self.recipe = Recipe(
             learning_rate=model.learning_rate,
@@ -169,17 +168,19 @@ class TableTrainer:
                 for other in others
             ]
             pool.append(others[int(np.argmin(scores))])
-        if self.model.calibrate and not self.learns_from_validation:
-            self.factor = self._factor(pool, torch.cat([draws[m] for m in pool]), cells)
+        if self.model.calibrate and not np.isin(best.validation, best.rows).any():
+            self.factor = self._factor(pool, torch.cat([draws[m] for m in pool]))
         return pool
 
-    def _factor(self, pool: list[TrainedMember], draws: Tensor, cells: HiddenCells) -> Array:
+    def _factor(self, pool: list[TrainedMember], draws: Tensor) -> Array:
         """Return what the pool's draws are to be spread by, for each column."""
+        cells = self.cells[pool[0]]
+        n_masks = len(cells.x) // len(pool[0].validation)
         is_number = torch.tensor([n is None for n in self.model.n_categories_])
         weight = cells.hidden * cells.weight.unsqueeze(1) * is_number.to(cells.weight.device)
         drawn, truth, weights = (t.cpu().double().numpy() for t in (draws, cells.x, weight))
         atoms = atoms_of([member.network for member in pool])
-        return learn_factors(drawn, truth, weights, atoms, self.n_masks)
+        return learn_factors(drawn, truth, weights, atoms, n_masks)
 
     def _draws_for_pool(self, member: TrainedMember) -> Tensor:
         """Return draws (S, N, D) of all validation cells, those that were looked at are known."""
@@ -244,10 +245,9 @@ class TableTrainer:
             candidate.anneals,
             has_start=candidate.linear,
             clear_gain=1.0 - max(_LEAST_GAIN, _GAIN_OF_A_ROW / len(validation) ** 0.5),
+            validation=validation,
         )
-        self.learns_from_validation = bool(np.isin(validation, train).any())
-        self.n_masks = max(1, round(_ENOUGH_ROWS / len(validation)))
-        scored = np.tile(validation, self.n_masks)
+        scored = np.tile(validation, max(1, round(_ENOUGH_ROWS / len(validation))))
         x, observed, weight = (
             part[scored] for part in (self.data.x, self.data.observed, self.data.weight)
         )

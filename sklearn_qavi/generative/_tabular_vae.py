@@ -15,7 +15,7 @@ from .._caching import taken_from_cache
 from .._checks import plain, refuse_infinity
 from .._device import resolve_device
 from .._interrupts import all_or_nothing
-from .._random import derive_seed, seed_from
+from .._random import seed_from
 from .._sklearn_compat import HasMethods, Interval, StrOptions, check_sample_weight, fit_context
 from .._spread import Spread
 from ._checkpoint import SavedModel
@@ -295,10 +295,9 @@ class TabularVAE(SavedModel):
         weight = weight / weight.mean()
         self.n_categories_ = self._checked_categories(X)
         self._learn_standardisation(X, weight)
-        seed = seed_from(self.random_state)
-        self.spread_ = np.ones(X.shape[1])
-        runs = self._train(self.standardise(X), weight, seed)
-        self.validation_rows_ = learned[np.sort(self._split(len(X), derive_seed(seed, 0, 0))[1])]
+        self.spread_, self.validation_rows_ = np.ones(X.shape[1]), learned[:0]
+        runs = self._train(self.standardise(X), weight, seed_from(self.random_state))
+        self.validation_rows_ = learned[self.validation_rows_]
         self.decoders_ = [run.network.cpu() for run in runs]
         self.families_ = [member.likelihood.families for member in self.decoders_]
         self.likelihood_options_ = [member.likelihood.options for member in self.decoders_]
@@ -457,10 +456,13 @@ class TabularVAE(SavedModel):
     def _train(
         self, values: NDArray[np.float64], weight: NDArray[np.float64], seed: int
     ) -> list[TrainedMember]:
-        """Return the trained decoders for standardised rows, and keep what draws are spread by."""
+        """Return the trained decoders for standardised rows.
+
+        Keeps what draws are spread by, and positions of the validation rows.
+        """
         trainer = TableTrainer(self, values, weight, seed)
         runs = trainer.run_all(self._candidates(values))
-        self.spread_ = trainer.factor
+        self.spread_, self.validation_rows_ = trainer.factor, np.sort(runs[0].validation)
         return runs
 
     def _candidates(self, values: NDArray[np.float64]) -> list[Candidate]:

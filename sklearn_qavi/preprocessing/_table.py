@@ -206,6 +206,14 @@ class TableEncoder:
             inside[:, j] = column.was_seen(table.values[:, j])
         return inside
 
+    def in_original_units(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Return what `encode` gave (N, D) in original units; categories stay codes."""
+        out = np.array(values, dtype=np.float64)
+        for j, column in enumerate(self.modelled):
+            if not column.is_linear:
+                out[:, j] = column.from_model(values[:, j])
+        return out
+
     def from_model(self, imputed: NDArray[np.float64], *, whole: bool) -> NDArray[np.float64]:
         """Return imputed numbers (..., D) of the model as numbers in original units, in bounds.
 

@@ -59,7 +59,9 @@ def page(file: Path, completed: FrameTable) -> Balance:
     imputer = tiny_imputer().set_output(transform="pandas").fit(completed.rows_at_random())
     command = ["sklearn-qavi", "impute", "my table.csv", "out.csv"]
     warned = ["3 rows <had> not converged"]
-    write_report(file, completed, imputer, command, "my table.csv", warned, n_rows=50, seed=0)
+    write_report(
+        file, completed, imputer, command, "my table.csv", warned, trained=True, n_rows=50, seed=0
+    )
     read = Balance()
     read.feed(file.read_text("utf-8"))
     read.close()
@@ -104,7 +106,7 @@ def test_without_matplotlib_there_are_tables(
 def test_nothing_missing_and_nothing_trained(tmp_path: Path) -> None:
     whole = FrameTable(pd.DataFrame({"a": [1.5, 2.5], "b": ["x", "x"]}), Wishes.read)
     file = tmp_path / "report.html"
-    write_report(file, whole, None, ["impute"], "t.csv", [], n_rows=50, seed=0)
+    write_report(file, whole, None, ["impute"], "t.csv", [], trained=True, n_rows=50, seed=0)
     content = file.read_text("utf-8")
     assert "0 of 4 cells are missing (0%)" in content
     assert "Imputed beside observed" not in content

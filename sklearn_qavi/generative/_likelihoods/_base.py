@@ -10,9 +10,17 @@ from torch import Tensor, nn
 
 from .._factor_analyser import FactorAnalyser
 
-__all__ = ["MAX_SCORE", "ColumnLikelihood"]
+__all__ = ["MAX_SCORE", "ColumnLikelihood", "broadcast_shape"]
 
 MAX_SCORE = 4.0  # standard deviations beyond which a value counts as this far
+
+
+def broadcast_shape(*shapes: torch.Size) -> torch.Size:
+    """Return the shape that others broadcast to.
+
+    torch's own function imports a system for algebra at its first call, which takes a second.
+    """
+    return torch.Size(np.broadcast_shapes(*shapes))
 
 
 class ColumnLikelihood(nn.Module, ABC):

@@ -3,10 +3,11 @@
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from ._base import broadcast_shape
 
 __all__ = ["log_softmax_at", "mean_log_softmax", "without_unused"]
 
@@ -104,8 +105,7 @@ class _LogSoftmaxAt(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, unused: Tensor, index: Tensor) -> Tensor:
         logits = without_unused(logits, unused)
         probability = torch.softmax(logits, dim=-1)
-        # torch's own function of this name imports a system for algebra, which takes a second
-        shape = torch.Size(np.broadcast_shapes(logits.shape[:-1], index.shape))
+        shape = broadcast_shape(logits.shape[:-1], index.shape)
         index = index.expand(shape).unsqueeze(-1)
         ctx.save_for_backward(probability, index)
         if shape != logits.shape[:-1]:  # the same logits for several values: fewer logarithms

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from ..._checks import plain
+from ._base import broadcast_shape
 from ._image import ImageLikelihood
 from ._levels import Levels
 from ._logistic_sums import Channel, log_sum_over_gaps
@@ -335,7 +336,7 @@ def _log_marginal(table: Tensor, y: Tensor, pattern: list[bool], levels: Levels)
     Parameters (..., n, n_maps), values (..., n, C) and which of the C channels are observed.
     Missing channels before the last observed one are summed over a grid.
     """
-    shape = torch.broadcast_shapes(table.shape[:-1], y.shape[:-1])
+    shape = broadcast_shape(table.shape[:-1], y.shape[:-1])
     size = _VECTOR * max(1, _COPIED // (_VECTOR * shape[:-1].numel() * table.shape[-1]))
     y = y.expand(*y.shape[:-2], shape[-1], -1)
     parts = zip(table.split(size, dim=-2), y.split(size, dim=-2), strict=True)
@@ -354,7 +355,7 @@ def _log_marginal_of_part(table: Tensor, y: Tensor, pattern: list[bool], levels:
     grid = min(_GRID.get(last + 1 - sum(pattern), _COARSE_GRID), levels.n)
     # the middle of a group as wide as 137 of the narrowest scales needs larger exponents
     dtype = torch.float64 if grid == _COARSE_GRID else joint.dtype
-    shape = torch.broadcast_shapes(joint.shape, values[0].shape)
+    shape = broadcast_shape(joint.shape, values[0].shape)
 
     def flat(t: Tensor) -> Tensor:
         return t.expand(*shape[:-1], -1).flatten(0, -2).to(dtype)
@@ -381,7 +382,7 @@ def _level_probabilities(
     """Return the probabilities (..., n, n_levels) of a channel's levels given the observed ones."""
     known = [*pattern]
     known[channel] = True
-    shape = torch.broadcast_shapes(table.shape[:-1], y.shape[:-1])
+    shape = broadcast_shape(table.shape[:-1], y.shape[:-1])
     candidates = y.expand(levels.n, *shape, -1).clone()
     candidates[..., channel] = levels.all(table).reshape(-1, *[1] * (candidates.ndim - 2))
     log_p = _log_marginal(table.unsqueeze(0), candidates, known, levels)
