@@ -14,6 +14,7 @@ release = version = installed_version("sklearn-qavi")
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.extlinks",
     "sphinx.ext.mathjax",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
@@ -21,6 +22,12 @@ extensions = [
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 default_role = "literal"  # single backticks in docstrings quote code, as in scikit-learn
+
+SOURCE = "https://github.com/sklearn-qavi/sklearn-qavi/blob/main"
+extlinks = {  # what is kept beside the library and not in these pages
+    "repository": (f"{SOURCE}/%s", "%s"),
+    "results": (f"{SOURCE}/benchmarks/results/%s.md", "%s"),
+}
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"sklearn_qavi {release}"
