@@ -17,6 +17,7 @@ extensions = [
     "sphinx.ext.extlinks",
     "sphinx.ext.mathjax",
     "numpydoc",
+    "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build"]
@@ -32,11 +33,21 @@ extlinks = {  # what is kept beside the library and not in these pages
 html_theme = "pydata_sphinx_theme"
 html_title = f"sklearn_qavi {release}"
 html_theme_options = {
+    "github_url": "https://github.com/sklearn-qavi/sklearn-qavi",
     "navigation_with_keys": False,
-    "secondary_sidebar_items": ["page-toc"],
+    "secondary_sidebar_items": ["page-toc", "edit-this-page"],
+    "use_edit_page_button": True,
     "show_prev_next": False,
 }
-html_sidebars = {"install": [], "development": []}
+html_sidebars = {"development": []}
+html_context = {
+    "github_user": "sklearn-qavi",
+    "github_repo": "sklearn-qavi",
+    "github_version": "main",
+    "doc_path": "docs",
+}
+copybutton_prompt_text = r">>> |\.\.\. |\$ "  # what is copied can be run
+copybutton_prompt_is_regexp = True
 
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc's type lines say more: shapes, units, defaults

@@ -1,6 +1,6 @@
 """
-Draws of a hidden cell against the truth
-========================================
+Are draws near the truth?
+=========================
 
 A filled cell is a guess. :meth:`QAVIImputer.sample <sklearn_qavi.QAVIImputer.sample>` gives many
 guesses that are consistent with what was observed in the row, and their spread says how much the

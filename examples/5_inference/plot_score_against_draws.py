@@ -1,6 +1,6 @@
 """
-Scores against the number of draws, and against cost
-====================================================
+How many draws, and at what cost?
+=================================
 
 The paper compares inference methods by the importance-weighted log likelihood of the missing
 features (its equation 12), plotted against the number S of draws (its Figure 4) and against what

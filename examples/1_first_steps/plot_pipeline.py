@@ -1,6 +1,6 @@
 """
-Impute inside a pipeline, and carry the uncertainty on
-======================================================
+Impute inside a pipeline
+========================
 
 ``QAVIImputer`` is a transformer, so it takes the place of any other imputer in a
 :class:`~sklearn.pipeline.Pipeline` and is fitted on the training folds only. Where the uncertainty

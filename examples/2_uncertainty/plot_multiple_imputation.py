@@ -1,5 +1,5 @@
 """
-Coefficients with honest intervals
+A regression with honest intervals
 ==================================
 
 A regression on an incomplete table can drop the incomplete rows, or fill the cells. Dropping wastes

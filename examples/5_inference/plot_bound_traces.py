@@ -1,6 +1,6 @@
 """
-How the posterior of a row is found
-===================================
+Has the fit of each row settled?
+================================
 
 Each incomplete row has a posterior of its own, which climbs a bound on the log probability of what
 was observed in the row. ``infer(X, trace=True)`` keeps that bound after each step.

@@ -1,6 +1,6 @@
 """
-Two missing features under every posterior
-==========================================
+Two missing values under each posterior
+=======================================
 
 Two features of a row are hidden, and each posterior says where they may be. The decoder is the same
 throughout, so there is a right answer: a mixture of a hundred Gaussians, fitted for long, stands in
