@@ -35,11 +35,18 @@ html_title = f"sklearn_qavi {release}"
 html_theme_options = {
     "github_url": "https://github.com/sklearn-qavi/sklearn-qavi",
     "navigation_with_keys": False,
-    "secondary_sidebar_items": ["page-toc", "edit-this-page"],
+    # what is made has no source to edit
+    "secondary_sidebar_items": {
+        "*": ["page-toc", "edit-this-page"],
+        "user_guide/*": ["page-toc", "edit-this-page"],
+        "auto_examples/*/*": ["page-toc", "sg_download_links"],
+        "generated/*": ["page-toc"],
+    },
+    "header_links_before_dropdown": 8,
     "use_edit_page_button": True,
     "show_prev_next": False,
 }
-html_sidebars = {"development": []}
+html_sidebars = {page: [] for page in ("choosing", "development", "how_to")}
 html_context = {
     "github_user": "sklearn-qavi",
     "github_repo": "sklearn-qavi",
