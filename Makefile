@@ -3,10 +3,12 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+# a folder with the CSV files of benchmarks/README.md; without it they come from the network
+BENCHMARK_DATA ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types doctest docs clean
+.PHONY: help demo test lint types doctest docs benchmarks benchmarks-quick clean
 .NOTPARALLEL:
 
 help:
@@ -16,6 +18,8 @@ help:
 	@echo "make types    mypy"
 	@echo "make doctest  the examples in docstrings and in the user guide"
 	@echo "make docs     the documentation, into docs/_build/html"
+	@echo "make benchmarks-quick  the benchmarks on few rows, in minutes"
+	@echo "make benchmarks        the tables of README and documentation, in many hours"
 	@echo "make clean    remove what the others made"
 
 demo: $(VENV)/.installed-plot
@@ -40,8 +44,32 @@ doctest: $(VENV)/.installed-test
 docs: $(VENV)/.installed-docs
 	MPLBACKEND=Agg $(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
+RESULTS := benchmarks/results
+DATA := $(if $(BENCHMARK_DATA),--data-dir $(BENCHMARK_DATA))
+
+# every script that makes a table of README or the documentation goes on where it was stopped
+benchmarks: $(VENV)/.installed-benchmarks
+	$(BIN)/python benchmarks/peers.py $(DATA) --out $(RESULTS)/peers.jsonl
+	$(BIN)/python benchmarks/peers.py $(DATA) --tables concrete --seeds 0 --methods qavi \
+		--qavi-param importance_resampling=True --out $(RESULTS)/peers.jsonl
+	$(BIN)/python benchmarks/table1.py $(DATA) --test-rows 120 --out $(RESULTS)/table1.jsonl
+	$(BIN)/python benchmarks/speed.py --parts grow --out $(RESULTS)/speed.jsonl
+	$(BIN)/python benchmarks/image_scores.py --parts digits | tee $(RESULTS)/image_scores.txt
+
+# the same scripts on tables that come with scikit-learn; few of these numbers mean anything
+benchmarks-quick: $(VENV)/.installed-benchmarks
+	mkdir -p $(RESULTS)/quick
+	$(BIN)/python benchmarks/peers.py --tables breast_cancer --seeds 0 --quick \
+		--methods qavi mean knn bayesian_ridge --out $(RESULTS)/quick/peers.jsonl
+	$(BIN)/python benchmarks/table1.py --tables breast_cancer --seeds 0 --quick \
+		--out $(RESULTS)/quick/table1.jsonl
+	$(BIN)/python benchmarks/speed.py --parts grow --max-steps 50 --grow-rows 1000 \
+		--grow-columns 5 --grow-components 1 --out $(RESULTS)/quick/speed.jsonl
+	$(BIN)/python benchmarks/image_scores.py --parts normals --distances 1
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf benchmarks/results/quick
 	rm -rf docs/_build docs/generated docs/auto_examples docs/sg_execution_times.rst
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

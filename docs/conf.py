@@ -32,6 +32,7 @@ extlinks = {  # what is kept beside the library and not in these pages
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"sklearn_qavi {release}"
+html_static_path = ["_static"]
 html_theme_options = {
     "github_url": "https://github.com/sklearn-qavi/sklearn-qavi",
     "navigation_with_keys": False,
@@ -43,6 +44,7 @@ html_theme_options = {
         "generated/*": ["page-toc"],
     },
     "header_links_before_dropdown": 8,
+    "navbar_persistent": ["search-button"],
     "use_edit_page_button": True,
     "show_prev_next": False,
 }
@@ -70,6 +72,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "plot_gallery": True,
     "remove_config_comments": True,
+    "ignore_repr_types": r"sklearn_qavi\.plotting",  # a display is its picture
 }
 
 

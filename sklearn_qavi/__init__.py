@@ -4,7 +4,7 @@ from ._imputer import QAVIImputer
 from ._inpainter import QAVIInpainter
 from ._multiple_imputation import MultipleImputationClassifier, MultipleImputationRegressor
 
-__version__ = "0.1.0"
+__version__ = "0.1.0.dev0"
 
 __all__ = [
     "MultipleImputationClassifier",

@@ -12,8 +12,8 @@ the interval contains "no effect" at all.
 # %%
 # Look
 # ----
-# The table is ``pbc`` of R's package survival. Patients were followed for different times; ``years``
-# is how long, and ``died`` says whether they died at its end. (A transplant counts as an end.)
+# The table is ``pbc`` of R's package survival. Patients were followed for different times;
+# ``years`` is how long, ``died`` whether they died at the end. (A transplant ends it as well.)
 
 import numpy as np
 import pandas as pd
@@ -146,6 +146,7 @@ pooled.summary().round(3)
 # ``fmi`` is the share of what the data could have said about a coefficient that is lost with the
 # missing values: little for age, a quarter or more for copper, AST and cholesterol.
 
+# sphinx_gallery_thumbnail_number = -1
 import matplotlib.pyplot as plt
 
 ways = {

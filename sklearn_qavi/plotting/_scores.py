@@ -40,7 +40,7 @@ _STEPS = tuple(2**k for k in range(9))
 
 
 class ScoreCurveDisplay:
-    """Scores of hidden cells, one curve an imputer.
+    """Scores of hidden cells, one curve for each imputer.
 
     Against the number of draws the importance-weighted score rises, for every posterior of one
     decoder, towards the same limit; the sooner it is there, the better the posterior covers what
