@@ -50,13 +50,16 @@ DATA := $(if $(BENCHMARK_DATA),--data-dir $(BENCHMARK_DATA))
 # every script that makes a table of README or the documentation goes on where it was stopped
 benchmarks: $(VENV)/.installed-benchmarks
 	$(BIN)/python benchmarks/peers.py $(DATA) --out $(RESULTS)/peers.jsonl
-	$(BIN)/python benchmarks/peers.py $(DATA) --tables concrete --seeds 0 --methods qavi \
-		--qavi-param importance_resampling=True --out $(RESULTS)/peers.jsonl
+	for posterior in gaussian mixture flow; do for resampling in False True; do \
+		$(BIN)/python benchmarks/peers.py $(DATA) --tables concrete --seeds 0 --methods qavi \
+		--qavi-param posterior=$$posterior --qavi-param importance_resampling=$$resampling \
+		--out $(RESULTS)/peers.jsonl || exit 1; done; done
 	$(BIN)/python benchmarks/table1.py $(DATA) --test-rows 120 --out $(RESULTS)/table1.jsonl
 	$(BIN)/python benchmarks/speed.py --parts grow --out $(RESULTS)/speed.jsonl
-	$(BIN)/python benchmarks/image_scores.py --parts digits | tee $(RESULTS)/image_scores.txt
+	$(BIN)/python benchmarks/image_scores.py --parts digits --out $(RESULTS)/image_scores.jsonl
 
-# the same scripts on tables that come with scikit-learn; few of these numbers mean anything
+# the same scripts on tables that come with scikit-learn, in two minutes of one idle core; few of
+# these numbers mean anything
 benchmarks-quick: $(VENV)/.installed-benchmarks
 	mkdir -p $(RESULTS)/quick
 	$(BIN)/python benchmarks/peers.py --tables breast_cancer --seeds 0 --quick \
@@ -65,7 +68,8 @@ benchmarks-quick: $(VENV)/.installed-benchmarks
 		--out $(RESULTS)/quick/table1.jsonl
 	$(BIN)/python benchmarks/speed.py --parts grow --max-steps 50 --grow-rows 1000 \
 		--grow-columns 5 --grow-components 1 --out $(RESULTS)/quick/speed.jsonl
-	$(BIN)/python benchmarks/image_scores.py --parts normals --distances 1
+	$(BIN)/python benchmarks/image_scores.py --parts normals --distances 1 \
+		--out $(RESULTS)/quick/image_scores.jsonl
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

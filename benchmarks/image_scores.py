@@ -3,12 +3,16 @@
 ``normals``: features of two normal distributions at distance d, for which the scores of infinitely
 many images are known. ``digits``: scikit-learn's digits with the lower half completed in two ways,
 and other digits in their place, in the features of small classifiers. ``frechet``: accuracy and
-time beside torchmetrics, if that is installed. Prints numbers, asserts nothing.
+time beside torchmetrics, if that is installed. Prints numbers, and with
+``--out`` saves those of the first two; asserts nothing.
 """
 
 import argparse
+import json
 import time
 import warnings
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,8 +29,11 @@ from sklearn_qavi.metrics import frechet_distance, p_ids, u_ids
 HALF = np.arange(64) >= 32  # the lower half of an 8x8 digit
 
 
-def scores(pairs: list[tuple[Any, Any]]) -> str:
-    """Return the means over pairs of sets, and the spread of the distance."""
+SCORES = ("frechet", "u_ids", "u_ids_held_out", "p_ids", "p_ids_held_out")
+
+
+def scored(pairs: list[tuple[Any, Any]], **what: Any) -> dict[str, Any]:
+    """Print the means of scores over pairs of sets and their spread, and return them."""
     rows = np.array(
         [
             [frechet_distance(*p)]
@@ -34,12 +41,17 @@ def scores(pairs: list[tuple[Any, Any]]) -> str:
             for p in pairs
         ]
     )
-    means = "  ".join(f"{value:8.3f}" for value in rows.mean(axis=0))
-    return f"{means}   (sd {' '.join(f'{value:.3f}' for value in rows.std(axis=0))})"
+    mean, spread = rows.mean(axis=0), rows.std(axis=0)
+    name = " ".join(f"{key}={value}" for key, value in what.items())
+    numbers = "  ".join(f"{value:8.3f}" for value in mean)
+    print(f"{name:48s} {numbers}   (sd {' '.join(f'{v:.3f}' for v in spread)})", flush=True)
+    means = dict(zip(SCORES, mean.tolist(), strict=True))
+    spreads = dict(zip([f"{key}_sd" for key in SCORES], spread.tolist(), strict=True))
+    return {**what, **means, **spreads, "repetitions": len(rows)}
 
 
-def normals(distance: float) -> None:
-    """Print scores of normal distributions beside their limits."""
+def normals(distance: float) -> Iterator[dict[str, Any]]:
+    """Score normal distributions, and print the limits of the scores."""
     limits = norm.cdf(-distance / 2), norm.cdf(-distance / np.sqrt(2))
     print(f"\nnormals at distance {distance}: FD {distance**2}, U-IDS and P-IDS", *limits)
     for n_features in (32, 256):
@@ -50,7 +62,7 @@ def normals(distance: float) -> None:
                 real, completed = rng.normal(size=(2, n, n_features))
                 completed[:, 0] += distance
                 pairs.append((real, completed))
-            print(f"{n_features:5d} features {n:5d} images {scores(pairs)}", flush=True)
+            yield scored(pairs, distance=distance, features=n_features, images=n)
 
 
 def complete(
@@ -64,8 +76,8 @@ def complete(
     return filled
 
 
-def digits() -> None:
-    """Print scores of three ways to complete digits, in features of two small classifiers."""
+def digits() -> Iterator[dict[str, Any]]:
+    """Score three ways to complete digits, in features of two small classifiers."""
     X, y = load_digits(return_X_y=True)
     X_train, X_test, y_train, _ = train_test_split(X / 16, y, test_size=1200, random_state=0)
     for width in (16, 128):
@@ -74,7 +86,6 @@ def digits() -> None:
         def features(images: Any, net: MLPClassifier = net) -> NDArray[np.float64]:
             return np.maximum(images @ net.coefs_[0] + net.intercepts_[0], 0.0)
 
-        print(f"\ndigits, {width} features")
         for n in (50, 150, 600):
             ways: dict[str, list[tuple[Any, Any]]] = {"other digits": [], "nearest": [], "mean": []}
             for seed in range(8):
@@ -84,7 +95,7 @@ def digits() -> None:
                 ways["nearest"].append((features(real), features(complete(real, X_train, 1))))
                 ways["mean"].append((features(real), features(complete(real, X_train, 20))))
             for way, pairs in ways.items():
-                print(f"{n:5d} {way:12s} {scores(pairs)}", flush=True)
+                yield scored(pairs, way=way, features=width, images=n)
 
 
 class _Features(torch.nn.Module):
@@ -129,14 +140,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", nargs="+", default=["normals", "digits"])
     parser.add_argument("--distances", nargs="+", type=float, default=[0.0, 1.0])
+    parser.add_argument("--out", type=Path, help="file of JSON lines, written anew")
     args = parser.parse_args()
     warnings.filterwarnings("ignore", message=".* images are few for .*")
     print("FD, U-IDS in sample, held out, P-IDS in sample, held out; mean and sd of repetitions")
+    records = []
     if "normals" in args.parts:
         for distance in args.distances:
-            normals(distance)
+            records += normals(distance)
     if "digits" in args.parts:
-        digits()
+        records += digits()
+    if args.out:
+        args.out.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
     if "frechet" in args.parts:
         frechet()
 
