@@ -72,7 +72,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "plot_gallery": True,
     "remove_config_comments": True,
-    "ignore_repr_types": r"sklearn_qavi\.plotting",  # a display is its picture
+    "ignore_repr_types": r"sklearn_qavi\.plotting|matplotlib",  # a display is its picture
 }
 
 
