@@ -74,7 +74,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             default=None
         "wide_resnet", or None, trains a `WideResNetVAE`, "hierarchical" a `HierarchicalVAE`. An
         unfitted model is cloned and trained. Its parameters can be set and searched as
-        ``generative_model__latent_dim``. A trained model, such as a `PretrainedImageDecoder`, is
+        ``generative_model__latent_dim``. A trained model, such as a `PretrainedDecoder`, is
         used as it is and not trained, in clones as well; `fit` then needs no images.
     posterior : str or InferenceMethod, default="auto"
         What is inferred for an image. "gaussian", "mixture" and "flow" are posteriors over the
@@ -194,8 +194,6 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
     >>> inpainter.sample(image, n=5).shape
     (5, 1, 4, 4)
     """
-
-    _bring_your_own: ClassVar[str] = "PretrainedImageDecoder"
 
     _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         **BaseQAVI._parameter_constraints,
@@ -680,14 +678,17 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         if start == "encoder" and not all(isinstance(d, Encodes) for d in model.decoders_):
             raise ValueError(
                 f"start='encoder' needs the model's encoder, but this {type(model).__name__} has "
-                "none. Pass encoder= to PretrainedImageDecoder, or start='best'."
+                "none. Pass encoder= to PretrainedDecoder, or start='best'."
             )
         return method
 
     def _trained_model(self, batch: ImageBatch | None) -> BaseEstimator:
         model = self._trained_already(
             self.n_features_in_,
-            wrapped=f"PretrainedImageDecoder(decoder, 'continuous_bernoulli', {self.image_shape_})",
+            wrapped=(
+                "PretrainedDecoder(decoder, 'continuous_bernoulli', "
+                f"image_shape={self.image_shape_})"
+            ),
             known=f"cells, but an image of shape {self.image_shape_} has {self.n_features_in_}",
         )
         if model is not None:

@@ -45,6 +45,37 @@ def _quadrature() -> tuple[Tensor, Tensor]:
 
 
 class TestContinuousBernoulli:
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_torchs_density_is_torchs(self, dtype: torch.dtype) -> None:
+        likelihood = ContinuousBernoulliLikelihood(1, density="torch").to(dtype)
+        params = torch.tensor([0.0, 0.4, -3.0, 12.0, -20.0, 45.0, 300.0], dtype=dtype).view(
+            -1, 1, 1
+        )
+        theirs = torch.distributions.ContinuousBernoulli(logits=params)
+        x = torch.linspace(0.0, 1.0, 9, dtype=dtype).view(-1, 1)
+        log_prob = likelihood.log_prob(params, likelihood.prepare(x))
+        # theirs takes 1 - lambda from lambda: at 12, an error of 2e-3 of its logarithm in floats
+        close = {"rtol": 0.0, "atol": 2e-3 if dtype == torch.float32 else 1e-9}
+        torch.testing.assert_close(log_prob, theirs.log_prob(x), **close)
+        torch.testing.assert_close(likelihood.mean(params), theirs.mean, rtol=1e-4, atol=1e-4)
+        u = torch.full((7, 1, 1, 2), 0.3, dtype=dtype)
+        drawn = likelihood.sample(params, u)
+        torch.testing.assert_close(drawn, theirs.icdf(u[..., 0]), rtol=1e-4, atol=1e-4)
+
+    def test_torchs_density_falls_short_beyond_a_floats_precision(self) -> None:
+        x, weight = _quadrature()
+        prepared = ContinuousBernoulliLikelihood(1).prepare(x.float().unsqueeze(1))
+        totals = {}
+        for density in ("exact", "torch"):
+            likelihood = ContinuousBernoulliLikelihood(1, density=density)
+            log_prob = likelihood.log_prob(torch.tensor([45.0]), prepared).double()
+            totals[density] = float((weight.unsqueeze(1) * log_prob.exp()).sum())
+        assert totals["exact"] == pytest.approx(1.0, abs=1e-5)
+        # log(45 / 15.94), the nats that a cell is given too little
+        assert math.log(totals["torch"]) == pytest.approx(math.log(15.9424 / 45.0), abs=1e-4)
+        with pytest.raises(ValueError, match="density must be 'exact' or 'torch'"):
+            ContinuousBernoulliLikelihood(1, density="clamped")
+
     def test_density_integrates_to_one_and_gives_mean_and_entropy(self) -> None:
         likelihood = _likelihood("continuous_bernoulli", max_logit=500.0)
         params = LOGITS.unsqueeze(0)
