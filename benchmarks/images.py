@@ -3,7 +3,9 @@
 `methods`: for each kind of mask every method infers the same test digits with the same trained
 decoder; printed are the importance-weighted score (equation 12) and the predictive score of the
 missing pixels, RMSE, what a classifier makes of the completed digits, how different the draws are,
-decoder evaluations and seconds. `recipe`: the paper's 300 steps of 100 draws beside our defaults,
+decoder evaluations and seconds. `rivals`: hot decks, nearest neighbours, a linear model and two
+ways of growing the visible pixels beside the default inpainter, on scikit-learn's digits of 8 x 8
+pixels. `recipe`: the paper's 300 steps of 100 draws beside our defaults,
 same decoder and digits, in one process. See benchmarks/README.md. Prints and saves numbers, asserts
 nothing.
 """
@@ -21,9 +23,11 @@ import numpy as np
 import skorch
 import torch
 from _common import append_record, machine, read_records
+from _image_rivals import N_DRAWS, RIVALS, complete
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from scipy.spatial.distance import pdist
+from sklearn import datasets
 from sklearn.datasets import fetch_openml
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
@@ -47,6 +51,7 @@ from sklearn_qavi.inference import (
     Mixture,
     Posterior,
 )
+from sklearn_qavi.metrics import energy_score, masked_crps
 from sklearn_qavi.sampling import PooledPosterior
 
 N_TRAIN, N_TEST, DIGITS_PER_CLASS = 4000, 1000, 500
@@ -356,6 +361,66 @@ def pairwise_distance(draws: NDArray[np.float64], missing: NDArray[np.bool_]) ->
     return float(np.mean(by_image))
 
 
+# Rivals that know of no codes
+
+
+def small_digits(seed: int, quick: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return training and test digits of 8 x 8 pixels."""
+    images = datasets.load_digits().images / 16.0
+    train, test = train_test_split(images, test_size=360, random_state=seed)
+    return (train[:200], test[:20]) if quick else (train, test)
+
+
+def scores_of_draws(
+    draws: NDArray[np.float64], truth: NDArray[np.float64], masks: NDArray[np.bool_]
+) -> dict[str, float]:
+    """Return mean scores of the missing pixels, and what of the drawn ink stands alone."""
+    rows = [part.reshape(*part.shape[:-2], -1) for part in (truth, draws, masks)]
+    lone = [isolated(draw, masks) for draw in draws]
+    error = float(np.abs(draws[0] - truth)[masks].mean())  # the CRPS of one answer
+    return {
+        "crps": masked_crps(*rows) if len(draws) > 1 else error,
+        "energy": energy_score(*rows) if len(draws) > 1 else np.nan,
+        "rmse": rmse(draws.mean(axis=0), truth, masks),
+        "isolated": float(sum(n for n, _ in lone) / max(sum(n for _, n in lone), 1)),
+    }
+
+
+def isolated(images: NDArray[np.float64], masks: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return how many missing pixels got ink without ink beside them, and how many got ink."""
+    ink = images > 0.5
+    edge = np.pad(ink, ((0, 0), (1, 1), (1, 1))).astype(int)
+    height, width = ink.shape[1:]
+    around = sum(edge[:, i : i + height, j : j + width] for i in range(3) for j in range(3)) - ink
+    drawn = ink & masks
+    return int((drawn & (around == 0)).sum()), int(drawn.sum())
+
+
+def run_rivals(args: argparse.Namespace) -> None:
+    """Print the scores of rivals and of the default inpainter on digits of 8 x 8 pixels."""
+    train, test = small_digits(args.seed, args.quick)
+    options = QUICK_OPTIONS if args.quick else {}
+    vae = WideResNetVAE(**options, random_state=args.seed, device=args.device).fit(train)
+    inpainter = QAVIInpainter(generative_model=vae, random_state=args.seed, device=args.device)
+    inpainter.fit()
+    print("\n**rivals**, digits of 8 x 8 pixels")
+    print("\n| mask | method | CRPS | energy score | RMSE of the mean | isolated |")
+    print("|---" * 6 + "|")
+    for kind in args.masks:
+        masks = make_image_masks(len(test), (8, 8), kind=kind, random_state=args.seed)
+        answers = {name: complete(name, train, test, masks, args.seed) for name in RIVALS}
+        for noise in (True, False):
+            name = f"QAVIInpainter, pixel_noise={noise}"
+            answers[name] = inpainter.sample(test, N_DRAWS, mask=masks, pixel_noise=noise)
+        for name, draws in answers.items():
+            if draws is None:
+                print(f"| {kind} | {name} | not installed | | | |")
+                continue
+            scores = scores_of_draws(draws, test, masks)
+            cells = " | ".join(f"{scores[key]:.4f}" for key in ("crps", "energy", "rmse"))
+            print(f"| {kind} | {name} | {cells} | {scores['isolated']:.3f} |", flush=True)
+
+
 # The paper's recipe
 
 
@@ -572,7 +637,7 @@ def summary_of_recipe(args: argparse.Namespace) -> str:
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parts = ("methods", "recipe")
+    parts = ("methods", "recipe", "rivals")
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--model", type=Path, help="folder to load the VAE from, or to keep it in")
     parser.add_argument("--masks", nargs="+", choices=MASKS, default=list(MASKS))
@@ -614,6 +679,10 @@ def main() -> None:
     """Run what the file does not hold yet, print the summary."""
     args = parse_args()
     warnings.simplefilter("ignore")
+    if "rivals" in args.parts:
+        run_rivals(args)
+    if args.parts == ["rivals"]:
+        return
     digits = load_digits(args.seed, args.quick)
     model, args.made = trained_model(digits, args)
     args.digest = digest(model)

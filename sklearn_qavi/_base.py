@@ -22,6 +22,7 @@ from ._sklearn_compat import Interval, StrOptions, clone_parametrized
 from ._summaries import KeyedDraws
 from ._typing import Decoder, HasLayers
 from .baselines import BASELINES
+from .exceptions import ModelFormatError
 from .generative import GenerativeModel
 from .generative._checkpoint import PlainState
 from .generative._network import TabularNetwork
@@ -99,8 +100,9 @@ class BaseQAVI(PlainState):
         Raises
         ------
         ModelFormatError
-            If a part cannot be written without pickle: a decoder or categories of foreign types, or
-            the networks of a posterior that trains its own.
+            If a part cannot be written without pickle: a decoder that does not say where its code
+            is imported from, categories of foreign types, or the networks of a posterior that
+            trains its own.
         ValueError
             If the folder cannot be written to.
         """
@@ -108,13 +110,16 @@ class BaseQAVI(PlainState):
         write_imputer(self, folder)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(cls, folder: str | Path, *, trusted: Sequence[str] = ()) -> Self:
         """Read an imputer that `save` wrote; nothing is unpickled.
 
         Parameters
         ----------
         folder : path-like
             Where from.
+        trusted : sequence of str, default=()
+            The ``source`` of a `PretrainedDecoder` whose code may be imported and called; without
+            a name here no code is run.
 
         Returns
         -------
@@ -125,9 +130,9 @@ class BaseQAVI(PlainState):
         ------
         ModelFormatError
             If a file is missing, was changed in any byte, is of a newer version, or does not fit
-            its description.
+            its description, or if the code of a decoder is not trusted.
         """
-        imputer: Self = read_imputer(cls, folder)
+        imputer: Self = read_imputer(cls, folder, trusted=trusted)
         return imputer
 
     def set_params(self, **params: object) -> Self:
@@ -174,13 +179,16 @@ class BaseQAVI(PlainState):
         return tags
 
     def _plain_state(self) -> dict[str, object]:
-        return {"config": json.dumps(describe_imputer(self)), "model": self.generative_model_}
+        config, model = describe_imputer(self), self.generative_model_
+        if not isinstance(model, PlainState):
+            raise ModelFormatError(
+                f"A {type(model).__name__} cannot be saved as arrays and text alone: the code of "
+                "its decoder is not ours. Use save, and load with trusted=."
+            )
+        return {"config": json.dumps(config), "model": model}
 
     def _restore_state(self, state: dict[str, Any]) -> None:
         restore_imputer(self, json.loads(state["config"]), state["model"], "its state")
-
-    _bring_your_own: ClassVar[str] = "PretrainedDecoder"
-    """What takes an encoder from elsewhere, for messages."""
 
     _models: ClassVar[Mapping[str | None, type[BaseEstimator]]]
     """What strings, and None, as ``generative_model`` are short for."""
@@ -256,7 +264,7 @@ class BaseQAVI(PlainState):
         else:
             message = (
                 f"needs the model's encoder, but this {kind} has none. Pass encoder= to "
-                f"{self._bring_your_own}, or choose posterior='gaussian', 'mixture' or 'flow', "
+                "PretrainedDecoder, or choose posterior='gaussian', 'mixture' or 'flow', "
                 "which need the decoder alone."
             )
         raise ValueError(f"posterior={plain(self.posterior)} {message}")

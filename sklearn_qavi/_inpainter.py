@@ -1,6 +1,7 @@
 """QAVIInpainter: images in and out. What it shares with other estimators is in `_base`."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal, Self, cast, overload
 
 import numpy as np
@@ -20,7 +21,7 @@ from ._base import (
     checked_sizes,
     hide_some,
 )
-from ._checks import refuse_number
+from ._checks import plain, refuse_number
 from ._interrupts import all_or_nothing
 from ._random import seed_from
 from ._row_inference import Rows
@@ -40,7 +41,7 @@ from ._summaries import Limits, Point
 from ._typing import Container, Encodes, ScoreDetails, ScoresOfRows, Table
 from .exceptions import InferenceDivergedError
 from .generative import IMAGE_MODELS, GenerativeModel
-from .inference import InferenceMethod
+from .inference import Feature, InferenceMethod
 from .preprocessing import ImageBatch, ImageEncoder, as_array, find_image_shape
 from .sampling import PooledPosterior
 
@@ -74,7 +75,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             default=None
         "wide_resnet", or None, trains a `WideResNetVAE`, "hierarchical" a `HierarchicalVAE`. An
         unfitted model is cloned and trained. Its parameters can be set and searched as
-        ``generative_model__latent_dim``. A trained model, such as a `PretrainedImageDecoder`, is
+        ``generative_model__latent_dim``. A trained model, such as a `PretrainedDecoder`, is
         used as it is and not trained, in clones as well; `fit` then needs no images.
     posterior : str or InferenceMethod, default="auto"
         What is inferred for an image. "gaussian", "mixture" and "flow" are posteriors over the
@@ -194,8 +195,6 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
     >>> inpainter.sample(image, n=5).shape
     (5, 1, 4, 4)
     """
-
-    _bring_your_own: ClassVar[str] = "PretrainedImageDecoder"
 
     _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         **BaseQAVI._parameter_constraints,
@@ -359,7 +358,13 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
 
     @fit_context(prefer_skip_nested_validation=True)
     def sample(
-        self, X: Table, n: int = 1, *, mask: ArrayLike | None = None, row_offset: int = 0
+        self,
+        X: Table,
+        n: int = 1,
+        *,
+        mask: ArrayLike | None = None,
+        row_offset: int = 0,
+        pixel_noise: bool = True,
     ) -> Container | list[Container]:
         """Complete images n times with independent draws.
 
@@ -374,6 +379,10 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         row_offset : int, default=0
             Position of the first image of X in the set it was cut from: a part's draws are then
             those of the whole set.
+        pixel_noise : bool, default=True
+            Whether each pixel is drawn given the drawn code, so that draws are those of the
+            posterior predictive. False fills in the decoder's mean at the same codes: completions
+            to be looked at, as papers show them, whose spread is that of the code alone.
 
         Returns
         -------
@@ -384,7 +393,8 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If n or row_offset is not a whole number of at least 0, or X and mask cannot be used.
+            If n or row_offset is not a whole number of at least 0, X and mask cannot be used, or
+            ``pixel_noise=False`` meets a posterior over the pixels themselves.
         InferenceDivergedError
             If a posterior or a draw is not finite.
         """
@@ -392,7 +402,8 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         refuse_number(X, "sample(X, n={})")
         n, row_offset = checked_count("n", n), checked_count("row_offset", row_offset)
         rows = self._encode(X, mask)
-        draws = self._inference().values(rows, self._draws(n), n, row_offset=row_offset)
+        draw = replace(self._draws(n), pixel_noise=self._noise_or_means(pixel_noise))
+        draws = self._inference().values(rows, draw, n, row_offset=row_offset)
         completed = [self._decode(rows, draw) for draw in draws]
         if self._container != "default":
             return completed
@@ -400,7 +411,13 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         return np.stack(completed) if n else np.empty((0, *array.shape), dtype=array.dtype)
 
     def iter_samples(
-        self, X: Table, n: int = 1, *, mask: ArrayLike | None = None, row_offset: int = 0
+        self,
+        X: Table,
+        n: int = 1,
+        *,
+        mask: ArrayLike | None = None,
+        row_offset: int = 0,
+        pixel_noise: bool = True,
     ) -> Iterator[Container]:
         """Yield the completions of `sample` one by one, so that they are never held together.
 
@@ -414,6 +431,8 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             True where a pixel is missing.
         row_offset : int, default=0
             Position of the first image of X in the set it was cut from.
+        pixel_noise : bool, default=True
+            As of `sample`.
 
         Returns
         -------
@@ -423,14 +442,20 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If n or row_offset is not a whole number of at least 0, or X and mask cannot be used.
+            If n or row_offset is not a whole number of at least 0, X and mask cannot be used, or
+            ``pixel_noise=False`` meets a posterior over the pixels themselves.
         """
         check_is_fitted(self)
         refuse_number(X, "iter_samples(X, n={})")
         n, row_offset = checked_count("n", n), checked_count("row_offset", row_offset)
         rows = self._encode(X, mask)
         draws = self._inference().iter_draws(
-            rows, n, self._seed_of("draws"), in_turn=self._in_turn, row_offset=row_offset
+            rows,
+            n,
+            self._seed_of("draws"),
+            in_turn=self._in_turn,
+            row_offset=row_offset,
+            pixel_noise=self._noise_or_means(pixel_noise),
         )
         return (self._decode(rows, draw) for draw in draws)
 
@@ -644,6 +669,16 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
 
     _start: ClassVar[str] = "best"
 
+    def _noise_or_means(self, pixel_noise: bool) -> bool:
+        """Return the option, if the posterior has codes whose means can be taken."""
+        if not pixel_noise and isinstance(self._method(), Feature):
+            raise ValueError(
+                f"posterior={plain(self.posterior)} draws pixels and no codes, so there is no mean "
+                "given a code: leave pixel_noise at True, or choose 'gaussian', 'mixture' or "
+                "'flow'."
+            )
+        return bool(pixel_noise)
+
     @property
     def _container(self) -> str:
         """What `set_output` asks for; arrays if images are not flat rows."""
@@ -680,14 +715,17 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         if start == "encoder" and not all(isinstance(d, Encodes) for d in model.decoders_):
             raise ValueError(
                 f"start='encoder' needs the model's encoder, but this {type(model).__name__} has "
-                "none. Pass encoder= to PretrainedImageDecoder, or start='best'."
+                "none. Pass encoder= to PretrainedDecoder, or start='best'."
             )
         return method
 
     def _trained_model(self, batch: ImageBatch | None) -> BaseEstimator:
         model = self._trained_already(
             self.n_features_in_,
-            wrapped=f"PretrainedImageDecoder(decoder, 'continuous_bernoulli', {self.image_shape_})",
+            wrapped=(
+                "PretrainedDecoder(decoder, 'continuous_bernoulli', "
+                f"image_shape={self.image_shape_})"
+            ),
             known=f"cells, but an image of shape {self.image_shape_} has {self.n_features_in_}",
         )
         if model is not None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from ._checks import plain as shown
 from ._files import check_digest, digest_of, ensure_folder, read_json, write_json
 from .baselines import BASELINES
 from .exceptions import ModelFormatError
-from .generative import MODELS, Training
+from .generative import MODELS, PretrainedDecoder, Training
 from .generative._checkpoint import saved_kind
 from .inference import POSTERIORS, Adam, Newton
 from .preprocessing import COLUMNS, Column, ImageEncoder, TableEncoder
@@ -31,17 +32,19 @@ _PARTS: list[type[BaseEstimator]] = [
 _ESTIMATORS: dict[str, type[BaseEstimator]] = {**MODELS, **{c.__name__: c for c in _PARTS}}
 
 
-def load_model(folder: str | Path) -> BaseEstimator:
+def load_model(folder: str | Path, *, trusted: Sequence[str] = ()) -> BaseEstimator:
     """Read a generative model of any class from the folder that its ``save`` wrote.
 
     Parameters
     ----------
     folder : path-like
         Where from.
+    trusted : sequence of str, default=()
+        The ``source`` of a `PretrainedDecoder` whose code may be imported and called.
 
     Returns
     -------
-    model : TabularVAE, WideResNetVAE or HierarchicalVAE
+    model : TabularVAE, WideResNetVAE, HierarchicalVAE or PretrainedDecoder
         The trained model.
 
     Raises
@@ -53,6 +56,12 @@ def load_model(folder: str | Path) -> BaseEstimator:
     kind = saved_kind(folder)
     if kind not in MODELS:
         raise ModelFormatError(f"{folder} holds a {kind}, expected one of {sorted(MODELS)}.")
+    return _loaded(kind, folder, trusted)
+
+
+def _loaded(kind: str, folder: str | Path, trusted: Sequence[str]) -> BaseEstimator:
+    if kind == PretrainedDecoder.__name__:
+        return PretrainedDecoder.load(folder, trusted=trusted)
     return MODELS[kind].load(folder)
 
 
@@ -95,6 +104,8 @@ def describe_imputer(imputer: BaseEstimator) -> dict[str, object]:
             f"An imputer with a {type(model).__name__} cannot be saved without pickle: the code of "
             "its decoder is not ours. Save the decoder's weights with torch and fit again."
         )
+    if isinstance(model, PretrainedDecoder):
+        model.check_saveable()
     if any(state is not None for state in imputer._method_states):
         raise ModelFormatError(
             f"posterior={shown(imputer.posterior)} has trained networks of its own, which are "
@@ -117,7 +128,9 @@ def describe_imputer(imputer: BaseEstimator) -> dict[str, object]:
     }
 
 
-def read_imputer(cls: type[BaseEstimator], folder: str | Path) -> BaseEstimator:
+def read_imputer(
+    cls: type[BaseEstimator], folder: str | Path, *, trusted: Sequence[str] = ()
+) -> BaseEstimator:
     """Read what `write_imputer` wrote.
 
     Parameters
@@ -126,12 +139,14 @@ def read_imputer(cls: type[BaseEstimator], folder: str | Path) -> BaseEstimator:
         Class of the imputer.
     folder : path-like
         Where from.
+    trusted : sequence of str, default=()
+        The ``source`` of a `PretrainedDecoder` whose code may be imported and called.
 
     Raises
     ------
     ModelFormatError
         If a file is missing, was changed in any byte, is of a newer version, or does not fit its
-        description.
+        description, or if the code of a decoder is not trusted.
     """
     folder = Path(folder)
     config = read_json(folder / _CONFIG, "imputer")
@@ -144,7 +159,8 @@ def read_imputer(cls: type[BaseEstimator], folder: str | Path) -> BaseEstimator:
         )
     check_digest(folder / _MODEL_CONFIG, config["files"][_MODEL_CONFIG])
     imputer = cls.__new__(cls)  # type: ignore[call-overload]
-    restore_imputer(imputer, config, MODELS[kind].load(folder / _MODEL), folder / _CONFIG)
+    model = _loaded(kind, folder / _MODEL, trusted)
+    restore_imputer(imputer, config, model, folder / _CONFIG)
     return imputer
 
 
@@ -165,10 +181,13 @@ def restore_imputer(
             f"{where} lacks or misnames a part ({type(error).__name__}: {error})."
         ) from error
     if isinstance(imputer.encoder_, ImageEncoder):
-        fits = imputer.encoder_.shape == tuple(model.image_shape_)
+        shape = getattr(model, "image_shape_", imputer.encoder_.shape)
+        fits = imputer.encoder_.shape == tuple(shape)
+        fits &= imputer.encoder_.n_cells == model.n_features_in_
     else:
         expected = imputer.encoder_.n_categories_
-        fits = len(expected) == model.n_features_in_ and expected == model.n_categories_
+        fits = len(expected) == model.n_features_in_
+        fits &= expected == getattr(model, "n_categories_", [None] * len(expected))
     if not fits:
         raise ModelFormatError(
             f"The columns in {where} are not those of the model beside it, which has "
@@ -189,7 +208,8 @@ def _rebuild(imputer: BaseEstimator, config: dict[str, Any], model: BaseEstimato
         imputer.feature_names_in_ = np.array(list(names), dtype=object)
     imputer._seed = int(config["seed"])
     imputer.generative_model_ = model
-    imputer.history_, imputer.n_iter_ = model.history_, model.n_iter_
+    imputer.history_ = getattr(model, "history_", [])
+    imputer.n_iter_ = getattr(model, "n_iter_", 0)
     imputer._method_states = [None] * len(model.decoders_)
     (_restore_images if "image" in config else _restore_table)(imputer, config)
 

@@ -126,7 +126,14 @@ class RowInference:
         return out
 
     def iter_draws(
-        self, rows: Rows, n: int, seed: int, *, in_turn: bool, row_offset: int = 0
+        self,
+        rows: Rows,
+        n: int,
+        seed: int,
+        *,
+        in_turn: bool,
+        row_offset: int = 0,
+        pixel_noise: bool = True,
     ) -> Iterator[NDArray[np.float64]]:
         """Yield n draws of the incomplete rows one by one, each (N, D), NaN in complete rows.
 
@@ -139,7 +146,8 @@ class RowInference:
         ]
         at_a_time = max(1, min(n, int(_DRAWS_BYTES / (8 * rows.x.numel()))))
         for first in range(0, n, at_a_time):
-            draw = KeyedDraws(min(at_a_time, n - first), seed, in_turn, first)
+            size = min(at_a_time, n - first)
+            draw = KeyedDraws(size, seed, in_turn, first, pixel_noise)
             draws = np.full((draw.n, *rows.x.shape), np.nan)
             for part, posteriors in parts:
                 draws[:, part.positions - row_offset] = draw(posteriors, part)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ._chunks import Chunk
+from ._code_draws import without_pixel_noise
 from .preprocessing import Column
 from .sampling import PooledPosterior, half_sample_mode
 
@@ -89,9 +90,12 @@ class KeyedDraws:
     seed: int
     in_turn: bool
     first: int = 0
+    pixel_noise: bool = True
 
     def __call__(self, pooled: PooledPosterior, chunk: Chunk) -> _Array:
-        """Return the draws, (n, rows, D)."""
+        """Return the draws, (n, rows, D); without noise the means at the drawn codes."""
+        if not self.pixel_noise:
+            pooled = without_pixel_noise(pooled)
         return pooled.keyed_draws(
             self.n, chunk.positions, self.seed, first=self.first, in_turn=self.in_turn
         )

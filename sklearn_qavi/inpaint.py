@@ -66,6 +66,12 @@ def main(arguments: Sequence[str] | None = None, *, program: str | None = None) 
     add("--masks", type=Path, help="folder of masks, white where a pixel is missing")
     add("--mask-kind", choices=_KINDS, default="free_form", help="drawn at random; free_form")
     add("--draws", type=int, default=1, help="completions of an image; default: 1")
+    add(
+        "--pixel-noise",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="draw each pixel given the drawn code; --no-pixel-noise writes its mean instead",
+    )
     add("--score-draws", type=int, default=100, help="codes for log scores; 0 for none, and faster")
     add("--limit", type=int, help="complete the first so many images only")
     add("--at-a-time", type=int, default=16, help="images between two looks at OUT; default: 16")
@@ -140,7 +146,10 @@ def missing_pixels(
 
 def describe(args: argparse.Namespace) -> dict[str, object]:
     """Return what the completions in OUT depend on, for the first line of the records."""
-    names = ("model", "images", "masks", "mask_kind", "draws", "score_draws", "seed", "param")
+    names = (
+        *("model", "images", "masks", "mask_kind", "draws", "pixel_noise"),
+        *("score_draws", "seed", "param"),
+    )
     settings = {name: getattr(args, name) for name in names}
     plain_settings: dict[str, object] = json.loads(json.dumps(settings, default=str))
     return plain_settings
@@ -171,7 +180,13 @@ def complete(
 ) -> None:
     """Complete some images and write them, and last the records that say that they are done."""
     truth, mask = images[rows], missing[rows]
-    drawn = inpainter.sample(truth, args.draws, mask=mask, row_offset=int(rows[0]))
+    drawn = inpainter.sample(
+        truth,
+        args.draws,
+        mask=mask,
+        row_offset=int(rows[0]),
+        pixel_noise=args.pixel_noise,
+    )
     draws = np.asarray(drawn)
     records: list[dict[str, str | float | None]] = [
         {"file": str(images.files[i].relative_to(images.folder))} for i in rows

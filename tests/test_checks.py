@@ -26,7 +26,6 @@ from sklearn_qavi.baselines import PseudoGibbs
 from sklearn_qavi.datasets import make_image_masks, make_missing
 from sklearn_qavi.generative import (
     PretrainedDecoder,
-    PretrainedImageDecoder,
     TabularVAE,
     WideResNetVAE,
 )
@@ -80,7 +79,7 @@ def test_values_are_shown_plainly(value: Any, text: str) -> None:
         lambda: TabularVAE(likelihood=[T("gauss"), T("gauss")], random_state=0).fit(X),
         lambda: find_image_shape(None, (I(0), I(4)), "channels_first", None),
         lambda: find_image_shape(None, (I(4), I(4)), "channels_first", (1, 2, 2)),
-        lambda: PretrainedImageDecoder(torch.nn.Identity(), "gaussian", (I(0), I(4), I(4))),
+        lambda: PretrainedDecoder(LINEAR, "gaussian", image_shape=(I(0), I(4), I(4))),
     ],
 )
 def test_no_message_shows_types_of_numpy(call: Callable[[], Any]) -> None:

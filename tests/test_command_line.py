@@ -160,8 +160,9 @@ class TestTrain:
 
 
 class TestInpaint:
+    @pytest.mark.parametrize("pixel_noise", [True, False])
     def test_missing_cells_are_filled_and_the_rest_is_left(
-        self, model: Path, photos: Path, tmp_path: Path
+        self, model: Path, photos: Path, tmp_path: Path, pixel_noise: bool
     ) -> None:
         masks = tmp_path / "masks"
         masks.mkdir()
@@ -172,6 +173,7 @@ class TestInpaint:
         out = tmp_path / "out"
         more = ("--masks", str(masks), "--draws", "2", "--limit", "6", "--seed", "3")
         more += ("--param", "posterior=hierarchical", "--param", "posterior__fill=mean")
+        more += () if pixel_noise else ("--no-pixel-noise",)
         scores = run_inpaint(model, photos, out, *more, "--at-a-time", "4")
         truth = ImageFiles(photos)[:6]
         drawn = np.stack([read_image(out / "draws" / f"digit{i:02d}_1.png") for i in range(6)])
@@ -186,7 +188,7 @@ class TestInpaint:
             max_iter=8,
             random_state=3,
         ).fit()
-        expected = inpainter.sample(truth, 2, mask=missing[:6])[1]
+        expected = inpainter.sample(truth, 2, mask=missing[:6], pixel_noise=pixel_noise)[1]
         assert np.abs(np.clip(expected, 0, 1) - drawn).max() < 0.51 / 255
         log_scores = inpainter.score_missing(truth, missing[:6], n_draws=5)
         assert scores["missing_cells"] == 6 * 32 * 3

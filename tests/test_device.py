@@ -13,7 +13,6 @@ from sklearn_qavi.baselines import PosteriorMatching
 from sklearn_qavi.generative import (
     HierarchicalVAE,
     PretrainedDecoder,
-    PretrainedImageDecoder,
     TabularVAE,
     WideResNetVAE,
 )
@@ -35,8 +34,8 @@ def decoder() -> PretrainedDecoder:
     return PretrainedDecoder(linear(1, 4), "gaussian", 2)
 
 
-def image_decoder() -> PretrainedImageDecoder:
-    return PretrainedImageDecoder(linear(2, 16), "continuous_bernoulli", (1, 4, 4))
+def image_decoder() -> PretrainedDecoder:
+    return PretrainedDecoder(linear(2, 16), "continuous_bernoulli", image_shape=(1, 4, 4))
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ from sklearn_qavi.exceptions import (
     InferenceDivergedError,
     ModelFormatError,
 )
-from sklearn_qavi.generative import PretrainedImageDecoder, WideResNetVAE
+from sklearn_qavi.generative import PretrainedDecoder, WideResNetVAE
 from sklearn_qavi.inference import Flow, Gaussian, Mixture
 from sklearn_qavi.metrics import iwae
 
@@ -314,7 +314,7 @@ class TestStarts:
         np.testing.assert_array_equal(*fits)
         with pytest.raises(ValueError, match=r"start='encoder' needs the model's encoder"):
             inpainter(generative_model=model, posterior=Gaussian(start="encoder"))
-        with pytest.raises(ValueError, match=r"encoder= to PretrainedImageDecoder"):
+        with pytest.raises(ValueError, match=r"encoder= to PretrainedDecoder"):
             QAVIInpainter(generative_model=model, posterior="feature", random_state=0).fit()
 
 
@@ -505,7 +505,7 @@ class TestNetworks:
             )  # fmt: skip
         decoder.train()
         before = {name: value.clone() for name, value in decoder.state_dict().items()}
-        model = PretrainedImageDecoder(decoder, "continuous_bernoulli", (1, 8, 8))
+        model = PretrainedDecoder(decoder, "continuous_bernoulli", image_shape=(1, 8, 8))
         fitted = QAVIInpainter(generative_model=model, random_state=0).fit()
         X = np.random.default_rng(0).random((3, 8, 8)).astype(np.float32)
         draws = clone(fitted).fit().sample(X, n=4, mask=missing_pixels((8, 8)))
@@ -710,7 +710,9 @@ class TestBadInput:
         model = LinearImages(smooth_model(), SHAPE)
         with pytest.raises(ValueError, match=r"the trained model is of images of 4 x 5 pixels"):
             fit(generative_model=model, image_shape=(5, 4))
-        with pytest.raises(ValueError, match=r"PretrainedImageDecoder\(decoder, .*\(1, 4, 5\)\)"):
+        with pytest.raises(
+            ValueError, match=r"PretrainedDecoder\(decoder, .*image_shape=\(1, 4, 5\)\)"
+        ):
             fit(generative_model=smooth_model().decoder(), image_shape=(4, 5))
         del model.image_shape_
         with pytest.raises(ValueError, match=r"of 20 cells, but an image of shape \(1, 4, 4\)"):

@@ -8,7 +8,7 @@ from ._likelihoods import (
     ImageLikelihood,
     make_image_likelihood,
 )
-from ._pretrained import PretrainedDecoder, PretrainedImageDecoder, find_latent_dim
+from ._pretrained import PretrainedDecoder, find_latent_dim
 from ._tabular_vae import TabularVAE
 from ._training_options import Training
 from ._wide_resnet_vae import WideResNetVAE
@@ -22,7 +22,6 @@ __all__ = [
     "HierarchicalVAE",
     "ImageLikelihood",
     "PretrainedDecoder",
-    "PretrainedImageDecoder",
     "TabularVAE",
     "Training",
     "WideResNetVAE",
@@ -36,7 +35,8 @@ IMAGE_MODELS: dict[str, type[HierarchicalVAE] | type[WideResNetVAE]] = {
 }
 """Option string -> model of images."""
 
-MODELS: dict[str, type[TabularVAE] | type[HierarchicalVAE] | type[WideResNetVAE]] = {
-    c.__name__: c for c in (TabularVAE, *IMAGE_MODELS.values())
-}
+MODELS: dict[
+    str,
+    type[TabularVAE] | type[HierarchicalVAE] | type[WideResNetVAE] | type[PretrainedDecoder],
+] = {c.__name__: c for c in (TabularVAE, *IMAGE_MODELS.values(), PretrainedDecoder)}
 """Class name -> model that can be saved without pickle."""

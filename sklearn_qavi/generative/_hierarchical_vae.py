@@ -22,10 +22,6 @@ from ._training_options import Training
 
 __all__ = ["PRESETS", "HierarchicalVAE"]
 
-# Mean and scale of the published models' inputs, by preset, on the scale of bytes ([1]_ of
-# HierarchicalVAE, released code).
-_PUBLISHED_INPUTS = {"cifar10": (120.63838, 64.16736), "ffhq256": (112.8666757481, 69.84780273)}
-
 PRESETS: dict[str, dict[str, Any]] = {
     "mnist": {
         "encoder_layers": "32x1,32d2,16x2,16d2,8x2,8d2,4x2,4d4,1x2",
@@ -94,6 +90,32 @@ PRESETS["ffhq256-small"] = {
     "widths": {256: 64, 128: 128},
 }
 """Name -> values of the parameters that are None."""
+
+
+# Mean and scale of what published weights read, on the scale of bytes, by the architecture that
+# they are of ([1]_ of HierarchicalVAE, released code): layers of encoder and decoder, and width.
+_PUBLISHED_INPUTS: dict[tuple[str, str, int], tuple[float, float]] = {
+    (
+        PRESETS["cifar10"]["encoder_layers"],
+        PRESETS["cifar10"]["decoder_layers"],
+        384,
+    ): (120.63838, 64.16736),
+    (
+        "32x15,32d2,16x9,16d2,8x8,8d2,4x6,4d4,1x6",  # ImageNet, 32 x 32
+        "1x2,4m1,4x4,8m4,8x9,16m8,16x19,32m16,32x40",
+        512,
+    ): (116.2373, 69.37404),
+    (
+        "64x11,64d2,32x20,32d2,16x9,16d2,8x8,8d2,4x7,4d4,1x5",  # ImageNet, 64 x 64
+        "1x2,4m1,4x3,8m4,8x7,16m8,16x15,32m16,32x31,64m32,64x12",
+        512,
+    ): (115.92961967, 69.37404),
+    (
+        PRESETS["ffhq256"]["encoder_layers"],
+        PRESETS["ffhq256"]["decoder_layers"],
+        512,
+    ): (112.8666757481, 69.84780273),
+}
 
 
 class HierarchicalVAE(ImageVAE):
@@ -322,7 +344,9 @@ class HierarchicalVAE(ImageVAE):
             Channels C, height H and width W.
         input_mean, input_scale : float, default=None
             What the encoder's input is standardised by, pixels counted from 0 to 255. None takes
-            those of the published model of the preset.
+            those of the published model of these layers and this width (CIFAR-10, ImageNet of 32
+            or 64 pixels, FFHQ of 256), whatever the preset is called. A file does not say on which
+            images its weights were trained: pass both for those trained on others.
         **parameters : object
             Parameters of the model, such as ``preset="ffhq256"``.
 
@@ -334,9 +358,10 @@ class HierarchicalVAE(ImageVAE):
         Raises
         ------
         ModelFormatError
-            If the file cannot be read or its weights do not fit the architecture.
+            If the file cannot be read or its weights do not fit the architecture, or are of another
+            number of mixture components.
         ValueError
-            If the input's mean and scale are not known for the preset.
+            If the input's mean and scale are not known for these layers.
 
         References
         ----------
@@ -344,26 +369,35 @@ class HierarchicalVAE(ImageVAE):
         """
         model = cls(**parameters)
         model._validate_params()
-        known = _PUBLISHED_INPUTS.get(model.preset, (None, None))
-        mean = known[0] if input_mean is None else input_mean
-        scale = known[1] if input_scale is None else input_scale
-        if mean is None or scale is None:
-            raise ValueError(
-                f"input_mean and input_scale are not known for preset={plain(model.preset)}; "
-                "pass what the model was trained with. They are known for "
-                f"{sorted(_PUBLISHED_INPUTS)}."
-            )
+        mean, scale = model._published_input(input_mean, input_scale)
         channels, height, width = image_shape
         model.image_shape_ = (channels, height, width)
         model.n_features_in_ = channels * height * width
         model._architecture().check()
         network = model._empty_member()
-        weights = _our_names(_read_state_dict(file), network.likelihood)
+        published = _read_state_dict(file)
+        _check_outputs(published, network.likelihood, file)
+        weights = _our_names(published, network.likelihood)
         weights["shift"] = torch.tensor(mean / 255.0)
         weights["scale"] = torch.tensor(scale / 255.0)
         load_strictly(network, weights, file)
         model.decoders_, model.history_, model.n_iter_ = [network], [[]], 0
         return model
+
+    def _published_input(self, mean: float | None, scale: float | None) -> tuple[float, float]:
+        """Return what the encoder's input is standardised by, given or known for the layers."""
+        names = ("encoder_layers", "decoder_layers", "width")
+        known = _PUBLISHED_INPUTS.get(tuple(map(self._setting, names)))
+        if mean is not None and scale is not None:
+            return mean, scale
+        if known is None:
+            raise ValueError(
+                "input_mean and input_scale are not known for weights of these layers and "
+                f"width={self._setting('width')}; pass what they were trained with, on the scale "
+                "of bytes. They are known for the published layers of CIFAR-10, ImageNet of 32 and "
+                "64 pixels, and FFHQ of 256 pixels."
+            )
+        return known[0] if mean is None else mean, known[1] if scale is None else scale
 
     def _setting(self, name: str) -> Any:
         value = getattr(self, name)
@@ -416,6 +450,29 @@ def _read_state_dict(file: str | Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ModelFormatError(f"{file} holds no state dict of tensors.")
     return state
+
+
+def _check_outputs(
+    published: dict[str, Tensor], likelihood: ImageLikelihood, file: str | Path
+) -> None:
+    """Raise if the last layer has other channels than the likelihood takes."""
+    last = next((v for k, v in published.items() if k.endswith("out_conv.weight")), None)
+    _, height, width = likelihood.image_shape
+    expected = likelihood.n_outputs // (height * width)
+    if last is None or len(last) == expected:
+        return
+    message = f"The last layer in {file} has {len(last)} channels, but {plain(likelihood.name)}"
+    if isinstance(likelihood, LogisticMixtureLikelihood):
+        m = likelihood.n_components
+        message += f" of n_components={m} takes {expected}."
+        if len(last) * m % expected == 0:
+            message += (
+                f" These are weights of likelihood_options={{'n_components': "
+                f"{len(last) * m // expected}, ...}}."
+            )
+    else:
+        message += f" takes {expected}."
+    raise ModelFormatError(message)
 
 
 def _our_names(state: dict[str, Tensor], likelihood: ImageLikelihood) -> dict[str, Tensor]:

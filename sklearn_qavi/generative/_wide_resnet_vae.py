@@ -135,7 +135,7 @@ class WideResNetVAE(ImageVAE):
 
     See Also
     --------
-    PretrainedImageDecoder : Uses a decoder trained elsewhere.
+    PretrainedDecoder : Uses a decoder trained elsewhere.
     TabularVAE : The same for tables.
 
     Notes

@@ -105,6 +105,7 @@ class InpaintingDisplay:
         n_draws: int = 5,
         *,
         mean: bool = False,
+        pixel_noise: bool = True,
         ax: Panels = None,
         **plot_options: Any,
     ) -> Self:
@@ -125,6 +126,9 @@ class InpaintingDisplay:
         mean : bool, default=False
             Show the mean over all completions as well, as ``transform`` with ``strategy="mean"``
             returns it. Infers the images a second time.
+        pixel_noise : bool, default=True
+            False shows the decoder's mean at each drawn code instead of a draw of each pixel, see
+            `QAVIInpainter.sample`.
         ax : matplotlib.axes.Axes or array of axes, default=None
             Where to draw; None makes a figure. Axes are divided, an array has to hold one for each
             panel.
@@ -145,7 +149,7 @@ class InpaintingDisplay:
             If matplotlib is not installed.
         """
         _check_count(n_draws)
-        draws = estimator.sample(X, n=n_draws, mask=mask)
+        draws = estimator.sample(X, n=n_draws, mask=mask, pixel_noise=pixel_noise)
         if mean:
             # a copy, because the estimator may be set to another strategy
             averaging = copy.copy(estimator).set_params(strategy="mean", sample_posterior=False)

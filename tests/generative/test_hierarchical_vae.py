@@ -117,12 +117,14 @@ class TestPublishedWeights:
                 "width": 8,
                 "latent_channels": 2,
                 "likelihood_options": {"n_components": 3},
+                "input_mean": 120.0,
+                "input_scale": 64.0,
                 **options,
             },
         )
 
     def test_likelihood_and_divergences_are_those_of_the_description(self, file: Path) -> None:
-        model = self.load(file, input_mean=120.0, input_scale=64.0)
+        model = self.load(file)
         network = copy.deepcopy(model.decoders_[0]).double()
         images = torch.randint(0, 256, (3, 3, 8, 8), generator=torch_generator(1)).double()
         noise = torch.randn(3, network.latent_dim, generator=torch_generator(2)).double()
@@ -140,12 +142,30 @@ class TestPublishedWeights:
         np.testing.assert_allclose(kl, torch.stack(kls, 1), rtol=1e-6)
         assert (kl > 0.01).all()
 
-    def test_the_presets_input_is_known(self, file: Path) -> None:
-        network = self.load(file).decoders_[0]
-        assert float(network.shift) == pytest.approx(120.63838 / 255)
-        assert float(network.scale) == pytest.approx(64.16736 / 255)
+    def test_the_input_is_that_of_the_layers_and_not_of_the_presets_name(self, file: Path) -> None:
         with pytest.raises(ValueError, match="input_mean and input_scale are not known"):
-            self.load(file, preset="mnist")
+            self.load(file, input_mean=None)
+        network = self.load(file, input_mean=51.0, input_scale=25.5).decoders_[0]
+        assert float(network.shift) == pytest.approx(0.2)
+        assert float(network.scale) == pytest.approx(0.1)
+
+        def known(**options: Any) -> tuple[float, float]:
+            return HierarchicalVAE(**options)._published_input(None, None)
+
+        assert known(preset="cifar10") == (120.63838, 64.16736)
+        assert known(preset="ffhq256") == (112.8666757481, 69.84780273)
+        layers = {name: PRESETS["cifar10"][name] for name in ("encoder_layers", "decoder_layers")}
+        assert known(preset="ffhq256", **layers, width=384) == (120.63838, 64.16736)
+        with pytest.raises(ValueError, match="not known"):
+            known(preset="cifar10", width=128)
+
+    @pytest.mark.parametrize("n_components", [1, 2, 5])
+    def test_another_number_of_components_is_refused(self, file: Path, n_components: int) -> None:
+        message = rf"30 channels, .*n_components={n_components} takes.*'n_components': 3, "
+        with pytest.raises(ModelFormatError, match=message):
+            self.load(file, likelihood_options={"n_components": n_components})
+        with pytest.raises(ModelFormatError, match="'continuous_bernoulli' takes 3"):
+            self.load(file, likelihood="continuous_bernoulli", likelihood_options={})
 
     def test_weights_that_do_not_fit_are_refused(self, file: Path, tmp_path: Path) -> None:
         with pytest.raises(ModelFormatError, match="do not fit"):

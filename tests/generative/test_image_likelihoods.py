@@ -45,6 +45,37 @@ def _quadrature() -> tuple[Tensor, Tensor]:
 
 
 class TestContinuousBernoulli:
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_torchs_density_is_torchs(self, dtype: torch.dtype) -> None:
+        likelihood = ContinuousBernoulliLikelihood(1, density="torch").to(dtype)
+        params = torch.tensor([0.0, 0.4, -3.0, 12.0, -20.0, 45.0, 300.0], dtype=dtype).view(
+            -1, 1, 1
+        )
+        theirs = torch.distributions.ContinuousBernoulli(logits=params)
+        x = torch.linspace(0.0, 1.0, 9, dtype=dtype).view(-1, 1)
+        log_prob = likelihood.log_prob(params, likelihood.prepare(x))
+        # theirs takes 1 - lambda from lambda: at 12, an error of 2e-3 of its logarithm in floats
+        close = {"rtol": 0.0, "atol": 2e-3 if dtype == torch.float32 else 1e-9}
+        torch.testing.assert_close(log_prob, theirs.log_prob(x), **close)
+        torch.testing.assert_close(likelihood.mean(params), theirs.mean, rtol=1e-4, atol=1e-4)
+        u = torch.full((7, 1, 1, 2), 0.3, dtype=dtype)
+        drawn = likelihood.sample(params, u)
+        torch.testing.assert_close(drawn, theirs.icdf(u[..., 0]), rtol=1e-4, atol=1e-4)
+
+    def test_torchs_density_falls_short_beyond_a_floats_precision(self) -> None:
+        x, weight = _quadrature()
+        prepared = ContinuousBernoulliLikelihood(1).prepare(x.float().unsqueeze(1))
+        totals = {}
+        for density in ("exact", "torch"):
+            likelihood = ContinuousBernoulliLikelihood(1, density=density)
+            log_prob = likelihood.log_prob(torch.tensor([45.0]), prepared).double()
+            totals[density] = float((weight.unsqueeze(1) * log_prob.exp()).sum())
+        assert totals["exact"] == pytest.approx(1.0, abs=1e-5)
+        # log(45 / 15.94), the nats that a cell is given too little
+        assert math.log(totals["torch"]) == pytest.approx(math.log(15.9424 / 45.0), abs=1e-4)
+        with pytest.raises(ValueError, match="density must be 'exact' or 'torch'"):
+            ContinuousBernoulliLikelihood(1, density="clamped")
+
     def test_density_integrates_to_one_and_gives_mean_and_entropy(self) -> None:
         likelihood = _likelihood("continuous_bernoulli", max_logit=500.0)
         params = LOGITS.unsqueeze(0)
@@ -339,7 +370,8 @@ class TestLogisticMixture:
         expected = (mass.unsqueeze(1) * torch.cartesian_prod(middles, middles)).sum(0)
         torch.testing.assert_close(drawn.mean(0), expected, atol=0.01, rtol=0)
         torch.testing.assert_close(coarse.mean(params)[0], expected, atol=0.01, rtol=0)
-        assert coarse.options == {"logistic_mixture": {"n_components": 2, "n_bits": 5}}
+        options = {"n_components": 2, "n_bits": 5, "masses": "exact"}
+        assert coarse.options == {"logistic_mixture": options}
         with pytest.raises(ValueError, match="1 to 8 bits"):
             make_image_likelihood("logistic_mixture", (1, 2, 2), n_bits=9)
 
@@ -424,3 +456,50 @@ class TestLogisticMixture:
         log_mass = likelihood.log_prob_observed(params, likelihood.prepare(x), observed)
         assert log_mass.dtype == torch.float32
         assert float(log_mass.exp().sum()) == pytest.approx(1.0, abs=1e-4)
+
+
+class TestPublishedMasses:
+    """Those of 5 bits: 1/31 to each side of a level, and no tail above the last."""
+
+    def test_they_are_those_of_the_description(self) -> None:
+        likelihood = _likelihood(
+            "logistic_mixture", (1, 1, 1), n_components=2, n_bits=5, masses="published"
+        )
+        logits, centres, scales = (0.3, -0.6), (-0.4, 0.8), (0.05, 0.2)
+        params = torch.tensor([[*logits, *centres, *map(math.log, scales)]], dtype=torch.float64)
+        level = torch.arange(32, dtype=torch.float64) * 8
+        y = (level - 127.5) / 127.5
+        expected = torch.zeros(32, dtype=torch.float64)
+        shares = torch.tensor(logits, dtype=torch.float64).softmax(0)
+        for share, centre, scale in zip(shares, centres, scales, strict=True):
+            upper = torch.sigmoid((y + 1 / 31 - centre) / scale)
+            lower = torch.sigmoid((y - 1 / 31 - centre) / scale)
+            expected += share * torch.where(level == 0, upper, upper - lower)
+        x = (level / 255).unsqueeze(1)
+        masses = likelihood.log_prob(params, likelihood.prepare(x)).exp()[:, 0]
+        torch.testing.assert_close(masses, expected)
+        exact = _likelihood("logistic_mixture", (1, 1, 1), n_components=2, n_bits=5)
+        total = exact.log_prob(params, exact.prepare(x)).exp().sum()
+        assert float(total) == pytest.approx(1.0)
+        assert float(masses.sum()) < 0.98  # what lies above the last level
+
+    def test_with_8_bits_there_is_no_difference(self) -> None:
+        params = torch.randn(1, 6, generator=torch_generator(0), dtype=torch.float64)
+        both = [
+            _masses(_likelihood("logistic_mixture", (1, 1, 1), n_components=2, masses=m), params)
+            for m in ("exact", "published")
+        ]
+        torch.testing.assert_close(both[0], both[1])
+
+    def test_pixels_observed_in_part_keep_masses_that_can_be_summed(self) -> None:
+        params = torch.randn(1, 10, generator=torch_generator(0), dtype=torch.float64)
+        x = torch.tensor([[0.2, 0.7, 0.4]], dtype=torch.float64)
+        seen = torch.tensor([[False, True, True]])
+        both = []
+        for masses in ("exact", "published"):
+            options = {"n_components": 1, "n_bits": 5, "masses": masses}
+            likelihood = _likelihood("logistic_mixture", (3, 1, 1), **options)
+            both.append(likelihood.log_prob_observed(params, likelihood.prepare(x), seen))
+        assert both[0].equal(both[1])
+        with pytest.raises(ValueError, match="masses must be"):
+            _likelihood("logistic_mixture", (3, 1, 1), masses="wide")

@@ -1,18 +1,25 @@
 """Decoders trained elsewhere: what a stranger's decoder may look like."""
 
 import math
+import sys
+import types
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from sklearn_qavi import QAVIImputer, QAVIInpainter
+from sklearn_qavi._persistence import load_model
 from sklearn_qavi._random import torch_generator
+from sklearn_qavi.exceptions import ModelFormatError
 from sklearn_qavi.generative import (
     ColumnLikelihood,
     GenerativeModel,
     ImageLikelihood,
     PretrainedDecoder,
-    PretrainedImageDecoder,
     find_latent_dim,
     make_image_likelihood,
 )
@@ -111,14 +118,16 @@ class TestImages:
         rows = torch.nn.Sequential(maps, torch.nn.Flatten())
         z = torch.randn(4, 2, 3, generator=torch_generator(0))
         first, second = (
-            PretrainedImageDecoder(module, "bernoulli", SHAPE, 3).decoders_[0].decode(z)
+            PretrainedDecoder(module, "bernoulli", latent_dim=3, image_shape=SHAPE)
+            .decoders_[0]
+            .decode(z)
             for module in (maps, rows)
         )
         assert first.shape == (4, 2, 48)
         assert first.equal(second)
 
     def test_it_follows_the_contract_and_rows_do_not_see_each_other(self) -> None:
-        model = PretrainedImageDecoder(_Maps(2), "gaussian", SHAPE)
+        model = PretrainedDecoder(_Maps(2), "gaussian", image_shape=SHAPE)
         assert isinstance(model, GenerativeModel)
         assert model.image_shape_ == SHAPE
         assert model.n_features_in_ == 48
@@ -130,7 +139,7 @@ class TestImages:
         module = _Maps().train()
         module.first.weight.requires_grad_(False)
         before = [p.clone() for p in module.parameters()]
-        member = PretrainedImageDecoder(module, "bernoulli", SHAPE).decoders_[0]
+        member = PretrainedDecoder(module, "bernoulli", image_shape=SHAPE).decoders_[0]
         z = torch.ones(1, 3)
         assert member.decode(z).equal(member.decode(z))  # no dropout
         assert module.training
@@ -142,23 +151,23 @@ class TestImages:
         with pytest.raises(
             ValueError, match=r"returns 48 numbers per row, but images of .* take 96"
         ):
-            PretrainedImageDecoder(_Maps(), "discretised_normal", SHAPE)
+            PretrainedDecoder(_Maps(), "discretised_normal", image_shape=SHAPE)
         with pytest.raises(ValueError, match="cannot read codes of shape"):
-            PretrainedImageDecoder(_Maps(), "bernoulli", SHAPE, latent_dim=5)
+            PretrainedDecoder(_Maps(), "bernoulli", latent_dim=5, image_shape=SHAPE)
         with pytest.raises(ValueError, match="neither a latent_dim"):
-            PretrainedImageDecoder(torch.nn.Flatten(), "bernoulli", SHAPE)
+            PretrainedDecoder(torch.nn.Flatten(), "bernoulli", image_shape=SHAPE)
         with pytest.raises(ValueError, match="must be one of"):
-            PretrainedImageDecoder(_Maps(), "student_t", SHAPE)
+            PretrainedDecoder(_Maps(2), "student_t", image_shape=SHAPE)
         with pytest.raises(ValueError, match=r"must be \(channels, height, width\)"):
-            PretrainedImageDecoder(_Maps(), "bernoulli", (8, 6))
+            PretrainedDecoder(_Maps(), "bernoulli", image_shape=(8, 6))
         other = make_image_likelihood("bernoulli", (1, 6, 8))
         with pytest.raises(ValueError, match=r"for images of shape \(1, 6, 8\)"):
-            PretrainedImageDecoder(_Maps(), other, SHAPE)
+            PretrainedDecoder(_Maps(), other, image_shape=SHAPE)
         broken = _Maps()
         with torch.no_grad():
             broken.up.bias.fill_(torch.nan)
         with pytest.raises(ValueError, match="not finite"):
-            PretrainedImageDecoder(broken, "bernoulli", SHAPE)
+            PretrainedDecoder(broken, "bernoulli", image_shape=SHAPE)
 
     def test_an_encoder_reads_images(self) -> None:
         def encoder(n_out: int) -> torch.nn.Sequential:
@@ -166,16 +175,16 @@ class TestImages:
                 conv, last = torch.nn.Conv2d(1, 2, 2, stride=2), torch.nn.Linear(24, n_out)
             return torch.nn.Sequential(conv, torch.nn.Flatten(), last)
 
-        model = PretrainedImageDecoder(_Maps(), "bernoulli", SHAPE, encoder=encoder(6))
+        model = PretrainedDecoder(_Maps(), "bernoulli", image_shape=SHAPE, encoder=encoder(6))
         x = torch.rand(2, 4, 48, generator=torch_generator(0))
         mean, scale = model.decoders_[0].encode(x, x > 0.5)
         assert mean.shape == scale.shape == (2, 4, 3)
         with pytest.raises(ValueError, match="takes 6: means, then raw scales"):
-            PretrainedImageDecoder(_Maps(), "bernoulli", SHAPE, encoder=encoder(5))
+            PretrainedDecoder(_Maps(), "bernoulli", image_shape=SHAPE, encoder=encoder(5))
 
     def test_a_likelihood_from_elsewhere_is_inferred_with(self) -> None:
         likelihood = ImageLikelihood(SHAPE, _Laplace(48), "laplace")
-        model = PretrainedImageDecoder(_Maps(), likelihood, SHAPE)
+        model = PretrainedDecoder(_Maps(), likelihood, image_shape=SHAPE)
         member = model.decoders_[0]
         assert member.likelihood.families[0] == "laplace"
         code = torch.tensor([[1.0, -0.5, 0.3]])
@@ -190,4 +199,220 @@ class TestImages:
 
     def test_an_object_that_lacks_something_is_refused(self) -> None:
         with pytest.raises(TypeError, match=r"lacks .*'log_prob'.*'sample'"):
-            PretrainedImageDecoder(_Maps(), torch.nn.Identity(), SHAPE)
+            PretrainedDecoder(_Maps(), torch.nn.Identity(), image_shape=SHAPE)
+
+    def test_units_of_pixels(self) -> None:
+        # the decoder models pixels from -1 to 1, with one scale
+        units = {"mean": 0.5, "scale": 0.5, "likelihood_options": {"scale": 0.2}}
+        model = PretrainedDecoder(_Maps(), "gaussian", image_shape=SHAPE, **units)
+        values = model.standardise(np.array([[0.0, 0.25, 1.0] * 16]))
+        assert values[0, :3].tolist() == [-1.0, -0.5, 1.0]
+        np.testing.assert_allclose(model.unstandardise(values)[0, :3], [0.0, 0.25, 1.0])
+        assert model.unstandardise(2 * values)[0, :3].tolist() == [0.0, 0.0, 1.0]
+        colours = PretrainedDecoder(
+            _Maps(3), "gaussian", image_shape=(3, 8, 6), mean=[0.1, 0.2, 0.3],
+            likelihood_options={"scale": 0.2},
+        )  # fmt: skip
+        assert colours.mean_[[0, 47, 48, 96]].tolist() == [0.1, 0.1, 0.2, 0.3]
+        with pytest.raises(ValueError, match="of pixels from 0 to 1"):
+            PretrainedDecoder(_Maps(), "bernoulli", image_shape=SHAPE, mean=0.5)
+
+
+class TestScaleOfOnesOwn:
+    """Decoders that were trained by squared error return locations only."""
+
+    @pytest.mark.parametrize("family", ["gaussian", "student_t"])
+    def test_of_tables(self, family: str) -> None:
+        model = PretrainedDecoder(_decoder(3), family, 3, likelihood_options={"scale": 0.25})
+        likelihood = model.decoders_[0].likelihood
+        assert likelihood.n_outputs == 3
+        (group,) = likelihood.groups
+        _, scale = group._location_and_scale(torch.zeros(1, 3))
+        torch.testing.assert_close(scale, torch.full((3,), 0.25))
+
+    def test_of_images(self) -> None:
+        model = PretrainedDecoder(
+            _Maps(), "gaussian", image_shape=SHAPE, likelihood_options={"scale": 0.25}
+        )
+        member = model.decoders_[0]
+        params = member.decode(torch.zeros(1, 3))
+        x = params + 0.25
+        log_prob = member.likelihood.log_prob(params, member.likelihood.prepare(x))
+        expected = torch.distributions.Normal(params, 0.25).log_prob(x)
+        torch.testing.assert_close(log_prob, expected)
+
+    def test_what_cannot_be_meant(self) -> None:
+        with pytest.raises(ValueError, match=r"takes likelihood_options=\{'scale': \.\.\.\}"):
+            PretrainedDecoder(_decoder(3), "gaussian", 3)
+        with pytest.raises(ValueError, match="nothing is trained here"):
+            PretrainedDecoder(
+                _Maps(), "gaussian", image_shape=SHAPE, likelihood_options={"scale": "channel"}
+            )
+        with pytest.raises(ValueError, match=r"above 0\.001"):
+            PretrainedDecoder(_decoder(3), "gaussian", 3, likelihood_options={"scale": 0.0})
+        with pytest.raises(ValueError, match="not the options"):
+            PretrainedDecoder(_decoder(3), "bernoulli", 3, likelihood_options={"scale": 0.1})
+        with pytest.raises(ValueError, match="not the options"):
+            PretrainedDecoder(_decoder(6), "gaussian", 3, likelihood_options={"width": 1})
+
+
+class _Autoencoder(torch.nn.Module):
+    """A whole one, with the names that most have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            self.encoder, self.decoder = torch.nn.Linear(48, 6), _Maps()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        code = self.encoder(x)
+        return self.decoder(code[:, :3]), code
+
+
+class _Methods(torch.nn.Module):
+    """A whole one, with layers of other names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            self.fc1, self.fc2 = torch.nn.Linear(48, 3), torch.nn.Linear(3, 48)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.fc1(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.fc2(z)
+
+
+class TestWhatIsNoDecoder:
+    @pytest.mark.parametrize("where", [{"n_features": 48}, {"image_shape": SHAPE}])
+    def test_a_whole_autoencoder_is_refused(self, where: dict[str, Any]) -> None:
+        with pytest.raises(
+            ValueError,
+            match=r"whole autoencoder.*\(model\.decoder, \.\.\., encoder=model\.encoder\)",
+        ):
+            PretrainedDecoder(_Autoencoder(), "bernoulli", **where)
+        with pytest.raises(ValueError, match=r"whole autoencoder.*what model\.decode does"):
+            PretrainedDecoder(_Methods(), "bernoulli", **where)
+        with torch.random.fork_rng():
+            chain = torch.nn.Sequential(
+                torch.nn.Linear(48, 3), torch.nn.Tanh(), torch.nn.Linear(3, 48)
+            )
+        with pytest.raises(ValueError, match=r"reads 48 numbers, .*a layer that reads 3"):
+            PretrainedDecoder(chain, "bernoulli", **where)
+        named = PretrainedDecoder(chain, "bernoulli", **where, latent_dim=48)
+        assert named.decoders_[0].latent_dim == 48
+
+    def test_a_trained_model_is_sent_to_the_estimator(self) -> None:
+        model = PretrainedDecoder(_decoder(), "gaussian", 3)
+        with pytest.raises(TypeError, match="pass it as generative_model"):
+            PretrainedDecoder(model, "gaussian", 3)
+        with pytest.raises(TypeError, match="must be a torch"):
+            PretrainedDecoder(torch.sigmoid, "gaussian", 3)
+
+    def test_several_outputs_are_refused(self) -> None:
+        class Pair(torch.nn.Module):
+            latent_dim = 3
+
+            def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+                return x, x
+
+        with pytest.raises(TypeError, match="decoder returns a tuple, expected the parameters"):
+            PretrainedDecoder(Pair(), "gaussian", 3)
+        with pytest.raises(TypeError, match=r"encoder returns a tuple.*log\(expm1"):
+            PretrainedDecoder(_decoder(), "gaussian", 3, encoder=Pair())
+
+    def test_one_of_tables_or_images(self) -> None:
+        with pytest.raises(ValueError, match="either n_features"):
+            PretrainedDecoder(_decoder(), "gaussian")
+        with pytest.raises(ValueError, match="either n_features"):
+            PretrainedDecoder(_decoder(), "gaussian", 3, image_shape=(1, 1, 3))
+
+
+def other_decoder() -> torch.nn.Module:
+    """Make a decoder with other first weights at each call."""
+    return torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Dropout(), torch.nn.Linear(5, 6))
+
+
+def decoder_and_encoder() -> tuple[torch.nn.Module, torch.nn.Module]:
+    """Make both."""
+    return other_decoder(), torch.nn.Linear(3, 6)
+
+
+class TestFolders:
+    """Code is named, not saved."""
+
+    @pytest.fixture(autouse=True)
+    def importable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        package = types.ModuleType("elsewhere")
+        package.other_decoder, package.both = other_decoder, decoder_and_encoder
+        package.wider = lambda: _decoder(7)
+        package.number = lambda: 3
+        monkeypatch.setitem(sys.modules, "elsewhere", package)
+
+    def test_a_loaded_model_is_the_same(self, tmp_path: Path) -> None:
+        encoder = torch.nn.utils.skip_init(torch.nn.Linear, 3, 6)
+        torch.nn.init.eye_(encoder.weight)
+        torch.nn.init.ones_(encoder.bias)
+        model = PretrainedDecoder(
+            _decoder(),
+            "gaussian",
+            3,
+            encoder=encoder,
+            mean=[1.0, 2.0, 3.0],
+            source="elsewhere:both",
+        )
+        model.save(tmp_path)
+        loaded = PretrainedDecoder.load(tmp_path, trusted=["elsewhere:both"])
+        z = torch.randn(4, 2, 3, generator=torch_generator(0))
+        assert loaded.decoders_[0].decode(z).equal(model.decoders_[0].decode(z))
+        assert loaded.mean_.tolist() == [1.0, 2.0, 3.0]
+        x = torch.ones(2, 3)
+        for ours, theirs in zip(
+            loaded.decoders_[0].encode(x, x > 0), model.decoders_[0].encode(x, x > 0), strict=True
+        ):
+            assert ours.equal(theirs)
+        assert not any(p.requires_grad for p in loaded.decoders_[0].parameters())
+
+    def test_an_imputer_and_an_inpainter_are_saved_with_it(self, tmp_path: Path) -> None:
+        trusted = {"trusted": ["elsewhere:other_decoder"]}
+        options = {"source": "elsewhere:other_decoder"}
+        X = np.array([[0.1, np.nan, 0.3], [0.4, 0.2, np.nan]])
+        model = PretrainedDecoder(_decoder(), "gaussian", 3, **options)
+        imputer = QAVIImputer(generative_model=model, random_state=0).fit(X)
+        imputer.save(tmp_path / "table")
+        loaded = QAVIImputer.load(tmp_path / "table", **trusted)
+        np.testing.assert_array_equal(loaded.transform(X), imputer.transform(X))
+        images = PretrainedDecoder(_decoder(), "gaussian", image_shape=(1, 1, 3), **options)
+        inpainter = QAVIInpainter(generative_model=images, random_state=0).fit()
+        inpainter.save(tmp_path / "images")
+        again = QAVIInpainter.load(tmp_path / "images", **trusted)
+        shown = X.reshape(2, 1, 1, 3)
+        np.testing.assert_array_equal(again.transform(shown), inpainter.transform(shown))
+
+    def test_no_code_is_run_that_is_not_trusted(self, tmp_path: Path) -> None:
+        model = PretrainedDecoder(_decoder(), "gaussian", 3, source="elsewhere:other_decoder")
+        model.save(tmp_path)
+        for trusted in ([], ["elsewhere:both"]):
+            with pytest.raises(ModelFormatError, match=r"trusted=\['elsewhere:other_decoder'\]"):
+                PretrainedDecoder.load(tmp_path, trusted=trusted)
+        with pytest.raises(ModelFormatError, match="names code to be run"):
+            load_model(tmp_path)
+        loaded = load_model(tmp_path, trusted=["elsewhere:other_decoder"])
+        assert isinstance(loaded, PretrainedDecoder)
+
+    def test_what_cannot_be_saved(self, tmp_path: Path) -> None:
+        def save(source: str | None, likelihood: Any = "gaussian", **options: Any) -> None:
+            where = options or {"n_features": 3}
+            PretrainedDecoder(_decoder(), likelihood, **where, source=source).save(tmp_path)
+
+        with pytest.raises(ModelFormatError, match="where its code is imported from"):
+            save(None)
+        own = ImageLikelihood((1, 2, 3), _Laplace(6), "laplace")
+        with pytest.raises(ModelFormatError, match="is an object"):
+            save("elsewhere:other_decoder", own, image_shape=(1, 2, 3))
+        with pytest.raises(ModelFormatError, match="does not fit the description"):
+            save("elsewhere:wider")
+        with pytest.raises(ModelFormatError, match=r"has other weights.* first"):
+            save("elsewhere:both")
+        assert not list(tmp_path.iterdir())

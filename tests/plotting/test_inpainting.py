@@ -165,6 +165,10 @@ def test_draws_are_those_of_the_inpainter():
     np.testing.assert_array_equal(display.draws[..., 0], inpainter.sample(truth, 2, mask=mask))
     assert list(pictures(display)) == ["truth", "image", "draw 1", "draw 2"]
     np.testing.assert_array_equal(display.missing, np.stack([mask, mask]))
+    means = InpaintingDisplay.from_estimator(inpainter, truth, mask, n_draws=2, pixel_noise=False)
+    drawn = inpainter.sample(truth, 2, mask=mask, pixel_noise=False)
+    np.testing.assert_array_equal(means.draws[..., 0], drawn)
+    assert not np.array_equal(means.draws, display.draws)
 
 
 def test_the_mean_is_one_whatever_the_strategy():

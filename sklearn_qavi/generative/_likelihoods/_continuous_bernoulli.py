@@ -1,8 +1,11 @@
 """Numbers from 0 to 1: the continuous Bernoulli distribution."""
 
+import math
+
 import torch
 from torch import Tensor
 
+from ..._checks import plain
 from ._base import ColumnLikelihood
 
 __all__ = ["ContinuousBernoulliLikelihood"]
@@ -25,6 +28,17 @@ class ContinuousBernoulliLikelihood(ColumnLikelihood):
         From here on logits grow as logarithms. The density of a value that is exactly 0 or 1 has no
         limit, so a decoder would spend its capacity on the sharpness of a black background, and
         inference would meet likelihoods that forgive nothing.
+    density : {"exact", "torch"}, default="exact"
+        "torch" is what `torch.distributions.ContinuousBernoulli` computes, for decoders trained
+        with it. Its normaliser takes the parameter lambda cut off at the precision of a float,
+        which is a logit of 15.9, and its linear term the logit as it is: beyond, the density
+        integrates to less than one. Means and draws are those of the logit cut off, and
+        ``max_logit`` is not read.
+
+    Raises
+    ------
+    ValueError
+        If ``density`` is something else.
 
     References
     ----------
@@ -34,12 +48,15 @@ class ContinuousBernoulliLikelihood(ColumnLikelihood):
 
     reparameterised = True
 
-    def __init__(self, n_columns: int, max_logit: float = 50.0) -> None:
+    def __init__(self, n_columns: int, max_logit: float = 50.0, density: str = "exact") -> None:
         super().__init__(n_columns)
-        self.max_logit = max_logit
+        if density not in ("exact", "torch"):
+            raise ValueError(f"density must be 'exact' or 'torch', got {plain(density)}.")
+        self.max_logit, self.density = max_logit, density
 
     def options(self) -> dict[str, object]:
-        return {"n_columns": self.n_columns, "max_logit": self.max_logit}
+        options: dict[str, object] = {"n_columns": self.n_columns, "max_logit": self.max_logit}
+        return {**options, "density": self.density}
 
     @property
     def n_outputs(self) -> int:  # type: ignore[override]
@@ -51,7 +68,11 @@ class ContinuousBernoulliLikelihood(ColumnLikelihood):
     def log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
         # the density around 1/2, so that nothing large cancels at either end
         logit = self._limited(params)
-        return logit * prepared[0] - _log_sinhc(0.5 * logit.abs())
+        normaliser = _log_sinhc(0.5 * logit.abs())
+        if self.density == "torch":
+            normaliser = normaliser + _log_two_cosh(0.5 * params) - _log_two_cosh(0.5 * logit)
+            logit = params
+        return logit * prepared[0] - normaliser
 
     def mean(self, params: Tensor) -> Tensor:
         return 0.5 + 0.5 * _langevin(0.5 * self._limited(params))
@@ -73,6 +94,10 @@ class ContinuousBernoulliLikelihood(ColumnLikelihood):
 
     def _limited(self, logit: Tensor) -> Tensor:
         """Let large logits grow slowly, but never without a gradient back."""
+        if self.density == "torch":
+            smallest = torch.finfo(logit.dtype).eps
+            end = math.log1p(-smallest) - math.log(smallest)
+            return logit.clamp(-end, end)
         excess = (logit.abs() - self.max_logit).clamp_min(0.0)
         inner = logit.clamp(-self.max_logit, self.max_logit)
         return inner + torch.copysign(torch.log1p(excess), logit)
@@ -86,6 +111,11 @@ def _log_sinhc(y: Tensor) -> Tensor:
     )
     closed = large + torch.log1p(-torch.exp(-2 * large)) - torch.log(2 * large)
     return torch.where(y < _SMALL, series, closed)
+
+
+def _log_two_cosh(y: Tensor) -> Tensor:
+    """Return log(2 cosh(y))."""
+    return y.abs() + torch.log1p(torch.exp(-2 * y.abs()))
 
 
 def _langevin(y: Tensor) -> Tensor:

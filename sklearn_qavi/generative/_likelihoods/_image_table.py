@@ -61,8 +61,10 @@ def make_image_likelihood(
         ``scale`` of "gaussian" and "discretised_normal": "channel" (default) and "pixel" learn one
         number for each channel or each cell, "decoder" has the decoder give it, as
         ``softplus(raw)`` plus a floor. ``max_logit`` of "continuous_bernoulli", default 50, where
-        logits begin to grow as logarithms only. ``n_components`` of "logistic_mixture", default 5,
-        and its ``n_bits``, default 8; with 5, eight bytes share a level.
+        logits begin to grow as logarithms only, and its ``density``, "exact" (default) or "torch",
+        what `torch.distributions.ContinuousBernoulli` computes. ``n_components`` of
+        "logistic_mixture", default 5, and its ``n_bits``, default 8; with 5, eight bytes share a
+        level; ``masses="published"`` are then those of the published very deep VAEs.
 
     Returns
     -------

@@ -18,9 +18,13 @@ class Levels:
     ----------
     n_bits : int
         From 1 to 8. A level of 5 bits is 8 bytes, 0 to 7, 8 to 15, ...
+    overlapping : bool, default=False
+        Whether a level's mass reaches ``1 / (n - 1)`` to each side, and the last level has no more
+        than this if it is not the last byte. With 8 bits it makes no difference.
     """
 
     n_bits: int = 8
+    overlapping: bool = False
 
     @property
     def n(self) -> int:
@@ -43,6 +47,16 @@ class Levels:
     def half(self) -> float:
         """Half of the distance of two levels."""
         return 0.5 * self.spacing
+
+    @property
+    def reach(self) -> float:
+        """How far the mass of a level reaches to each side."""
+        return 1.0 / (self.n - 1) if self.overlapping else self.half
+
+    @property
+    def takes_upper_tail(self) -> bool:
+        """Whether the last level has all mass above it."""
+        return not self.overlapping or self.bytes_per_level == 1
 
     @property
     def last(self) -> float:

@@ -1,7 +1,7 @@
 """Mixtures of discretised logistics whose channels depend on each other."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -72,6 +72,16 @@ class LogisticMixtureLikelihood(ImageLikelihood):
     n_bits : int, default=8
         Bits of a pixel. With 5 its 256 bytes count as 32 levels of 8 each; draws and means are in
         the middles of levels.
+    masses : {"exact", "published"}, default="exact"
+        "published" are those of the very deep VAEs of 5 bits, which do not sum to one: the mass of
+        a level reaches 1/31 to each side, where half of the distance of two levels is 4/127.5, and
+        the last level, 248 to 255, does not take the tail above it. Pixels with some channels
+        missing keep the exact masses, which can be summed over.
+
+    Raises
+    ------
+    ValueError
+        If ``n_bits`` or ``masses`` is something else.
 
     Notes
     -----
@@ -96,12 +106,19 @@ class LogisticMixtureLikelihood(ImageLikelihood):
     """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], n_components: int = 5, n_bits: int = 8
+        self,
+        image_shape: tuple[int, int, int],
+        n_components: int = 5,
+        n_bits: int = 8,
+        masses: str = "exact",
     ) -> None:
         super().__init__(image_shape, None, "logistic_mixture")
         if not 1 <= n_bits <= 8:
             raise ValueError(f"Pixels have 1 to 8 bits, got n_bits={plain(n_bits)}.")
-        self.levels = Levels(n_bits)
+        if masses not in ("exact", "published"):
+            raise ValueError(f"masses must be 'exact' or 'published', got {plain(masses)}.")
+        self.levels = Levels(n_bits, masses == "published")
+        self.masses = masses
         self.n_components = n_components
         self.n_channels, height, width = self.image_shape
         self.n_pixels = height * width
@@ -116,7 +133,12 @@ class LogisticMixtureLikelihood(ImageLikelihood):
     @property
     def options(self) -> dict[str, dict[str, object]]:
         """Arguments of the family by its name."""
-        return {self.name: {"n_components": self.n_components, "n_bits": self.levels.n_bits}}
+        options: dict[str, object] = {
+            "n_components": self.n_components,
+            "n_bits": self.levels.n_bits,
+            "masses": self.masses,
+        }
+        return {self.name: options}
 
     def prepare(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the levels of values (B, D) on the scale from -1 to 1, (B, C, 1, H * W)."""
@@ -195,6 +217,11 @@ class LogisticMixtureLikelihood(ImageLikelihood):
         """Raise: the entropy of a mixture has no closed form."""
         raise NotImplementedError("The entropy of a mixture of logistics has no closed form.")
 
+    @property
+    def _exact(self) -> Levels:
+        """Levels whose masses sum to one."""
+        return replace(self.levels, overlapping=False)
+
     def _by_map(self, params: Tensor) -> _Mixture:
         """Return the mixture with pixels on the last axis: logits (..., M, N)."""
         return self._parse(params.unflatten(-1, (self.n_maps, self.n_pixels)), -2)
@@ -220,7 +247,7 @@ class LogisticMixtureLikelihood(ImageLikelihood):
             # whole vectors, so that a pixel's last bit does not depend on how many there are
             whole = torch.cat([mine, mine[-1:].expand(-len(mine) % _VECTOR)])
             total = _log_marginal(
-                table[..., whole, :], values[whole], pattern.tolist(), self.levels
+                table[..., whole, :], values[whole], pattern.tolist(), self._exact
             )
             out[..., mine] = total[..., : len(mine)]
         return out
@@ -268,7 +295,7 @@ class LogisticMixtureLikelihood(ImageLikelihood):
         out = values.expand(*table.shape[:-1], -1).clone()
         for c in range(self.n_channels):
             if not pattern[c]:
-                probability = _level_probabilities(table, values, pattern, c, self.levels)
+                probability = _level_probabilities(table, values, pattern, c, self._exact)
                 out[..., c] = (probability * self.levels.all(table)).sum(-1)
         return out
 
@@ -277,7 +304,7 @@ class LogisticMixtureLikelihood(ImageLikelihood):
         last = max(c for c, seen in enumerate(pattern) if seen)
         for c in range(last):
             if not known[c]:
-                cumulative = _level_probabilities(table, y, known, c, self.levels).cumsum(-1)
+                cumulative = _level_probabilities(table, y, known, c, self._exact).cumsum(-1)
                 place = (cumulative < u[..., c, :1] * cumulative[..., -1:]).sum(-1)
                 y[..., c] = self.levels.all(table)[place.clamp(max=self.levels.n - 1)]
                 known[c] = True
@@ -312,8 +339,9 @@ def _log_mass(y: Tensor, location: Tensor, log_scale: Tensor, levels: Levels) ->
     ``F(b) - F(a) = (1 - exp(a - b)) F(b) F(-a)``, so nothing cancels.
     """
     precision = (-log_scale.clamp(*_LOG_SCALES)).exp()
-    middle, reach = (y - location) * precision, levels.half * precision
+    middle, reach = (y - location) * precision, levels.reach * precision
     is_first, is_last = y < -1.0 + levels.half, y > levels.last - levels.half
+    is_last = is_last & levels.takes_upper_tail
     below = torch.where(is_last, 0.0, -softplus(-middle - reach))
     above = torch.where(is_first, 0.0, -softplus(middle - reach))
     between = torch.log(-torch.expm1(-2.0 * reach))
