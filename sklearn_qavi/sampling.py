@@ -304,13 +304,13 @@ class PooledPosterior:
         def block_draws(rows: Tensor) -> Tensor:
             keys = positions[rows.cpu().numpy()]
             n_dims = 1 + n_noise + 2 * self.n_features
-            u = torch.from_numpy(row_uniforms(seed, keys, n_draws, n_dims, first=first))
-            picks = (
-                torch.from_numpy(row_uniforms(seed, keys, 1, 1))[:, 0, 0] if first else u[:, 0, 0]
-            )
+            u = row_uniforms(seed, keys, n_draws, n_dims, first=first, device=device)
+            picks = u[:, 0, 0]
+            if first:
+                picks = row_uniforms(seed, keys, 1, 1, device=device)[:, 0, 0]
             start = torch.zeros_like(picks) if in_turn else picks * len(families)
             offset = (start.long() + first) % len(families)
-            return self._pool_draws(rows, u.to(device), offset.to(device), n_noise)
+            return self._pool_draws(rows, u, offset, n_noise)
 
         blocks = [block_draws(rows)[:, :n] for rows, n in row_blocks(len(positions), device)]
         return self._spread(torch.cat(blocks, dim=1).double().cpu().numpy())
