@@ -516,9 +516,9 @@ class _Loop(Generic[StateT]):
         self.out_steps[rows] = self.state.step[slots]
         self.out_converged[rows] = self.state.converged[slots]
         if self.out_covariance is not None:
-            covariance = self.optimizer.covariance(self.state)
+            covariance = self.optimizer.covariance(self.state, slots)
             assert covariance is not None
-            self.out_covariance[rows] = covariance[slots]
+            self.out_covariance[rows] = covariance
 
 
 def _without_empty_end(trace: Tensor) -> Tensor:

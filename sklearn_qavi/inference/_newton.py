@@ -143,12 +143,12 @@ class RowNewton(RowOptimizer[NewtonState]):
         bound = torch.where(averaged, state.average_bound, state.bound)
         return self.family.posterior(mean, log_scale.exp()).parameters, bound
 
-    def covariance(self, state: NewtonState) -> Tensor | None:
-        """Return the inverse of the expected curvature, (B, L, L): a Gaussian's best covariance."""
+    def covariance(self, state: NewtonState, lines: Tensor) -> Tensor | None:
+        """Return the inverse of the expected curvature, (n, L, L): a Gaussian's best covariance."""
         if not self.full:
             return None
         n_latent = self.family.latent_dim
-        values, vectors = _decomposed(torch.nan_to_num(state.curvature))
+        values, vectors = _decomposed(torch.nan_to_num(state.curvature[lines]))
         variances = max(self.beta, 1e-6) / (self.beta + values.abs()).clamp_min(1e-3)
         covariance: Tensor = (vectors * variances.unsqueeze(1)) @ vectors.transpose(1, 2)
         return covariance[:, :n_latent, :n_latent]

@@ -94,6 +94,6 @@ class RowOptimizer(ABC, Generic[StateT]):
     def answer(self, state: StateT) -> tuple[Tensor, Tensor]:
         """Return the parameters (B, P) and bounds (B,), in nats, that the rows have come to."""
 
-    def covariance(self, state: StateT) -> Tensor | None:
-        """Return the whole covariance (B, L, L) of what was found, where it is known."""
+    def covariance(self, state: StateT, lines: Tensor) -> Tensor | None:
+        """Return the whole covariance (n, L, L) of what n lines have found, where it is known."""
         return None
