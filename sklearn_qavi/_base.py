@@ -60,7 +60,7 @@ class BaseQAVI(PlainState):
         "importance_resampling": ["boolean"],
         "strategy": [StrOptions({"mean", "median", "mode"})],
         "sample_posterior": ["boolean"],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "device": [str],
         "n_jobs": [None, Integral],
         "random_state": ["random_state"],
@@ -74,7 +74,7 @@ class BaseQAVI(PlainState):
     importance_resampling: bool
     strategy: str
     sample_posterior: bool
-    batch_size: int
+    batch_size: int | str
     device: str
     n_jobs: int | None
     random_state: int | np.random.RandomState | None
@@ -309,7 +309,7 @@ class BaseQAVI(PlainState):
             beta = float(getattr(self.generative_model_, "inference_beta_", 1.0))
         return Context(
             seed=derive_seed(self._seed, _PARTS["inference"]),
-            batch_size=self.batch_size,
+            batch_size=None if isinstance(self.batch_size, str) else self.batch_size,
             beta=beta,
             max_iter=self.max_iter,
             tol=self.tol,

@@ -18,12 +18,11 @@ from torch import Tensor
 
 from ._device import one_torch_thread, resolve_device
 from ._interrupts import Crew
+from ._plan import plan_for
 from ._typing import Progress
 from .sampling import DecoderPool, PooledPosterior
 
 __all__ = ["Chunk", "ChunkResult", "ChunkTask", "Summary", "run_chunks"]
-
-_CHUNK_ROWS = 4096  # rows whose posteriors are held at one time
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,8 @@ def run_chunks(
         Called with the number of rows just finished, once for each decoder.
     """
     n_workers = effective_n_jobs(n_jobs)
-    size = max(1, min(_CHUNK_ROWS, -(-len(rows) // n_workers)))
+    most = plan_for(resolve_device(task.device)).chunk_rows(rows.x.shape[1])
+    size = max(1, min(most, -(-len(rows) // n_workers)))
     places = [slice(start, start + size) for start in range(0, len(rows), size)]
     backend, _ = get_active_backend(prefer="threads")
     shared_memory = getattr(backend, "supports_sharedmem", False)

@@ -136,8 +136,9 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     keep_empty_features : bool, default=False
         Keep columns without any value at `fit`, their missing values filled with 0, instead of
         dropping them with a warning.
-    batch_size : int, default=64
-        Rows in work at one time. Memory grows with it, results do not depend on it.
+    batch_size : int or "auto", default="auto"
+        Rows in work at one time. Memory grows with it, results do not depend on it, on a GPU up to
+        rounding. "auto" takes what suits the device: 64 on a CPU, thousands on a GPU.
     device : str, default="auto"
         Where to train and infer: "auto" takes a GPU when there is one.
     n_jobs : int or None, default=None
@@ -252,7 +253,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         max_value: float | ArrayLike | Mapping[Hashable, float] | None = np.inf,
         add_indicator: bool = False,
         keep_empty_features: bool = False,
-        batch_size: int = 64,
+        batch_size: int | str = "auto",
         device: str = "auto",
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,

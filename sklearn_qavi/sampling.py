@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ._interrupts import go_on
+from ._plan import bytes_per_code, plan_for
 from ._random import derive_seed, row_uniforms, sobol_uniform
 from ._spread import Spread
 from ._typing import Decoder, HasCategories, JointLikelihood, Progress
@@ -37,6 +38,7 @@ __all__ = ["DecoderPool", "PooledPosterior", "half_sample_mode", "shared_draws"]
 _SCORED_DRAWS = 250  # codes of a block scored at a time
 _DECODED_NUMBERS = 2**26  # outputs of decoders that are kept at a time
 _CODES_OF_CENTER = 16  # behind the means that draws are spread around, Sobol points
+_CODES_OF_BLOCK = 256  # of a row, that memory has to do for
 _EPS = 1e-7  # uniforms stay inside the open interval in single precision
 
 
@@ -245,7 +247,7 @@ class PooledPosterior:
             family = result.posterior.family
             u = sobol_uniform(n_codes or family.codes_of_a_mean, family.n_noise, seed=1)
             function = partial(_mean_of_block, decoder, u.unsqueeze(1), self.given)
-            parts.append(self._by_block(result.posterior, function))
+            parts.append(self._by_block(decoder, result.posterior, function))
         mean: NDArray[np.float64] = np.mean(parts, axis=0)
         return mean
 
@@ -260,7 +262,7 @@ class PooledPosterior:
         for decoder, result in self._pairs():
             u = sobol_uniform(n_codes, result.posterior.family.n_noise, seed=1).unsqueeze(1)
             function = partial(_probabilities_of_block, decoder, u)
-            mean = torch.from_numpy(self._by_block(result.posterior, function))
+            mean = torch.from_numpy(self._by_block(decoder, result.posterior, function))
             by_decoder.append(copy.deepcopy(_categories_of(decoder)).cpu().of_categories(mean))
         return {
             j: np.mean([categories[j].numpy() for categories in by_decoder], axis=0)
@@ -272,6 +274,7 @@ class PooledPosterior:
         per_decoder = -(-n_draws // len(self.results))
         parts = [
             self._by_block(
+                decoder,
                 result.posterior,
                 partial(_draws_of_block, decoder, per_decoder, self.n_features, self.given),
             )
@@ -304,15 +307,17 @@ class PooledPosterior:
         def block_draws(rows: Tensor) -> Tensor:
             keys = positions[rows.cpu().numpy()]
             n_dims = 1 + n_noise + 2 * self.n_features
-            u = torch.from_numpy(row_uniforms(seed, keys, n_draws, n_dims, first=first))
-            picks = (
-                torch.from_numpy(row_uniforms(seed, keys, 1, 1))[:, 0, 0] if first else u[:, 0, 0]
-            )
+            u = row_uniforms(seed, keys, n_draws, n_dims, first=first, device=device)
+            picks = u[:, 0, 0]
+            if first:
+                picks = row_uniforms(seed, keys, 1, 1, device=device)[:, 0, 0]
             start = torch.zeros_like(picks) if in_turn else picks * len(families)
             offset = (start.long() + first) % len(families)
-            return self._pool_draws(rows, u.to(device), offset.to(device), n_noise)
+            return self._pool_draws(rows, u, offset, n_noise)
 
-        blocks = [block_draws(rows)[:, :n] for rows, n in row_blocks(len(positions), device)]
+        widest = max(self.decoders, key=lambda d: int(getattr(d.likelihood, "n_outputs", 1)))
+        parts = _blocks(widest, len(positions), device)
+        blocks = [block_draws(rows)[:, :n] for rows, n in parts]
         return self._spread(torch.cat(blocks, dim=1).double().cpu().numpy())
 
     def log_predictive(self, x: Tensor, n_codes: int = 128) -> NDArray[np.float64]:
@@ -328,7 +333,7 @@ class PooledPosterior:
         for decoder, result in self._pairs():
             u = sobol_uniform(n_codes, result.posterior.family.n_noise, seed=1).unsqueeze(1)
             function = partial(_density_of_block, decoder, u, x)
-            parts.append(self._by_block(result.posterior, function))
+            parts.append(self._by_block(decoder, result.posterior, function))
         log_prob: NDArray[np.float64] = np.logaddexp.reduce(parts, axis=0) - np.log(
             n_codes * len(parts)
         )
@@ -381,7 +386,7 @@ class PooledPosterior:
         u = sobol_uniform(sizes[-1], max(families), seed=3, antithetic=False).unsqueeze(1)
         parts = []
         with torch.no_grad():
-            for rows, n in row_blocks(len(table[0]), table[0].device):
+            for rows, n in _blocks(decoder, len(table[0]), table[0].device):
                 block = _ScoredBlock(decoder, result, rows, *(t[rows] for t in table))
                 at_a_time = min(_SCORED_DRAWS, _draws_at_a_time(decoder, len(rows)))
                 after = []
@@ -445,14 +450,14 @@ class PooledPosterior:
 
     @staticmethod
     def _by_block(
-        posterior: Posterior, function: Callable[[Posterior, Tensor], Tensor]
+        decoder: Decoder, posterior: Posterior, function: Callable[[Posterior, Tensor], Tensor]
     ) -> NDArray[np.float64]:
         """Apply a function to blocks of rows and join its results on their last but one axis."""
         device = posterior.parameters.device
         with torch.no_grad():
             parts = [
                 function(posterior[rows], rows)[..., :n, :].double().cpu().numpy()
-                for rows, n in row_blocks(len(posterior), device)
+                for rows, n in _blocks(decoder, len(posterior), device)
             ]
         return np.concatenate(parts, axis=-2)
 
@@ -613,6 +618,19 @@ def _draws_at_a_time(decoder: Decoder, n_rows: int) -> int:
     """Return how many codes of each row may be decoded at a time, for the sake of memory."""
     n_outputs = getattr(decoder.likelihood, "n_outputs", 1)
     return max(1, _DECODED_NUMBERS // max(n_rows * n_outputs, 1))
+
+
+def _blocks(decoder: Decoder, n_rows: int, device: torch.device) -> Iterator[tuple[Tensor, int]]:
+    """Yield rows in blocks of the size that suits the device, see `row_blocks`."""
+
+    def bytes_per_row() -> int:
+        def decoded(n: int) -> Tensor:
+            codes = torch.zeros(n, decoder.latent_dim, device=device)
+            return decoder.likelihood.mean(decoder.decode(codes))
+
+        return _CODES_OF_BLOCK * bytes_per_code(decoded)
+
+    return row_blocks(n_rows, device, plan_for(device).rows(bytes_per_row))
 
 
 def _categories_of(decoder: Decoder) -> HasCategories:

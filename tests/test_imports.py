@@ -85,6 +85,7 @@ SHARED = {
     "_device",
     "_files",
     "_interrupts",
+    "_plan",
     "_progress",
     "_random",
     "_sklearn_compat",

@@ -12,13 +12,15 @@ __all__ = ["BLOCK_ROWS", "row_blocks"]
 BLOCK_ROWS = 64
 
 
-def row_blocks(n_rows: int, device: torch.device) -> Iterator[tuple[Tensor, int]]:
-    """Yield row indices, always ``BLOCK_ROWS`` of them, and how many of them are new rows.
+def row_blocks(
+    n_rows: int, device: torch.device, size: int = BLOCK_ROWS
+) -> Iterator[tuple[Tensor, int]]:
+    """Yield row indices, always ``size`` of them, and how many of them are new rows.
 
     Every matrix product then has the same shape whatever the number of rows, which keeps a row's
     numbers the same to the bit. The last row is repeated to fill the last block.
     """
-    for start in range(0, n_rows, BLOCK_ROWS):
+    for start in range(0, n_rows, size):
         go_on()
-        rows = torch.arange(start, start + BLOCK_ROWS, device=device)
-        yield rows.clamp(max=n_rows - 1), min(BLOCK_ROWS, n_rows - start)
+        rows = torch.arange(start, start + size, device=device)
+        yield rows.clamp(max=n_rows - 1), min(size, n_rows - start)

@@ -15,8 +15,8 @@ class Context:
     ----------
     seed : int, default=0
         Seed of the noise, which all rows share so that a row does not depend on the others.
-    batch_size : int, default=64
-        Rows in work at one time; the result does not depend on it.
+    batch_size : int or None, default=None
+        Rows in work at one time; the result does not depend on it. None leaves it to the device.
     beta : float, default=1.0
         Weight of the divergence from the prior, for methods that read it.
     max_iter : int or None, default=None
@@ -34,7 +34,7 @@ class Context:
     """
 
     seed: int = 0
-    batch_size: int = 64
+    batch_size: int | None = None
     beta: float = 1.0
     max_iter: int | None = None
     tol: float | None = None

@@ -3,19 +3,24 @@
 The block has a fixed number of slots, so every matrix product has the same shape whatever the
 caller's batch. A row that is done leaves its slot to the next row. What a row sees (noise, step
 sizes, stopping) depends on its own state alone, never on its neighbours. How a row climbs is the
-business of a `RowOptimizer`.
+business of a `RowOptimizer`. Which row is where is known on the host, in numpy; it asks the device
+for numbers at one place, `_Loop._look`, as a GPU has to stop for that.
 """
 
+import copy
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .._interrupts import go_on
+from .._plan import ROWS_MULTIPLE, bytes_per_code, plan_for
 from .._random import derive_seed, sobol_uniform
 from .._typing import Progress, Target
 from ..exceptions import InferenceDivergedError
@@ -43,8 +48,7 @@ Starter = Callable[[Tensor, Start], Start]
 said by its ``n_evaluations``, decoder evaluations per row."""
 
 _WARM_TOL = 0.05  # nats; what a start may leave to gain
-_START_ROWS = 64  # rows whose starts are found at one time
-_SLOT_MULTIPLE = 32  # vector kernels then meet no ragged end: sums over draws differ in bits at one
+_WITH_GRADIENT = 2  # times the bytes of a bound alone
 
 
 def fit_posterior(
@@ -54,7 +58,7 @@ def fit_posterior(
     optimizer: OptimizerSettings | None = None,
     beta: float = 1.0,
     seed: int = 0,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     progress: Progress | None = None,
     objective: Objective = elbo,
     deadline: float | None = None,
@@ -75,9 +79,10 @@ def fit_posterior(
         Weight of the divergence from the prior.
     seed : int, default=0
         Seed of the noise, which all rows share.
-    batch_size : int, default=64
+    batch_size : int, default=None
         Rows in work at one time, rounded up to a multiple of 32. Memory grows with it, the
-        result does not depend on it.
+        result does not depend on it; on a GPU up to rounding. None takes 64 on a CPU, and as many
+        as fit into the memory of a GPU, up to 8,192.
     progress : callable, default=None
         Called with the number of rows just finished.
     objective : callable, default=elbo
@@ -120,6 +125,8 @@ def fit_posterior(
     problem = _Problem(
         target, family, optimizer, objective, float(beta), seed, deadline, trace, starter
     )
+    if batch_size is None:
+        batch_size = problem.rows_in_work()
     while True:
         try:
             return _fit(problem, batch_size, progress)
@@ -135,12 +142,12 @@ def fit_posterior(
                     stacklevel=2,
                 )
                 continue
-            if family.slots is not None or batch_size <= _SLOT_MULTIPLE:
+            if family.slots is not None or batch_size <= ROWS_MULTIPLE:
                 raise
-            batch_size = max(batch_size // 2, _SLOT_MULTIPLE)
+            batch_size = max(batch_size // 2, ROWS_MULTIPLE)
             warnings.warn(
                 f"The device ran out of memory; {batch_size} rows at one time are tried instead. "
-                f"Results are the same; batch_size={batch_size} saves the first attempt.",
+                f"Results are the same, on a GPU up to rounding; batch_size={batch_size} saves the first attempt.",
                 ResourceWarning,
                 stacklevel=2,
             )
@@ -164,6 +171,27 @@ class _Problem:
     def like(self) -> Tensor:
         """Has the device and floating type to work in."""
         return torch.empty(0, dtype=self.target.dtype, device=self.target.device)
+
+    def rows_in_work(self) -> int:
+        """Return how many rows the device should work on at one time."""
+        n_draws = self.settings.draws_for(self.family.latent_dim) * self.family.evaluations_per_draw
+        if self.family.warm_start:
+            n_draws = max(n_draws, Newton().draws_for(self.family.latent_dim))
+        plan = plan_for(self.target.device)
+        return plan.rows(lambda: _WITH_GRADIENT * n_draws * self._bytes_of_code())
+
+    def rows_at_start(self) -> int:
+        """Return for how many rows starts should be found at one time."""
+        plan = plan_for(self.target.device)
+        return plan.rows(lambda: self.settings.n_start_codes * self._bytes_of_code())
+
+    def _bytes_of_code(self) -> int:
+        """Return what the log likelihood of one code of one row takes on its way, in bytes."""
+        if self.target.n_rows == 0:
+            return 1
+        block = self.target.block(torch.zeros(1, dtype=torch.long, device=self.target.device))
+        latent_dim = self.target.latent_dim
+        return bytes_per_code(lambda n: block(self.like.new_zeros(n, 1, latent_dim)))
 
     def optimizer(self) -> RowOptimizer[Any]:
         """Return what takes the steps."""
@@ -278,7 +306,7 @@ def _fit_gaussian(problem: _Problem, batch_size: int) -> "_Loop[NewtonState]":
 
 
 class _Loop(Generic[StateT]):
-    """Rows in slots: ``rows`` is the index of each slot's row, ``live`` is False for padding."""
+    """Rows in slots: ``number`` is the index of each slot's row, ``live`` is False for padding."""
 
     state: StateT
     """What the slots have come to."""
@@ -297,10 +325,19 @@ class _Loop(Generic[StateT]):
         self.optimizer, self.improve = optimizer, improve
         codes = problem.start_codes()
         self.clock = _Clock(problem.deadline, target.n_rows)
-        self.slot_multiple, self.n_starts = _SLOT_MULTIPLE, _START_ROWS
+        plan = plan_for(target.device)
+        self.keeps_shape, self.slot_multiple = plan.keeps_shape, ROWS_MULTIPLE
+        self.steps_per_look = 1
+        if optimizer.steps_per_run == 1 and problem.deadline is None and not problem.trace:
+            self.steps_per_look = plan.steps_per_look
         if family.slots is not None:
             batch_size = self.slot_multiple = self.n_starts = family.slots
-        self.n_slots = n_slots = self._whole_slots(max(1, min(batch_size, target.n_rows)))
+        else:
+            self.n_starts = problem.rows_at_start()
+        in_work = batch_size if self.keeps_shape else min(batch_size, target.n_rows)
+        self.n_slots = n_slots = self._whole_slots(max(1, in_work))
+        if self.keeps_shape:
+            self.n_starts = min(self.n_starts, n_slots)
         self.score_codes, self.codes = target.score_codes(codes), codes
         n, device = target.n_rows, target.device
         self.out_parameters = codes.new_zeros(n, family.n_parameters)
@@ -309,8 +346,8 @@ class _Loop(Generic[StateT]):
         self.out_converged = torch.zeros(n, dtype=torch.bool, device=device)
         self.out_covariance: Tensor | None = None
         self.out_trace: Tensor | None = None
-        self.rows = torch.zeros(n_slots, dtype=torch.long, device=device)
-        self.live = torch.zeros(n_slots, dtype=torch.bool, device=device)
+        self.number = np.zeros(n_slots, dtype=np.int64)
+        self.live = np.zeros(n_slots, dtype=bool)
         self.next_row = self.started_until = 0
 
     def keep_covariances(self) -> None:
@@ -334,21 +371,42 @@ class _Loop(Generic[StateT]):
 
     def advance(self) -> int:
         """Take steps with every slot, store the rows that are done, refill; return how many."""
-        self.optimizer.run(self.block, self.state)
-        self._check_finite()
+        n_steps, n_live = self._climb(), int(self.live.sum())
+        self.clock.tick(n_steps * n_live)
+        rationed = self.clock.steps_a_row(n_live, self.target.n_rows - self.next_row)
+        done = self._look(rationed)
         self._record()
-        n_live = int(self.live.sum())
-        self.clock.tick(self.optimizer.steps_per_run * n_live)
         if self.clock.is_late:
             return self._leave_rest()
-        rationed = self.clock.steps_a_row(n_live, self.target.n_rows - self.next_row)
-        done = self.live & (self.state.done | (self.state.step >= rationed))
+        done &= self.live
         n_done = int(done.sum())
         if n_done:
             self._store(done)
             self._refill(done | ~self.live)
             self._shrink()
         return n_done
+
+    def _climb(self) -> int:
+        """Take steps until the next look; return how many. Rows that are done stay as they are."""
+        self.optimizer.run(self.block, self.state)
+        for _ in range(1, self.steps_per_look):
+            before = copy.copy(self.state)
+            self.optimizer.run(self.block, self.state)
+            self.state.restore(before, before.done | ~before.finite)
+        return self.steps_per_look * self.optimizer.steps_per_run
+
+    def _look(self, rationed: float) -> NDArray[np.bool_]:
+        """Return which slots are done, or have taken the steps that they were given.
+
+        The only place where the device is asked for numbers while rows are in work.
+        """
+        done = self.state.done
+        if rationed != float("inf"):
+            done = done | (self.state.step >= rationed)
+        finite, finished = torch.stack([self.state.finite, done]).cpu().numpy()
+        self._check_finite(finite)
+        flags: NDArray[np.bool_] = finished
+        return flags
 
     def result(self) -> InferenceResult:
         evaluations = self.out_steps * self.optimizer.evaluations_per_step
@@ -371,7 +429,8 @@ class _Loop(Generic[StateT]):
     def _leave_rest(self) -> int:
         """Store the rows in work as they are and the waiting ones at their start."""
         n_stored = int(self.live.sum())
-        self._store(self.live)
+        if n_stored:
+            self._store(self.live)
         self.live[:] = False
         while self.next_row < self.target.n_rows:
             if self.next_row == self.started_until:
@@ -389,7 +448,7 @@ class _Loop(Generic[StateT]):
     def _start_more(self) -> None:
         """Find starts for the next rows, always as many at one time."""
         last = self.target.n_rows - 1
-        rows = self.next_row + torch.arange(self.n_starts, device=self.rows.device)
+        rows = self.next_row + torch.arange(self.n_starts, device=self.target.device)
         rows = rows.clamp(max=last)
         start = prior_start(self.score_codes(rows), self.codes)
         if self.improve is not None:
@@ -398,41 +457,44 @@ class _Loop(Generic[StateT]):
         self.started_from = self.next_row
         self.started_until = min(self.next_row + self.n_starts, self.target.n_rows)
 
-    def _refill(self, free: Tensor) -> None:
+    def _refill(self, free: NDArray[np.bool_]) -> None:
         """Put the next rows into the free slots."""
         self.live &= ~free
-        places = free.nonzero().squeeze(1)
+        places = np.flatnonzero(free)
         while len(places) and self.next_row < self.target.n_rows:
             if self.next_row == self.started_until:
                 self._start_more()
             n = min(len(places), self.started_until - self.next_row)
             source = slice(self.next_row - self.started_from, self.next_row - self.started_from + n)
             now, places = places[:n], places[n:]
-            self.state.put(now, self.started, source)
-            self.rows[now] = torch.arange(self.next_row, self.next_row + n, device=now.device)
+            self.state.put(self._on_device(now), self.started, source)
+            self.number[now] = np.arange(self.next_row, self.next_row + n)
             self.live[now] = True
             self.next_row += n
-        self.block = self.target.block(self.rows)
+        self.block = self.target.block(self._on_device(self.number))
 
     def _shrink(self) -> None:
         """Give up slots that no row will come for."""
         n_slots = self._whole_slots(int(self.live.sum()))
-        if n_slots in (0, len(self.live)):
+        if self.keeps_shape or n_slots in (0, len(self.live)):
             return
-        kept = (~self.live).to(torch.uint8).argsort(stable=True)[:n_slots]
-        self.rows, self.live = self.rows[kept], self.live[kept]
-        self.state.keep(kept)
-        self.block = self.target.block(self.rows)
+        kept = np.argsort(~self.live, kind="stable")[:n_slots]
+        self.number, self.live = self.number[kept], self.live[kept]
+        self.state.keep(self._on_device(kept))
+        self.block = self.target.block(self._on_device(self.number))
 
     def _whole_slots(self, n: int) -> int:
         return -(-n // self.slot_multiple) * self.slot_multiple
 
-    def _check_finite(self) -> None:
-        bad = self.live & ~self.state.finite
+    def _on_device(self, numbers: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(numbers).to(self.target.device, copy=True)
+
+    def _check_finite(self, finite: NDArray[np.bool_]) -> None:
+        bad = self.live & ~finite
         if bad.any():
-            rows = self.rows[bad][:5].tolist()
             raise InferenceDivergedError(
-                f"The bound of {int(bad.sum())} row(s) is not finite, first at positions {rows}. "
+                f"The bound of {int(bad.sum())} row(s) is not finite, first at positions "
+                f"{self.number[bad][:5].tolist()}. "
                 "The decoder's output overflows there: check those rows for extreme values, or "
                 "lower the learning rate of the optimizer."
             )
@@ -443,19 +505,20 @@ class _Loop(Generic[StateT]):
             return
         _, bound = self.optimizer.answer(self.state)
         run = self.state.step // self.optimizer.steps_per_run - 1
-        self.out_trace[self.rows[self.live], run[self.live]] = bound[self.live]
+        slots = self._on_device(np.flatnonzero(self.live))
+        self.out_trace[self._on_device(self.number[self.live]), run[slots]] = bound[slots]
 
-    def _store(self, done: Tensor) -> None:
-        rows = self.rows[done]
+    def _store(self, done: NDArray[np.bool_]) -> None:
+        rows, slots = self._on_device(self.number[done]), self._on_device(np.flatnonzero(done))
         parameters, bound = self.optimizer.answer(self.state)
-        self.out_parameters[rows] = parameters[done]
-        self.out_bound[rows] = bound[done]
-        self.out_steps[rows] = self.state.step[done]
-        self.out_converged[rows] = self.state.converged[done]
+        self.out_parameters[rows] = parameters[slots]
+        self.out_bound[rows] = bound[slots]
+        self.out_steps[rows] = self.state.step[slots]
+        self.out_converged[rows] = self.state.converged[slots]
         if self.out_covariance is not None:
-            covariance = self.optimizer.covariance(self.state)
+            covariance = self.optimizer.covariance(self.state, slots)
             assert covariance is not None
-            self.out_covariance[rows] = covariance[done]
+            self.out_covariance[rows] = covariance
 
 
 def _without_empty_end(trace: Tensor) -> Tensor:

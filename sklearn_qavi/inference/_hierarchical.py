@@ -261,7 +261,7 @@ class Hierarchical(QAVI):
         family = HierarchicalPosterior(
             cast(LayeredDecoder, decoder), checkpointing=self.checkpointing, weights=self.weights
         )
-        family.draws_at_a_time = max(1, context.batch_size // (family.slots or 1))
+        family.draws_at_a_time = max(1, (context.batch_size or 64) // (family.slots or 1))
         target = DecoderTarget(decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim)
         missing_weight = _MISSING_WEIGHT if self.missing_weight is None else self.missing_weight
         return fit_posterior(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .._plan import plan_for
 from .._typing import Block
 from ._noise import noise_bank
 from ._optimizer import RowOptimizer, State
@@ -28,6 +29,10 @@ _CURVATURE_MEMORY = 0.5
 _RAISE, _LOWER = 3.0, 0.5  # damping after a failed and a successful step
 _MIN_DAMPING, _MAX_DAMPING = 1e-3, 1e3
 _MIN_LOG_SCALE, _MAX_LOG_SCALE = -9.0, 1.0
+_LIFTING = ((3.4445, -4.7750, 2.0315),)  # steep at zero, stays within 0.68 and 1.13
+_SETTLING = ((1.5, -0.5, 0.0),)
+_N_LIFTING, _N_SETTLING = 11, 5
+_ROUNDING = 1e-6  # of products in single precision, relative to the trace
 _NOTHING = 1e-12  # curvature that counts as none
 
 
@@ -87,6 +92,8 @@ class RowNewton(RowOptimizer[NewtonState]):
         self.noise = noise_bank(family, n_points, settings.max_iter + 1, seed).to(like)
         # with fewer points the covariance of a set is not the unit matrix
         self.full = 2 * n_latent < n_points and n_latent <= MAX_FULL_CURVATURE
+        # a GPU waits for the host in each decomposition, and is fast at products
+        self.by_products = plan_for(like.device).steps_per_look > 1
 
     def start(self, start: Start) -> NewtonState:
         """Return the state of rows that have taken no step."""
@@ -136,12 +143,12 @@ class RowNewton(RowOptimizer[NewtonState]):
         bound = torch.where(averaged, state.average_bound, state.bound)
         return self.family.posterior(mean, log_scale.exp()).parameters, bound
 
-    def covariance(self, state: NewtonState) -> Tensor | None:
-        """Return the inverse of the expected curvature, (B, L, L): a Gaussian's best covariance."""
+    def covariance(self, state: NewtonState, lines: Tensor) -> Tensor | None:
+        """Return the inverse of the expected curvature, (n, L, L): a Gaussian's best covariance."""
         if not self.full:
             return None
         n_latent = self.family.latent_dim
-        values, vectors = _decomposed(torch.nan_to_num(state.curvature))
+        values, vectors = _decomposed(torch.nan_to_num(state.curvature[lines]))
         variances = max(self.beta, 1e-6) / (self.beta + values.abs()).clamp_min(1e-3)
         covariance: Tensor = (vectors * variances.unsqueeze(1)) @ vectors.transpose(1, 2)
         return covariance[:, :n_latent, :n_latent]
@@ -230,6 +237,8 @@ class RowNewton(RowOptimizer[NewtonState]):
             diagonal = (self.beta + curvature.abs()).clamp_min(floor)
             return gradient / (diagonal * damping), diagonal
         n_latent = gradient.shape[1]
+        if self.by_products:
+            return _solved_by_products(curvature, gradient, damping, self.beta, floor)
         values, vectors = _decomposed(curvature)
         vectors = vectors[:, :n_latent]
         values = (self.beta + values.abs()).clamp_min(floor)
@@ -260,6 +269,44 @@ class RowNewton(RowOptimizer[NewtonState]):
 def _column(values: Tensor, like: Tensor) -> Tensor:
     """Return values (B,) with as many trailing axes of length 1 as ``like`` has."""
     return values.reshape(-1, *[1] * (like.dim() - 1))
+
+
+def absolute_by_products(matrix: Tensor) -> Tensor:
+    """Return symmetric matrices (B, L, L) with the absolute values of their eigenvalues.
+
+    ``A sign(A)``, where the sign is that of a polynomial that is applied again and again: first a
+    steep one, which lifts an eigenvalue of 1e-6 of the largest in eleven steps, then Newton-Schulz
+    steps, which settle at one. Nothing depends on what is found on the way, so a GPU need not wait.
+
+    References
+    ----------
+    .. [1] Higham (2008), "Functions of matrices: theory and computation", chapter 5.
+    .. [2] Jordan et al. (2024), "Muon: an optimizer for hidden layers in neural networks", for the
+       steep polynomial.
+    """
+    least = torch.finfo(matrix.dtype).tiny
+    norm = matrix.square().sum((1, 2), keepdim=True).sqrt().clamp_min(least)
+    sign = matrix / norm
+    for a, b, c in _LIFTING * _N_LIFTING + _SETTLING * _N_SETTLING:
+        square = sign @ sign
+        sign = a * sign + (b * square + c * square @ square) @ sign
+    product = matrix @ sign
+    return 0.5 * (product + product.transpose(1, 2))
+
+
+def _solved_by_products(
+    curvature: Tensor, gradient: Tensor, damping: Tensor, beta: float, floor: float
+) -> tuple[Tensor, Tensor]:
+    """Return the step (B, L) and the diagonal (B, L), as by eigenvalues, without a wait."""
+    n_latent = gradient.shape[1]
+    absolute = absolute_by_products(padded(curvature, rows=True))[:, :n_latent, :n_latent]
+    unit = torch.eye(n_latent, dtype=gradient.dtype, device=gradient.device)
+    # rounding may leave an eigenvalue just below zero
+    slack = _ROUNDING * torch.diagonal(absolute, dim1=1, dim2=2).sum(1).clamp_min(0.0)
+    matrix = absolute + (max(beta, floor) + slack)[:, None, None] * unit
+    root, _ = torch.linalg.cholesky_ex(matrix, check_errors=False)
+    step = torch.cholesky_solve(gradient.unsqueeze(2), root).squeeze(2)
+    return step / damping, torch.diagonal(matrix, dim1=1, dim2=2)
 
 
 def _decomposed(curvature: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Generic, Self, TypeVar
 
+import torch
 from torch import Tensor
 
 from .._typing import Block
@@ -45,6 +46,13 @@ class State:
         for name, tensor in vars(self).items():
             setattr(self, name, tensor[lines])
 
+    def restore(self, before: Self, lines: Tensor) -> None:
+        """Make some lines, True in a mask (B,), what they were before the tensors were replaced."""
+        others = vars(before)
+        for name, tensor in vars(self).items():
+            mask = lines.reshape(-1, *[1] * (tensor.dim() - 1))
+            setattr(self, name, torch.where(mask, others[name], tensor))
+
     def put(self, lines: Tensor, source: Self, taken: slice) -> None:
         """Write lines that are taken from another state into these."""
         others = vars(source)
@@ -76,12 +84,16 @@ class RowOptimizer(ABC, Generic[StateT]):
 
     @abstractmethod
     def run(self, block: Block, state: StateT) -> None:
-        """Take the next steps with every row, in place."""
+        """Take the next steps with every row.
+
+        With ``steps_per_run`` of 1 the tensors of the state are replaced and not written into, as
+        the loop may want those of a row that was done back.
+        """
 
     @abstractmethod
     def answer(self, state: StateT) -> tuple[Tensor, Tensor]:
         """Return the parameters (B, P) and bounds (B,), in nats, that the rows have come to."""
 
-    def covariance(self, state: StateT) -> Tensor | None:
-        """Return the whole covariance (B, L, L) of what was found, where it is known."""
+    def covariance(self, state: StateT, lines: Tensor) -> Tensor | None:
+        """Return the whole covariance (n, L, L) of what n lines have found, where it is known."""
         return None

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from _linear_gaussian import LinearGaussian
+from sklearn_qavi._plan import Plan
 from sklearn_qavi._random import torch_generator
 from sklearn_qavi.generative import PretrainedDecoder
 from sklearn_qavi.inference import (
@@ -16,10 +17,11 @@ from sklearn_qavi.inference import (
     GaussianPosterior,
     MixturePosterior,
     Newton,
+    _newton,
     fit_posterior,
 )
 from sklearn_qavi.inference._engine import _fit_gaussian, _Problem
-from sklearn_qavi.inference._newton import _decomposed
+from sklearn_qavi.inference._newton import _decomposed, absolute_by_products
 from sklearn_qavi.inference._objectives import elbo
 
 
@@ -161,3 +163,41 @@ def test_dimensions_that_are_next_to_unused_do_not_stop_the_steps() -> None:
     values, vectors = _decomposed(matrix)
     again = ((vectors * values.unsqueeze(1)) @ vectors.mT)[:, :10, :10]
     torch.testing.assert_close(again, matrix, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("smallest", [1.0, 1e-3, 1e-6])
+def test_absolute_values_by_products_are_those_of_a_decomposition(smallest: float) -> None:
+    generator = torch_generator(0)
+    vectors, _ = torch.linalg.qr(torch.randn(40, 10, 10, generator=generator))
+    sizes = torch.logspace(0.0, float(np.log10(smallest)), 10)
+    values = 100.0 * sizes * torch.randn(40, 10, generator=generator)
+    matrix = (vectors * values.unsqueeze(1)) @ vectors.mT
+    expected = (vectors * values.abs().unsqueeze(1)) @ vectors.mT
+    absolute = absolute_by_products(0.5 * (matrix + matrix.mT))
+    # twenty products of ten numbers each in single precision, relative to the largest eigenvalue
+    error = (absolute - expected).abs().amax((1, 2)) / values.abs().amax(1)
+    assert error.max() < 1e-5
+    assert absolute_by_products(torch.zeros(2, 3, 3)).equal(torch.zeros(2, 3, 3))
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0])
+def test_steps_without_a_decomposition_end_at_the_same_bound(
+    beta: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight = torch.randn(6, 4, generator=torch_generator(0))
+    x = torch.randn(60, 6, generator=torch_generator(1))
+
+    def log_likelihood(z: Tensor, rows: Tensor) -> Tensor:  # bends both ways
+        return -4.0 * (x[rows] - torch.tanh(z @ weight.T)).square().sum(-1)
+
+    target = FunctionTarget(log_likelihood, 60, 4)
+    by_values = fit_posterior(target, GaussianPosterior(4), beta=beta)
+    monkeypatch.setattr(_newton, "plan_for", lambda device: Plan(2**30, 4, True))
+    monkeypatch.setattr(
+        _newton, "_decomposed", lambda c: pytest.fail("No decomposition is needed.")
+    )
+    by_products = fit_posterior(target, GaussianPosterior(4), beta=beta)
+    assert by_products.converged.all()
+    assert abs(float((by_products.bound - by_values.bound).mean())) < 0.005
+    # another path may end at another mode, hardly ever
+    assert ((by_products.bound - by_values.bound).abs() < 0.02).float().mean() > 0.9

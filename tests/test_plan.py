@@ -1,0 +1,155 @@
+"""What is done at one time: sizes by device and memory, and answers that do not depend on them."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from _factories import iris, tiny_imputer, with_missing
+from sklearn_qavi import _chunks, sampling
+from sklearn_qavi._plan import Plan, bytes_made, bytes_per_code, plan_for
+from sklearn_qavi._random import torch_generator
+from sklearn_qavi.generative import TabularVAE
+from sklearn_qavi.generative._likelihoods import ColumnLikelihoods
+from sklearn_qavi.generative._network import TabularNetwork
+from sklearn_qavi.inference import (
+    DecoderTarget,
+    FullGaussianPosterior,
+    InferenceResult,
+    _engine,
+    fit_posterior,
+)
+
+GIB = 2**30
+CPU = torch.device("cpu")
+
+
+def _as_on_gpu(monkeypatch: pytest.MonkeyPatch, plan: Plan) -> None:
+    for module in (_engine, _chunks, sampling):
+        monkeypatch.setattr(module, "plan_for", lambda device: plan)
+
+
+def _table(n_rows: int, n_columns: int, latent_dim: int = 10) -> DecoderTarget:
+    likelihood = ColumnLikelihoods(["student_t"] * n_columns)
+    network = TabularNetwork(likelihood, latent_dim, (128, 128), "tanh", torch_generator(0))
+    network.requires_grad_(False)
+    x = torch.randn(n_rows, n_columns, generator=torch_generator(1))
+    observed = torch.rand(x.shape, generator=torch_generator(2)) < 0.6
+    return DecoderTarget(network.decode, likelihood, x, observed, latent_dim)
+
+
+def test_bytes_are_those_of_what_is_made() -> None:
+    x = torch.zeros(10, 4)
+    assert bytes_made(lambda: x + 1.0) == 160
+    assert bytes_made(lambda: x.T[:2]) == 0  # views
+    assert bytes_made(lambda: (x.T + 1.0).double()) == 160 + 320
+    assert bytes_made(lambda: None) == 0
+    weight = torch.zeros(4, 4)
+    assert bytes_per_code(lambda n: torch.zeros(n, 4) @ (weight + 1.0)) == 2 * 16
+
+
+def test_a_cpu_works_on_what_fits_into_its_cache_whatever_its_memory() -> None:
+    plan = plan_for(CPU)
+    assert plan.rows(lambda: pytest.fail("It need not be measured.")) == 64
+    assert (plan.steps_per_look, plan.keeps_shape) == (1, False)
+
+
+@pytest.mark.parametrize("columns", [4, 20, 100])
+def test_a_large_gpu_works_on_thousands_of_rows(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {}
+    for memory in (GIB, 8 * GIB, 78 * GIB):
+        _as_on_gpu(monkeypatch, Plan(memory, 4, True))
+        target, family = _table(64, columns), FullGaussianPosterior(10)
+        problem = _engine._Problem(
+            target, family, family.default_optimizer(10), _engine.elbo, 1.0, 0, None, False, None
+        )
+        rows[memory] = problem.rows_in_work()
+        draws = problem.settings.draws_for(10)
+        held = bytes_made(
+            lambda t=target, s=draws: t.block(torch.arange(64))(torch.zeros(s, 64, 10))
+        )
+        assert rows[memory] * held / 64 < memory  # a bound without gradients fits several times
+        assert rows[memory] % 32 == 0
+    assert rows[78 * GIB] == 8192, rows
+    assert rows[GIB] < rows[8 * GIB] <= rows[78 * GIB]
+
+
+def test_chunks_grow_with_the_device_and_shrink_with_the_columns() -> None:
+    gpu = Plan(78 * GIB, 4, True)
+    assert gpu.chunk_rows(20) >= 4 * 8192
+    assert gpu.chunk_rows(100) * 100 <= 2**20
+    assert gpu.chunk_rows(10**6) == plan_for(CPU).chunk_rows(20) == 4096
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_qavi.exceptions.InferenceConvergenceWarning")
+@pytest.mark.parametrize("posterior", ["gaussian", "mixture", "flow"])
+def test_answers_do_not_depend_on_the_plan(
+    posterior: str, iris_model: TabularVAE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X = with_missing(iris())[:80]
+    imputer = tiny_imputer(generative_model=iris_model, posterior=posterior, max_iter=24).fit(X)
+    completed, draws = imputer.transform(X), imputer.sample(X, n=3)
+    _as_on_gpu(monkeypatch, Plan(2**26, 4, True))
+    np.testing.assert_allclose(imputer.transform(X), completed, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(imputer.sample(X, n=3), draws, rtol=0, atol=1e-3)
+
+
+class _HostReads(TorchDispatchMode):
+    """Counts what makes a GPU wait for the host: numbers that are read, and masks as indices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = func._schema.name.removeprefix("aten::")
+        waits = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero"}
+        by_mask = name in {"index", "index_put", "index_put_", "_index_put_impl_"} and any(
+            i is not None and i.dtype == torch.bool for i in args[1]
+        )
+        self.n += name in waits or by_mask
+        return func(*args, **(kwargs or {}))
+
+
+def _fit_counting(
+    target: DecoderTarget, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> tuple[InferenceResult, int, int, int]:
+    """Return the result, the steps that were taken, the looks, and other waits for the device."""
+    _as_on_gpu(monkeypatch, plan)
+    counts = {"steps": 0, "looks": 0}
+    step, look = _engine.RowNewton.run, _engine._Loop._look
+
+    def counted_step(self: Any, *args: Any) -> None:
+        counts["steps"] += 1
+        step(self, *args)
+
+    def counted_look(self: Any, *args: Any) -> Any:
+        counts["looks"] += 1
+        return look(self, *args)
+
+    with monkeypatch.context() as patch, _HostReads() as reads:
+        patch.setattr(_engine.RowNewton, "run", counted_step)
+        patch.setattr(_engine._Loop, "_look", counted_look)
+        result = fit_posterior(target, FullGaussianPosterior(target.latent_dim), batch_size=64)
+    return result, counts["steps"], counts["looks"], reads.n
+
+
+def test_a_gpu_is_asked_once_a_window_and_gives_the_same_answer_to_the_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    target = _table(150, 6, latent_dim=4)
+    each_step, steps, looks, _ = _fit_counting(target, Plan(None, 1, False), monkeypatch)
+    assert looks == steps
+    late, steps, looks, reads = _fit_counting(target, Plan(None, 4, True), monkeypatch)
+    assert steps == 4 * looks
+    assert reads == 0  # nothing else waits for the device, neither in a step nor between windows
+    for name in ("bound", "n_iter", "converged"):
+        assert getattr(late, name).equal(getattr(each_step, name))
+    assert late.posterior.parameters.equal(each_step.posterior.parameters)
+    assert each_step.n_iter.unique().numel() > 1
