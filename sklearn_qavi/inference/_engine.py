@@ -147,7 +147,8 @@ def fit_posterior(
             batch_size = max(batch_size // 2, ROWS_MULTIPLE)
             warnings.warn(
                 f"The device ran out of memory; {batch_size} rows at one time are tried instead. "
-                f"Results are the same, on a GPU up to rounding; batch_size={batch_size} saves the first attempt.",
+                f"Results are the same but for rounding; batch_size={batch_size} saves the first "
+                "attempt.",
                 ResourceWarning,
                 stacklevel=2,
             )
