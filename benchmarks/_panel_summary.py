@@ -161,6 +161,36 @@ def other_scores(records: list[Record]) -> list[str]:
     return lines
 
 
+def in_short(records: list[Record]) -> list[str]:
+    """Return one line a method: our scores over its, on how many tables ours are lower, its time.
+
+    Means are geometric, and of the tables that both completed.
+    """
+    base = reference(records)
+    scores = {name: mean_scores(records, name) for name in [*SCORE_NAMES, "seconds", "coverage"]}
+    lines = [
+        "| method | tables | CRPS, ours over its | lower on | RMSE, ours over its | lower on | "
+        "its 90% intervals hold | its time over ours |",
+        "|---" * 8 + "|",
+    ]
+    for method in in_order(label(r) for r in records):
+        ours, its = scores["crps"][base], scores["crps"][method]
+        both = [t for t in its if np.isfinite([its[t], ours.get(t, np.inf)]).all()]
+        if not both:
+            continue
+        cells = [method, str(len(both))]
+        for name in ("crps", "rmse"):
+            logs = [np.log(scores[name][base][t] / scores[name][method][t]) for t in both]
+            lower = str(sum(x < 0 for x in logs))
+            cells += ["", ""] if method == base else [f"{np.exp(np.mean(logs)):.2f}", lower]
+        covered = [v for t, v in scores["coverage"][method].items() if t in both]
+        cells.append(f"{np.mean(covered):.2f}" if covered else "")
+        times = [scores["seconds"][method][t] / scores["seconds"][base][t] for t in both]
+        cells.append(f"{np.exp(np.log(times).mean()):.2g}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
 def by_table(records: list[Record], name: str) -> list[str]:
     """Return one score of all methods, table by table."""
     scores = mean_scores(records, name)
@@ -221,6 +251,7 @@ def summary(records: list[Record], n_draws: int) -> str:
         mine = [r for r in records if r["protocol"] == protocol]
         lines += ["", f"## {protocol}", "", plural(len({r["table"] for r in mine}), "table")]
         lines[-1] += f", {plural(len({r['seed'] for r in mine}), 'seed')}."
+        lines += ["", *in_short(mine)]
         for name in SCORE_NAMES:
             lines += comparison(mine, name)
         lines += other_scores(mine)
