@@ -49,6 +49,9 @@ DATA := $(if $(BENCHMARK_DATA),--data-dir $(BENCHMARK_DATA))
 
 # every script that makes a table of README or the documentation goes on where it was stopped
 benchmarks: $(VENV)/.installed-benchmarks
+	$(BIN)/python benchmarks/panel.py --half both --protocols unseen --seeds 0 --methods qavi knn \
+		bayesian_ridge_draws miceforest extra_trees --out $(RESULTS)/panel.jsonl \
+		--markdown $(RESULTS)/panel.md
 	$(BIN)/python benchmarks/peers.py $(DATA) --out $(RESULTS)/peers.jsonl
 	for posterior in gaussian mixture flow; do for resampling in False True; do \
 		$(BIN)/python benchmarks/peers.py $(DATA) --tables concrete --seeds 0 --methods qavi \
@@ -62,6 +65,8 @@ benchmarks: $(VENV)/.installed-benchmarks
 # these numbers mean anything
 benchmarks-quick: $(VENV)/.installed-benchmarks
 	mkdir -p $(RESULTS)/quick
+	$(BIN)/python benchmarks/panel.py --tables wine --protocols unseen --seeds 0 \
+		--methods qavi knn --out $(RESULTS)/quick/panel.jsonl
 	$(BIN)/python benchmarks/peers.py --tables breast_cancer --seeds 0 --quick \
 		--methods qavi mean knn bayesian_ridge --out $(RESULTS)/quick/peers.jsonl
 	$(BIN)/python benchmarks/table1.py --tables breast_cancer --seeds 0 --quick \
