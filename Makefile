@@ -42,7 +42,7 @@ doctest: $(VENV)/.installed-test
 		sklearn_qavi docs/*.rst docs/user_guide/*.rst
 
 docs: $(VENV)/.installed-docs
-	MPLBACKEND=Agg $(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 RESULTS := benchmarks/results
 DATA := $(if $(BENCHMARK_DATA),--data-dir $(BENCHMARK_DATA))

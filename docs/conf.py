@@ -63,6 +63,7 @@ autodoc_typehints = "none"  # numpydoc's type lines say more: shapes, units, def
 numpydoc_show_class_members = False  # the class template lists them
 
 sphinx_gallery_conf = {
+    "parallel": 2,  # scripts at one time, each on the one thread that make gives it
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"[\\/]plot_",
