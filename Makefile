@@ -61,7 +61,7 @@ benchmarks: $(VENV)/.installed-benchmarks
 	$(BIN)/python benchmarks/speed.py --parts grow --out $(RESULTS)/speed.jsonl
 	$(BIN)/python benchmarks/image_scores.py --parts digits --out $(RESULTS)/image_scores.jsonl
 
-# the same scripts on tables that come with scikit-learn, in two minutes of one idle core; few of
+# the same scripts on tables that come with scikit-learn, in three minutes of one idle core; few of
 # these numbers mean anything
 benchmarks-quick: $(VENV)/.installed-benchmarks
 	mkdir -p $(RESULTS)/quick
