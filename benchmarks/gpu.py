@@ -159,13 +159,13 @@ def measure_images(stage: Stage, out: Path, quick: bool) -> None:
         generative_model=model, device=stage.device, random_state=0, max_iter=4 if quick else None
     )
     X = images(max(256 if not quick else 16, *stage.sizes))
-    holes, _ = make_missing(X.reshape(len(X), -1), rate=0.5, random_state=0)
-    holes = holes.reshape(X.shape)
+    incomplete, _ = make_missing(X.reshape(len(X), -1), rate=0.5, random_state=0)
+    incomplete = incomplete.reshape(X.shape)
     n_training = min(len(X), 256)
     append_record(out, timed({**base, "what": "fit"}, n_training, lambda: inpainter.fit(X)))
     for n in stage.sizes:
         record = {**base, "what": "transform"}
-        append_record(out, timed(record, n, lambda n=n: inpainter.transform(holes[:n])))
+        append_record(out, timed(record, n, lambda n=n: inpainter.transform(incomplete[:n])))
 
 
 def run_stage(stage: Stage, args: argparse.Namespace) -> None:

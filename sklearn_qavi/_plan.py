@@ -14,13 +14,15 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["Plan", "bytes_made", "bytes_per_code", "plan_for"]
+__all__ = ["CPU_ROWS", "ROWS_MULTIPLE", "Plan", "bytes_made", "bytes_per_code", "plan_for"]
 
 ROWS_MULTIPLE = 32
 """Rows in work are a multiple of it, so that vector kernels meet no ragged end: sums over draws
 differ in their last bit there."""
 
-_CPU_ROWS = 64
+CPU_ROWS = 64
+"""Rows in work at one time on a CPU, which fit into its cache."""
+
 _CPU_CHUNK = 4096
 _GPU_ROWS = 8192  # not yet measured
 _GPU_CHUNK = 32_768
@@ -55,7 +57,7 @@ class Plan:
         Powers of two from 32 to 8,192 on a GPU; 64 on a CPU, which does not ask for the bytes.
         """
         if self.memory is None:
-            return _CPU_ROWS
+            return CPU_ROWS
         fit = int(_SHARE * self.memory) // max(bytes_per_row(), 1)
         return min(max(1 << max(fit.bit_length() - 1, 0), ROWS_MULTIPLE), _GPU_ROWS)
 

@@ -6,14 +6,13 @@ import torch
 from torch import Tensor
 
 from .._interrupts import go_on
+from .._plan import CPU_ROWS
 
-__all__ = ["BLOCK_ROWS", "row_blocks"]
-
-BLOCK_ROWS = 64
+__all__ = ["row_blocks"]
 
 
 def row_blocks(
-    n_rows: int, device: torch.device, size: int = BLOCK_ROWS
+    n_rows: int, device: torch.device, size: int = CPU_ROWS
 ) -> Iterator[tuple[Tensor, int]]:
     """Yield row indices, always ``size`` of them, and how many of them are new rows.
 

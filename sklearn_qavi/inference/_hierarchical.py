@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from .._plan import CPU_ROWS
 from .._random import torch_generator
 from .._sklearn_compat import Interval, StrOptions
 from .._typing import Decoder, HasLayers, LayeredDecoder
@@ -261,7 +262,7 @@ class Hierarchical(QAVI):
         family = HierarchicalPosterior(
             cast(LayeredDecoder, decoder), checkpointing=self.checkpointing, weights=self.weights
         )
-        family.draws_at_a_time = max(1, (context.batch_size or 64) // (family.slots or 1))
+        family.draws_at_a_time = max(1, (context.batch_size or CPU_ROWS) // (family.slots or 1))
         target = DecoderTarget(decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim)
         missing_weight = _MISSING_WEIGHT if self.missing_weight is None else self.missing_weight
         return fit_posterior(

@@ -29,9 +29,9 @@ _CURVATURE_MEMORY = 0.5
 _RAISE, _LOWER = 3.0, 0.5  # damping after a failed and a successful step
 _MIN_DAMPING, _MAX_DAMPING = 1e-3, 1e3
 _MIN_LOG_SCALE, _MAX_LOG_SCALE = -9.0, 1.0
-_LIFTING = ((3.4445, -4.7750, 2.0315),)  # steep at zero, stays within 0.68 and 1.13
-_SETTLING = ((1.5, -0.5, 0.0),)
-_N_LIFTING, _N_SETTLING = 11, 5
+_LIFTING = (3.4445, -4.7750, 2.0315)  # steep at zero, stays within 0.68 and 1.13
+_SETTLING = (1.5, -0.5, 0.0)
+_SIGN = (_LIFTING,) * 11 + (_SETTLING,) * 5
 _ROUNDING = 1e-6  # of products in single precision, relative to the trace
 _NOTHING = 1e-12  # curvature that counts as none
 
@@ -287,7 +287,7 @@ def absolute_by_products(matrix: Tensor) -> Tensor:
     least = torch.finfo(matrix.dtype).tiny
     norm = matrix.square().sum((1, 2), keepdim=True).sqrt().clamp_min(least)
     sign = matrix / norm
-    for a, b, c in _LIFTING * _N_LIFTING + _SETTLING * _N_SETTLING:
+    for a, b, c in _SIGN:
         square = sign @ sign
         sign = a * sign + (b * square + c * square @ square) @ sign
     product = matrix @ sign
