@@ -24,6 +24,8 @@ CPU_ROWS = 64
 """Rows in work at one time on a CPU, which fit into its cache."""
 
 _CPU_CHUNK = 4096
+_CPU_DECODED = 2**22  # numbers, 16 MiB: to ask a system for more takes longer than to fill them
+_GPU_DECODED = 2**26
 _GPU_ROWS = 8192  # not yet measured
 _GPU_CHUNK = 32_768
 _CHUNK_CELLS = 2**20  # 256 draws of each, as a median takes, are 2 GiB
@@ -60,6 +62,11 @@ class Plan:
             return CPU_ROWS
         fit = int(_SHARE * self.memory) // max(bytes_per_row(), 1)
         return min(max(1 << max(fit.bit_length() - 1, 0), ROWS_MULTIPLE), _GPU_ROWS)
+
+    @property
+    def decoded_numbers(self) -> int:
+        """How many outputs of a decoder are held at one time where draws are made."""
+        return _CPU_DECODED if self.memory is None else _GPU_DECODED
 
     def chunk_rows(self, n_features: int) -> int:
         """Return how many rows' posteriors are held at one time."""

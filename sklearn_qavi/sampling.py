@@ -36,7 +36,6 @@ from .inference.posteriors._base import standard_normal_log_prob
 __all__ = ["DecoderPool", "PooledPosterior", "half_sample_mode", "shared_draws"]
 
 _SCORED_DRAWS = 250  # codes of a block scored at a time
-_DECODED_NUMBERS = 2**26  # outputs of decoders that are kept at a time
 _CODES_OF_CENTER = 16  # behind the means that draws are spread around, Sobol points
 _CODES_OF_BLOCK = 256  # of a row, that memory has to do for
 _EPS = 1e-7  # uniforms stay inside the open interval in single precision
@@ -74,7 +73,7 @@ def draw_values(
     draws : Tensor of shape (S, N, D)
         In the decoder's standardised units.
     """
-    size = _draws_at_a_time(member, len(posterior))
+    size = _draws_at_a_time(member, len(posterior), posterior.parameters.device)
     if len(code_u) > size:
         parts = zip(code_u.split(size), cell_u.split(size), strict=True)
         return torch.cat([draw_values(member, posterior, *part, given) for part in parts])
@@ -388,7 +387,7 @@ class PooledPosterior:
         with torch.no_grad():
             for rows, n in _blocks(decoder, len(table[0]), table[0].device):
                 block = _ScoredBlock(decoder, result, rows, *(t[rows] for t in table))
-                at_a_time = min(_SCORED_DRAWS, _draws_at_a_time(decoder, len(rows)))
+                at_a_time = min(_SCORED_DRAWS, _draws_at_a_time(decoder, len(rows), rows.device))
                 after = []
                 for first, last in pairwise([0, *sizes]):
                     for part in u[first:last].split(at_a_time):
@@ -614,10 +613,10 @@ def _noise(posterior: Posterior, code_u: Tensor) -> Tensor:
     return posterior.family.noise_from_uniform(code_u).to(posterior.parameters)
 
 
-def _draws_at_a_time(decoder: Decoder, n_rows: int) -> int:
+def _draws_at_a_time(decoder: Decoder, n_rows: int, device: torch.device) -> int:
     """Return how many codes of each row may be decoded at a time, for the sake of memory."""
     n_outputs = getattr(decoder.likelihood, "n_outputs", 1)
-    return max(1, _DECODED_NUMBERS // max(n_rows * n_outputs, 1))
+    return max(1, plan_for(device).decoded_numbers // max(n_rows * n_outputs, 1))
 
 
 def _blocks(decoder: Decoder, n_rows: int, device: torch.device) -> Iterator[tuple[Tensor, int]]:
@@ -645,7 +644,7 @@ def _mean_of_block(
     decoder: Decoder, u: Tensor, given: Given | None, posterior: Posterior, rows: Tensor
 ) -> Tensor:
     likelihood, total = decoder.likelihood, torch.zeros(())
-    for part in u.split(_draws_at_a_time(decoder, len(rows))):
+    for part in u.split(_draws_at_a_time(decoder, len(rows), rows.device)):
         params = posterior.observation(_noise(posterior, part), decoder.decode)
         if given is not None and isinstance(likelihood, JointLikelihood):
             mean = likelihood.mean_given(params, given[0][rows], given[1][rows])

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from _linear_gaussian import LinearGaussian
+from sklearn_qavi import _plan
 from sklearn_qavi.generative import PretrainedDecoder
 from sklearn_qavi.inference import Adam, Context, Gaussian
 from sklearn_qavi.sampling import DecoderPool, PooledPosterior, half_sample_mode
@@ -72,3 +73,17 @@ def test_half_sample_mode_finds_peaks_and_atoms() -> None:
     with_atom = np.where(rng.random(500) < 0.3, 7.0, rng.normal(size=500) * 5)
     assert half_sample_mode(with_atom) == 7.0
     assert half_sample_mode(np.array([4.0])) == 4.0
+
+
+def test_draws_and_means_do_not_depend_on_how_many_codes_are_decoded_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = _pool([LinearGaussian.random(3, 2), LinearGaussian.random(3, 2)])
+    posterior = pool.infer(torch.ones(5, 3), torch.tensor([[True, False, True]] * 5))
+    whole = posterior.keyed_draws(7, np.arange(5), seed=0), posterior.shared_draws(9)
+    whole += (posterior.mean(),)
+    monkeypatch.setattr(_plan, "_CPU_DECODED", 1)
+    parts = posterior.keyed_draws(7, np.arange(5), seed=0), posterior.shared_draws(9)
+    parts += (posterior.mean(),)
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)  # rounding in single precision

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from .._spread import are_among, spread_column
-from ._training import crps_of_draws
+from ._training import crps_of_draws, half_mean_distance
 
 __all__ = ["learn_factors"]
 
@@ -58,11 +58,7 @@ def learn_factors(
         drawn = draws[:, cells, j]
         if not cells.any() or are_among(drawn, atoms[j]).all():
             continue
-        center = drawn.mean(axis=0)
-        scores = [
-            _crps(spread_column(drawn, center, factor, atoms[j]), truth[cells, j])
-            for factor in _FACTORS
-        ]
+        scores = _scores(drawn, truth[cells, j], atoms[j])
         curve = np.average(scores, axis=1, weights=weight[cells, j])
         if curve[unchanged] > 0:
             curves[j] = curve / curve[unchanged]
@@ -73,6 +69,19 @@ def learn_factors(
         curves = n_rows * curves[known] + _ROWS_OF_ALL * curves[known].mean(axis=0)
         factors[known] = _FACTORS[curves.argmin(axis=1)] ** _TRUSTED
     return factors
+
+
+def _scores(draws: Array, truth: Array, atoms: NDArray[np.float32]) -> list[Array]:
+    """Return the CRPS (N,) of draws (S, N) of one column spread by each of the factors."""
+    center = draws.mean(axis=0)
+    if are_among(draws, atoms).any():
+        return [_crps(spread_column(draws, center, factor, atoms), truth) for factor in _FACTORS]
+    # the order of the draws stays, and so do their distances but for the factor
+    deviation, error = draws - center, center - truth
+    distance = half_mean_distance(torch.from_numpy(deviation).unsqueeze(-1)).squeeze(-1).numpy()
+    return [
+        np.abs(error + factor * deviation).mean(axis=0) - factor * distance for factor in _FACTORS
+    ]
 
 
 def _crps(draws: Array, truth: Array) -> Array:

@@ -1,6 +1,7 @@
 """How the decoders of a table come about: candidates, their race, and the pool that is kept."""
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, cast
@@ -30,6 +31,7 @@ Array = NDArray[np.float64]
 _CLOSE = 1.03  # ratio of validation scores under which a random start is no clear gain
 _NEAR = 1.1  # ratio under which a decoder may join the pool
 _ENOUGH_ROWS = 128  # that validation has at least, if need be with several masks each
+_ENOUGH_CELLS = 2048  # hidden ones; many columns need no more masks
 _ROWS_OF_LOOK = 256  # that are scored while training goes on, at most
 # a few Newton steps rank decoders as converged posteriors do, fewer from those of the look before
 _FIRST_LOOK = Newton(max_iter=4, n_start_codes=128)
@@ -247,7 +249,7 @@ class TableTrainer:
             clear_gain=1.0 - max(_LEAST_GAIN, _GAIN_OF_A_ROW / len(validation) ** 0.5),
             validation=validation,
         )
-        scored = np.tile(validation, max(1, round(_ENOUGH_ROWS / len(validation))))
+        scored = np.tile(validation, self._n_masks(len(validation)))
         x, observed, weight = (
             part[scored] for part in (self.data.x, self.data.observed, self.data.weight)
         )
@@ -256,6 +258,11 @@ class TableTrainer:
         self.cells[member] = cells.to(self.device)
         self.cells_of_look[member] = self.cells[member].first(_ROWS_OF_LOOK)
         return member
+
+    def _n_masks(self, n_rows: int) -> int:
+        """Return with how many masks each of so many validation rows is scored."""
+        n_hidden = 0.5 * n_rows * self.values.shape[1]
+        return max(1, min(round(_ENOUGH_ROWS / n_rows), math.ceil(_ENOUGH_CELLS / n_hidden)))
 
     def _start(self, network: TabularNetwork, rows: NDArray[np.intp], sample: int) -> None:
         """Set a network to the linear model of its rows, which may have been found before."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from .._interrupts import heeding_interrupts
+from .._plan import ROWS_MULTIPLE
 from .._random import derive_seed, torch_generator
 from .._typing import Score
 from ..exceptions import TrainingDivergedError
@@ -47,6 +48,7 @@ Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 QUICK = Adam(max_iter=32, window=8, n_draws=4, learning_rate=0.4, min_learning_rate=0.1)
 _VALIDATION_DRAWS = 64
+_MOST_ROWS_IN_WORK, _NUMBERS_IN_WORK = 256, 2**22  # of an inference that scores
 _LOSS_ROWS = 64  # validation rows at one time
 
 
@@ -128,10 +130,17 @@ def draws_of_hidden_cells(
             family,
             optimizer=optimizer,
             beta=beta,
-            batch_size=256,
+            batch_size=_rows_in_work(network),
             starter=starter,
         ).posterior
         return shared_draws(network, posterior, n_draws, cells.x.shape[1]), posterior
+
+
+def _rows_in_work(network: VAENetwork) -> int:
+    """Return how many rows are inferred at a time: fewer where a decoder has many outputs."""
+    n_outputs = getattr(network.likelihood, "n_outputs", 1)
+    fit = _NUMBERS_IN_WORK // (_VALIDATION_DRAWS * max(n_outputs, 1))
+    return min(max(fit // ROWS_MULTIPLE, 1) * ROWS_MULTIPLE, _MOST_ROWS_IN_WORK)
 
 
 def crps_of_draws(draws: Tensor, truth: Tensor, categorical: Sequence[int]) -> Tensor:
@@ -148,11 +157,15 @@ def crps_of_draws(draws: Tensor, truth: Tensor, categorical: Sequence[int]) -> T
 
 
 def _fair_crps(draws: Tensor, truth: Tensor) -> Tensor:
+    return (draws - truth).abs().mean(0) - half_mean_distance(draws)
+
+
+def half_mean_distance(draws: Tensor) -> Tensor:
+    """Return half of the mean distance between different draws (S, N, D), cell by cell, (N, D)."""
     n = len(draws)
     ordered = draws.sort(dim=0).values
     rank = torch.arange(1, n + 1, device=draws.device).to(draws) * 2 - n - 1
-    spread = (ordered * rank.view(-1, 1, 1)).sum(0) / (n * (n - 1))
-    return (draws - truth).abs().mean(0) - spread
+    return (ordered * rank.view(-1, 1, 1)).sum(0) / (n * (n - 1))
 
 
 def _fair_crps_of_categories(draws: Tensor, truth: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from sklearn_qavi.generative._calibration import learn_factors
+from sklearn_qavi._spread import spread_column
+from sklearn_qavi.generative._calibration import _FACTORS, _crps, _scores, learn_factors
 
 NO_ATOMS = np.array([], dtype=np.float32)
 
@@ -46,3 +47,13 @@ def test_cells_that_were_not_hidden_and_atoms_say_nothing() -> None:
     assert learn_factors(draws, truth, weight, [NO_ATOMS]) == 1.0
     whole, atoms = np.round(draws), np.unique(np.round(draws)).astype(np.float32)
     assert learn_factors(whole, np.round(truth), weight + 1.0, [atoms]) == 1.0
+
+
+@pytest.mark.parametrize("has_atoms", [False, True])
+def test_scores_of_all_factors_are_those_of_draws_spread_by_each(has_atoms: bool) -> None:
+    draws, truth = (array[..., 0] for array in _problem(0.8, n_rows=30))
+    atoms = draws.astype(np.float32).ravel()[:1] if has_atoms else NO_ATOMS
+    draws = np.where(draws == draws.flat[0], atoms[0], draws) if has_atoms else draws
+    spread = [spread_column(draws, draws.mean(axis=0), factor, atoms) for factor in _FACTORS]
+    expected = [_crps(moved, truth) for moved in spread]
+    np.testing.assert_allclose(_scores(draws, truth, atoms), expected, rtol=0, atol=1e-12)

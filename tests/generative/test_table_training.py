@@ -61,6 +61,16 @@ def test_validation_of_few_rows_has_several_masks() -> None:
     assert len(cells.hidden[same].unique(dim=0)) > 1
 
 
+@pytest.mark.parametrize(
+    ("n_rows", "n_columns", "n_masks"),
+    [(30, 4, 4), (30, 100, 2), (30, 1000, 1), (60, 30, 2), (128, 4, 1), (1000, 4, 1)],
+)
+def test_many_columns_need_no_more_masks(n_rows: int, n_columns: int, n_masks: int) -> None:
+    values = np.random.default_rng(0).normal(size=(20, n_columns))
+    made = TableTrainer(quick_table_model(), values, np.ones(20), seed=0)
+    assert made._n_masks(n_rows) == n_masks
+
+
 def test_bootstrap_samples_are_of_each_decoder() -> None:
     model = quick_table_model(
         bootstrap=True, n_decoders=3, likelihood="student_t", max_steps=2, random_state=0
