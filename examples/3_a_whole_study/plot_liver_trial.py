@@ -97,6 +97,13 @@ errors = imputer.expected_error()
 errors.loc[laboratory, ["n_cells", "coverage", "crps", "crps_mean", "crps_linear"]].round(2)
 
 # %%
+# All columns at a glance: the further left of the dotted line, the more is known of a missing value.
+
+from sklearn_qavi.plotting import ExpectedErrorDisplay
+
+ExpectedErrorDisplay(errors=errors).plot()
+
+# %%
 # Analyze and pool
 # ----------------
 # Cox's regression: a coefficient is the change of the log hazard for twice the amount, or for ten

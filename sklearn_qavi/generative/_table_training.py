@@ -261,8 +261,9 @@ class TableTrainer:
 
     def _n_masks(self, n_rows: int) -> int:
         """Return with how many masks each of so many validation rows is scored."""
-        n_hidden = 0.5 * n_rows * self.values.shape[1]
-        return max(1, min(round(_ENOUGH_ROWS / n_rows), math.ceil(_ENOUGH_CELLS / n_hidden)))
+        n_columns: int = self.values.shape[1]
+        by_cells = math.ceil(2 * _ENOUGH_CELLS / (n_rows * n_columns))  # half of them are hidden
+        return max(1, min(round(_ENOUGH_ROWS / n_rows), by_cells))
 
     def _start(self, network: TabularNetwork, rows: NDArray[np.intp], sample: int) -> None:
         """Set a network to the linear model of its rows, which may have been found before."""

@@ -10,6 +10,7 @@ from ._cell import CellDisplay
 from ._coverage import CoverageDisplay
 from ._distributions import DistributionDisplay
 from ._draws import DrawsDisplay
+from ._errors import ExpectedErrorDisplay
 from ._inpainting import InpaintingDisplay
 from ._missingness import MissingnessDisplay
 from ._scores import ScoreCurveDisplay
@@ -20,6 +21,7 @@ __all__ = [
     "CoverageDisplay",
     "DistributionDisplay",
     "DrawsDisplay",
+    "ExpectedErrorDisplay",
     "InpaintingDisplay",
     "MissingnessDisplay",
     "ScoreCurveDisplay",

@@ -22,6 +22,7 @@ from sklearn_qavi.plotting import (
     CoverageDisplay,
     DistributionDisplay,
     DrawsDisplay,
+    ExpectedErrorDisplay,
     InpaintingDisplay,
     MissingnessDisplay,
     ScoreCurveDisplay,
@@ -94,6 +95,13 @@ def scores(n: int) -> Callable[[Any], ScoreCurveDisplay]:
     return lambda ax: ScoreCurveDisplay.from_scores([1, 10], curves, ax=ax)
 
 
+def errors(n: int) -> Callable[[Any], ExpectedErrorDisplay]:
+    names = ["crps", "crps_mean", "crps_neighbors", "crps_linear"]
+    values = RNG.gamma(2.0, size=(n, len(names)))
+    table = pd.DataFrame(values, columns=names, index=[name(k) for k in range(n)])
+    return lambda ax: ExpectedErrorDisplay(errors=table.assign(n_cells=9)).plot(ax)
+
+
 DISPLAYS: dict[str, Callable[[Any], Any]] = {
     "missingness": lambda ax: MissingnessDisplay.from_table(X, ax=ax),
     "distributions": lambda ax: DistributionDisplay.from_draws(X, DRAWS[:5], ax=ax),
@@ -102,6 +110,8 @@ DISPLAYS: dict[str, Callable[[Any], Any]] = {
     "cell of a date": cell(22),
     "cell of a whole number": cell(23),
     "coverage": coverages,
+    "expected errors": errors(6),
+    "many expected errors": errors(60),
     "bounds": bounds(9),
     "many bounds": bounds(40),
     "draws": lambda ax: DrawsDisplay.from_draws(
@@ -245,6 +255,7 @@ def test_text_and_lines_stand_out(display: str, style: str) -> None:
 NOTES = {
     "distributions": "12 of 24 incomplete columns shown",
     "coverage": "hidden cells left out: categories have no intervals",
+    "many expected errors": "of 60 columns shown, of lowest and highest errors",
     "bounds": "1 of 9 rows took no step and are not shown",
     "draws": "hidden cells shown",
     "inpainting": "5 of 20 draws shown",
