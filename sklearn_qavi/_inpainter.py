@@ -510,9 +510,9 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         Returns
         -------
         pooled : PooledPosterior
-            Per image ``bound`` (nats), ``n_iter``, ``n_evaluations``, ``converged``, and from 1,024
-            importance weights ``pareto_k`` and ``effective_sample_size``; per decoder, in
-            ``results``, the posteriors.
+            Per image ``bound`` (nats), ``n_iter``, ``n_evaluations``, ``converged``, and, computed
+            from 1,024 importance weights when they are first read, ``pareto_k`` and
+            ``effective_sample_size``; per decoder, in ``results``, the posteriors.
         """
         check_is_fitted(self)
         self._check_trace(trace)
@@ -626,6 +626,28 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         check_hides_some(hidden)
         scores, details = self._inference().scores(self._rows(batch), hidden, sizes)
         return (scores, details) if return_details else scores
+
+    def _sample_and_score(
+        self,
+        X: Table,
+        n: int,
+        *,
+        mask: ArrayLike,
+        n_draws: int,
+        row_offset: int,
+        pixel_noise: bool,
+    ) -> tuple[list[Container], ScoresOfRows, ScoreDetails]:
+        """Return what `sample` and `score_missing` do, from one inference.
+
+        X holds the true values of the pixels under the mask, which hides at least one.
+        """
+        complete, incomplete = self._rows(self._encoded(X)), self._encode(X, mask)
+        hidden = complete.table.observed & ~incomplete.table.observed
+        draws = replace(self._draws(n), pixel_noise=self._noise_or_means(pixel_noise))
+        drawn, scores, details = self._inference().draws_and_scores(
+            complete, hidden, draws, n_draws, row_offset=row_offset
+        )
+        return [self._decode(incomplete, draw) for draw in drawn], scores, details
 
     @available_if(_is_flat)
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[np.object_]:

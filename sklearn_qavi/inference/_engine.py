@@ -45,7 +45,8 @@ __all__ = ["Starter", "fit_posterior"]
 
 Starter = Callable[[Tensor, Start], Start]
 """Turns row indices (B,) and their starts from prior codes into better starts; what it costs may be
-said by its ``n_evaluations``, decoder evaluations per row."""
+said by its ``n_evaluations``, decoder evaluations per row. With ``reads_codes = False`` it does
+without the starts from prior codes, and these are not decoded."""
 
 _WARM_TOL = 0.05  # nats; what a start may leave to gain
 _WITH_GRADIENT = 2  # times the bytes of a bound alone
@@ -339,7 +340,9 @@ class _Loop(Generic[StateT]):
         self.n_slots = n_slots = self._whole_slots(max(1, in_work))
         if self.keeps_shape:
             self.n_starts = min(self.n_starts, n_slots)
-        self.score_codes, self.codes = target.score_codes(codes), codes
+        self.codes = codes
+        self.reads_codes = getattr(improve, "reads_codes", True)
+        self.score_codes = target.score_codes(codes) if self.reads_codes else _no_scores
         n, device = target.n_rows, target.device
         self.out_parameters = codes.new_zeros(n, family.n_parameters)
         self.out_bound = codes.new_zeros(n)
@@ -520,6 +523,11 @@ class _Loop(Generic[StateT]):
             covariance = self.optimizer.covariance(self.state, slots)
             assert covariance is not None
             self.out_covariance[rows] = covariance
+
+
+def _no_scores(rows: Tensor) -> Tensor:
+    """Return flat scores (1, B) of one code, for starts that are found without."""
+    return torch.zeros(1, len(rows), device=rows.device)
 
 
 def _without_empty_end(trace: Tensor) -> Tensor:

@@ -151,6 +151,7 @@ class FilledImageStart:
     observed_weight: float
     missing_weight: float
     n_evaluations: ClassVar[int] = 1
+    reads_codes: ClassVar[bool] = False
 
     def __call__(self, rows: Tensor, start: Start) -> Start:
         """Return the start of the rows with these indices."""
