@@ -115,9 +115,11 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         features.
     data_format : {"channels_first", "channels_last"}, default="channels_first"
         Where the channels of arrays with four axes stand, and how flat rows are ordered.
-    batch_size : int or "auto", default=64
-        Images in work at one time. Memory grows with it, results do not depend on it, on a GPU up
-        to rounding. "auto" takes what suits the device, see `QAVIImputer`.
+    batch_size : int or "auto", default="auto"
+        Images in work at one time; with a hierarchical model images, one for each draw, whose
+        gradients are computed together. Memory grows with it, results do not depend on it, on a GPU
+        up to rounding. "auto" takes what suits the device: 64 on a CPU, fewer of large hierarchical
+        networks, as many as fit on a GPU.
     device : str, default="auto"
         Where to train and infer: "auto" takes a GPU when there is one.
     n_jobs : int or None, default=None
@@ -231,7 +233,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         missing_values: float = np.nan,
         image_shape: tuple[int, ...] | None = None,
         data_format: str = "channels_first",
-        batch_size: int | str = 64,
+        batch_size: int | str = "auto",
         device: str = "auto",
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,

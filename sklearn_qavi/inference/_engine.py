@@ -215,6 +215,10 @@ class _Problem:
             self.like
         )
 
+    def no_codes(self) -> Tensor:
+        """Return one code (1, L) in the place of prior codes that nobody reads."""
+        return self.like.new_zeros(1, self.target.latent_dim)
+
     def of_gaussians(self) -> "_Problem":
         """Return the problem of the Gaussians that a richer family starts from."""
         family = GaussianPosterior(self.target.latent_dim)
@@ -325,7 +329,8 @@ class _Loop(Generic[StateT]):
     ) -> None:
         target, family = self.target, self.family = problem.target, problem.family
         self.optimizer, self.improve = optimizer, improve
-        codes = problem.start_codes()
+        self.reads_codes = getattr(improve, "reads_codes", True)
+        codes = problem.start_codes() if self.reads_codes else problem.no_codes()
         self.clock = _Clock(problem.deadline, target.n_rows)
         plan = plan_for(target.device)
         self.keeps_shape, self.slot_multiple = plan.keeps_shape, ROWS_MULTIPLE
@@ -341,7 +346,6 @@ class _Loop(Generic[StateT]):
         if self.keeps_shape:
             self.n_starts = min(self.n_starts, n_slots)
         self.codes = codes
-        self.reads_codes = getattr(improve, "reads_codes", True)
         self.score_codes = target.score_codes(codes) if self.reads_codes else _no_scores
         n, device = target.n_rows, target.device
         self.out_parameters = codes.new_zeros(n, family.n_parameters)

@@ -11,11 +11,18 @@ from ..._typing import Chosen, LayeredDecoder, LayerPosterior, MeanAndScale
 from .._settings import Adam, OptimizerSettings
 from ._base import Decoded, PosteriorFamily, Start
 
-__all__ = ["WEIGHTS", "HierarchicalPosterior", "images_at_a_time", "numbers_per_row"]
+__all__ = [
+    "WEIGHTS",
+    "HierarchicalPosterior",
+    "draws_with_gradient",
+    "images_at_a_time",
+    "numbers_per_row",
+]
 
 _LOG_2PI = 1.8378770664093453
 _MOST_IMAGES, _MOST_NUMBERS = 64, 2**24  # at one time where no gradient is asked for
 WEIGHTS = ("position", "layer")
+_MOST_KEPT, _PER_CODE = 2**25, 24  # features for gradients; a number of the code counts as so many
 _SLOTS, _SMALL = 4, 2**16  # rows in work at one time if no layer has more features than that
 
 
@@ -29,6 +36,15 @@ def images_at_a_time(decoder: LayeredDecoder) -> int:
     largest = max(torch.Size(shape).numel() for shape in decoder.feature_shapes)
     fit = _MOST_NUMBERS // (largest + decoder.latent_dim)
     return min(1 << max(fit.bit_length() - 1, 0), _MOST_IMAGES)
+
+
+def draws_with_gradient(decoder: LayeredDecoder) -> int:
+    """Return for how many images a processor should keep what their gradients take, 1 at least.
+
+    Some 34 bytes for each feature and 800 for each number of the code, about a gigabyte in all.
+    """
+    kept = numbers_per_row(decoder) + _PER_CODE * decoder.latent_dim
+    return max(1, _MOST_KEPT // kept)
 
 
 def numbers_per_row(decoder: LayeredDecoder) -> int:
