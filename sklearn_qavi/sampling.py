@@ -36,7 +36,6 @@ __all__ = [
     "DecoderPool",
     "PooledPosterior",
     "half_sample_mode",
-    "images_at_a_time",
     "shared_draws",
 ]
 

@@ -33,7 +33,7 @@ vae = HierarchicalVAE(
     widths={16: 16},
     latent_channels=8,
     likelihood="gaussian",
-    max_epochs=10,
+    max_epochs=7,
     training=Training(steps_per_epoch=53, learning_rate=3e-3),
 )
 with warnings.catch_warnings():
@@ -76,9 +76,9 @@ InpaintingDisplay.from_estimator(
 # What the layers hold
 # --------------------
 # The codes of a whole digit are found by the same inference, with nothing missing. Then only those
-# of the coarsest layers are kept and all others drawn from the prior, for more and more
-# layers: the single code of the whole image hardly says which digit it is, the 4 x 4 positions
-# say where its strokes run, and finer layers add edges.
+# of the coarsest layers are kept and all others drawn from the prior, for more and more layers. The
+# codes of 4 x 4 positions say where there is ink, those of 16 x 16 how the strokes run. The
+# coarsest ones hold next to nothing: a training as short as this does without them.
 
 import matplotlib.pyplot as plt
 import torch
