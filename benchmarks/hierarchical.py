@@ -3,13 +3,19 @@
 `methods`: QAVI, posterior matching and VAEAC complete the same test digits with strokes and boxes
 missing, the distribution that the rivals were trained on, and with halves missing, which they were
 not. `warmup`: the bound against steps with and without the balanced warm-up, by the paper's
-optimiser and by ours. `cost`: seconds and memory of a step against image size and draws. Prints and
+optimiser and by ours. `cost`: seconds and memory of a step against image size and draws.
+`questions`: what each question to an inpainter costs with untrained networks, each in a process of
+its own: peak memory, processor seconds, and images that went down the decoder's layers. Prints and
 saves numbers, asserts nothing.
 """
 
 import argparse
+import json
 import re
 import resource
+import subprocess
+import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -22,9 +28,9 @@ from _common import append_record, machine, read_records
 from images import Classifier, Digits, digest, load_digits, rmse
 from numpy.typing import NDArray
 
-from sklearn_qavi import QAVIInpainter, __version__
+from sklearn_qavi import QAVIInpainter, __version__, inpaint
 from sklearn_qavi.baselines import HierarchicalPosteriorMatching, HierarchicalVAEAC
-from sklearn_qavi.datasets import make_image_masks
+from sklearn_qavi.datasets import make_image_masks, write_image
 from sklearn_qavi.generative import HierarchicalVAE, Training
 from sklearn_qavi.inference import Adam, Context, Hierarchical, HierarchicalPosterior
 from sklearn_qavi.metrics import frechet_distance, masked_crps, p_ids, u_ids
@@ -36,6 +42,8 @@ RIVALS: dict[str, Any] = {
 }
 METHODS = ("qavi", *RIVALS)
 SIZES = (8, 16, 32, 64)
+QUESTIONS = ("fit", "infer", "transform", "sample", "score_missing", "inpaint")
+SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 
 
 def trained_model(digits: Digits, args: argparse.Namespace) -> HierarchicalVAE:
@@ -307,6 +315,121 @@ def _up_to(size: int) -> dict[str, str]:
     return {name: kept(preset[name]) for name in ("encoder_layers", "decoder_layers")}
 
 
+# Questions
+
+
+def run_questions(args: argparse.Namespace) -> None:
+    """Ask every question in a process of its own; without an answer say why there is none."""
+    for preset in args.presets:
+        for n in args.question_images:
+            for question in args.questions:
+                options = {
+                    "preset": preset,
+                    "width": args.width,
+                    "images": n,
+                    "question": question,
+                    "steps": args.steps,
+                    "draws": args.question_draws,
+                    "limit_gib": args.limit_gib,
+                }
+                record = {"part": "questions", **options, **asked_apart(options, args), **machine()}
+                append_record(args.out, record)
+                told = " ".join(f"{k}={record[k]}" for k in (*_MEASURED, "failed") if k in record)
+                print(f"{preset}, {n} images, {question}: {told}", flush=True)
+
+
+_MEASURED = ("peak_mib", "processor_seconds", "images_down", "images_down_with_gradient")
+
+
+def asked_apart(options: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """Return what a process measured that did nothing else."""
+    command = [sys.executable, __file__, "--ask", json.dumps(options)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=args.limit_seconds)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"more than {args.limit_seconds:g} s"}
+    if done.returncode:
+        return {"failed": (done.stderr.strip().splitlines() or ["killed"])[-1][:200]}
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+def ask(options: dict[str, Any]) -> dict[str, Any]:
+    """Ask one question, and count what it takes."""
+    limit = int(options["limit_gib"] * 2**30)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    shape = SHAPES[options["preset"]]
+    model = untrained_model(options["preset"], shape, options["width"])
+    (network,) = model.decoders_
+    walked = {"images_down": 0, "images_down_with_gradient": 0}
+
+    def count(module: object, inputs: tuple[Any, ...]) -> None:
+        walked["images_down"] += inputs[0]
+        walked["images_down_with_gradient"] += inputs[0] * torch.is_grad_enabled()
+
+    truth = np.random.default_rng(1).integers(0, 256, (options["images"], *shape), dtype=np.uint8)
+    mask = make_image_masks(len(truth), shape[1:], kind="rotated_half", random_state=0)
+    inpainter = QAVIInpainter(generative_model=model, random_state=0, max_iter=options["steps"])
+    inpainter.fit()
+    torch.nn.Module.register_forward_pre_hook(network.decoder, count)
+    before = time.process_time()
+    n_draws = options["draws"]
+    if options["question"] == "infer":
+        inpainter.infer(truth, mask=mask)
+    elif options["question"] == "transform":
+        inpainter.transform(truth, mask=mask)
+    elif options["question"] == "sample":
+        inpainter.sample(truth, n=n_draws, mask=mask)
+    elif options["question"] == "score_missing":
+        inpainter.score_missing(truth, mask, n_draws=n_draws)
+    elif options["question"] == "inpaint":
+        walked = ask_program(model, truth, options)
+    return {
+        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "processor_seconds": round(time.process_time() - before, 2),
+        **walked,
+    }
+
+
+def ask_program(
+    model: HierarchicalVAE, truth: NDArray[np.uint8], options: dict[str, Any]
+) -> dict[str, int]:
+    """Let the program complete files, five draws of each, and count."""
+    walked = {"images_down": 0, "images_down_with_gradient": 0}
+    network_class = type(model.decoders_[0].decoder)
+    forward = network_class.forward
+
+    def counted(self: Any, n: int, *args: Any, **kwargs: Any) -> Any:
+        walked["images_down"] += n
+        walked["images_down_with_gradient"] += n * torch.is_grad_enabled()
+        return forward(self, n, *args, **kwargs)
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        model.save(root / "model")
+        (root / "images").mkdir()
+        for i, image in enumerate(truth):
+            write_image(image.astype(np.float32) / 255, root / "images" / f"{i}.png")
+        network_class.forward = counted
+        arguments = [str(root / name) for name in ("model", "images", "out")]
+        steps = ["--param", f"max_iter={options['steps']}"]
+        sys.stdout, printed = sys.stderr, sys.stdout
+        try:
+            inpaint.main([*arguments, *steps, "--draws", "5", "--mask-kind", "rotated_half"])
+        finally:
+            sys.stdout, network_class.forward = printed, forward
+    return walked
+
+
+def untrained_model(preset: str, shape: tuple[int, int, int], width: int | None) -> HierarchicalVAE:
+    """Return a preset with random weights, of its own width or another."""
+    model = HierarchicalVAE(preset=preset, width=width)
+    model.image_shape_, model.n_features_in_ = shape, int(np.prod(shape))
+    network = model._new_network(torch.Generator().manual_seed(0)).eval().requires_grad_(False)
+    model.decoders_, model.history_, model.n_iter_ = [network], [[]], 0
+    return model
+
+
 def about(model: HierarchicalVAE, args: argparse.Namespace) -> dict[str, Any]:
     """Return what every record says of model and machine."""
     losses = [epoch["valid_loss"] for epoch in model.history_[0] if "valid_loss" in epoch]
@@ -323,8 +446,12 @@ def about(model: HierarchicalVAE, args: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Read the command line and run the parts."""
+    if sys.argv[1:2] == ["--ask"]:
+        warnings.simplefilter("ignore")
+        print(json.dumps(ask(json.loads(sys.argv[2]))))
+        return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parts = ("methods", "warmup", "cost")
+    parts = ("methods", "warmup", "cost", "questions")
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--model", type=Path, default=Path("mnist_hvae"), help="folder of the VAE")
     parser.add_argument("--epochs", type=int, default=60, help="most epochs of the VAE")
@@ -343,15 +470,27 @@ def main() -> None:
     parser.add_argument("--paper-steps", type=int, default=1000)
     parser.add_argument("--paper-draws", type=int, default=28, help="of its recipe, per step")
     parser.add_argument("--classifier", choices=["small"], default="small")
+    add = parser.add_argument
+    add("--presets", nargs="+", choices=list(SHAPES), default=list(SHAPES), help="of questions")
+    add("--questions", nargs="+", choices=QUESTIONS, default=list(QUESTIONS))
+    add("--question-images", type=int, nargs="+", default=[1, 8])
+    add("--question-draws", type=int, default=100, help="draws, and codes for scores")
+    add("--width", type=int, help="channels of the maps, for questions; None is the preset's")
+    add("--steps", type=int, default=8, help="most optimisation steps, for questions")
+    add("--limit-gib", type=float, default=14.0, help="addresses of a question's process")
+    add("--limit-seconds", type=float, default=300.0, help="of a question")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="little of everything")
     parser.add_argument("--out", type=Path, default=Path("hierarchical.jsonl"))
     args = parser.parse_args()
     if args.quick:
         args.test_images, args.draws, args.warmup_images = 8, 5, 2
+        args.width, args.question_images, args.question_draws = 8, [1], 5
     warnings.simplefilter("ignore")
     if "cost" in args.parts:
         run_cost(args)
+    if "questions" in args.parts:
+        run_questions(args)
     if {"methods", "warmup"} & set(args.parts):
         args.model.mkdir(parents=True, exist_ok=True)
         digits = load_digits(args.seed, args.quick)

@@ -101,8 +101,6 @@ class ChunkTask:
         What becomes of the posteriors.
     resample : bool
         Correct the posteriors by importance resampling.
-    weigh : bool
-        Compute importance weights, to say how reliable the posteriors are.
     seconds_per_row : float or None
         Time that may be spent on a row.
     one_thread : bool
@@ -114,7 +112,6 @@ class ChunkTask:
     device: str
     summary: Summary
     resample: bool = False
-    weigh: bool = False
     seconds_per_row: float | None = None
     one_thread: bool = False
 
@@ -130,14 +127,12 @@ class ChunkTask:
                 chunk.x.to(device),
                 chunk.observed.to(device),
                 progress,
-                weigh=self.weigh,
                 resample=self.resample,
                 deadline=deadline,
             )
             converged = pooled.converged  # read from the device, which has then done its work
             seconds = time.perf_counter() - start
-            has_weights = self.resample or self.weigh
-            pareto_k = pooled.pareto_k if has_weights else np.zeros(len(pooled))
+            pareto_k = pooled.pareto_k if self.resample else np.zeros(len(pooled))
             values = self.summary(pooled, chunk)
         return ChunkResult(values, converged, pareto_k, pooled.n_evaluations, seconds)
 
@@ -161,6 +156,7 @@ def run_chunks(
     """
     n_workers = effective_n_jobs(n_jobs)
     most = plan_for(resolve_device(task.device)).chunk_rows(rows.x.shape[1])
+    most = min(most, task.pool.most_rows or most)
     size = max(1, min(most, -(-len(rows) // n_workers)))
     places = [slice(start, start + size) for start in range(0, len(rows), size)]
     backend, _ = get_active_backend(prefer="threads")

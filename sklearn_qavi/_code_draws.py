@@ -6,7 +6,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from ._typing import Decoder, JointLikelihood, Likelihood
-from .sampling import PooledPosterior
+from .sampling import PooledPosterior, images_at_a_time
 
 __all__ = ["without_pixel_noise"]
 
@@ -53,6 +53,7 @@ class _MeanDecoder:
 
     def __init__(self, decoder: Decoder) -> None:
         self.decoder, self.latent_dim = decoder, decoder.latent_dim
+        self.images_at_a_time = images_at_a_time(decoder)
         joint = isinstance(decoder.likelihood, JointLikelihood)
         self.likelihood = (_JointMeans if joint else _Means)(decoder.likelihood)
 

@@ -556,8 +556,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         -------
         pooled : PooledPosterior
             Per row ``bound`` (nats, on standardised columns), ``n_iter``, ``n_evaluations``,
-            ``converged``, and from 1,024 importance weights ``pareto_k`` and
-            ``effective_sample_size``; per decoder, in ``results``, the posteriors.
+            ``converged``, and, computed from 1,024 importance weights when they are first read,
+            ``pareto_k`` and ``effective_sample_size``; per decoder, in ``results``, the posteriors.
 
         Raises
         ------

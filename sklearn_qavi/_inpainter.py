@@ -115,9 +115,11 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         features.
     data_format : {"channels_first", "channels_last"}, default="channels_first"
         Where the channels of arrays with four axes stand, and how flat rows are ordered.
-    batch_size : int or "auto", default=64
-        Images in work at one time. Memory grows with it, results do not depend on it, on a GPU up
-        to rounding. "auto" takes what suits the device, see `QAVIImputer`.
+    batch_size : int or "auto", default="auto"
+        Images in work at one time; with a hierarchical model images, one for each draw, whose
+        gradients are computed together. Memory grows with it, results do not depend on it, on a GPU
+        up to rounding. "auto" takes what suits the device: 64 on a CPU, fewer of large hierarchical
+        networks, as many as fit on a GPU.
     device : str, default="auto"
         Where to train and infer: "auto" takes a GPU when there is one.
     n_jobs : int or None, default=None
@@ -231,7 +233,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         missing_values: float = np.nan,
         image_shape: tuple[int, ...] | None = None,
         data_format: str = "channels_first",
-        batch_size: int | str = 64,
+        batch_size: int | str = "auto",
         device: str = "auto",
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -510,9 +512,9 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         Returns
         -------
         pooled : PooledPosterior
-            Per image ``bound`` (nats), ``n_iter``, ``n_evaluations``, ``converged``, and from 1,024
-            importance weights ``pareto_k`` and ``effective_sample_size``; per decoder, in
-            ``results``, the posteriors.
+            Per image ``bound`` (nats), ``n_iter``, ``n_evaluations``, ``converged``, and, computed
+            from 1,024 importance weights when they are first read, ``pareto_k`` and
+            ``effective_sample_size``; per decoder, in ``results``, the posteriors.
         """
         check_is_fitted(self)
         self._check_trace(trace)
@@ -626,6 +628,28 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         check_hides_some(hidden)
         scores, details = self._inference().scores(self._rows(batch), hidden, sizes)
         return (scores, details) if return_details else scores
+
+    def _sample_and_score(
+        self,
+        X: Table,
+        n: int,
+        *,
+        mask: ArrayLike,
+        n_draws: int,
+        row_offset: int,
+        pixel_noise: bool,
+    ) -> tuple[list[Container], ScoresOfRows, ScoreDetails]:
+        """Return what `sample` and `score_missing` do, from one inference.
+
+        X holds the true values of the pixels under the mask, which hides at least one.
+        """
+        complete, incomplete = self._rows(self._encoded(X)), self._encode(X, mask)
+        hidden = complete.table.observed & ~incomplete.table.observed
+        draws = replace(self._draws(n), pixel_noise=self._noise_or_means(pixel_noise))
+        drawn, scores, details = self._inference().draws_and_scores(
+            complete, hidden, draws, n_draws, row_offset=row_offset
+        )
+        return [self._decode(incomplete, draw) for draw in drawn], scores, details
 
     @available_if(_is_flat)
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[np.object_]:

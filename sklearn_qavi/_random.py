@@ -5,6 +5,8 @@ of noise leave this module: noise shared by all rows (optimisation, summaries), 
 answer independent of its neighbours, and noise keyed by the position of a row in the call (draws).
 """
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 
 _MAX_SEED = np.iinfo(np.int32).max
+_HELD_NUMBERS = 2**22  # of Sobol points, 32 MiB
 
 _ROUNDS = 10  # of Philox4x64, with the constants of its authors
 _MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
@@ -56,6 +59,75 @@ def sobol_uniform(n_draws: int, n_dims: int, seed: int, *, antithetic: bool = Tr
     if antithetic:
         u = np.concatenate([u, 1.0 - u])[:n_draws]
     return torch.from_numpy(np.clip(u, 1e-9, 1.0 - 1e-9))
+
+
+class SobolPoints:
+    """The points of `sobol_uniform`, part by part: few are held, many are made anew each time.
+
+    Parameters
+    ----------
+    n_draws, n_dims : int
+        Number of points and of their dimensions.
+    seed : int
+        Seed of the scrambling.
+    antithetic : bool, default=True
+        Whether the second half mirrors the first.
+    """
+
+    def __init__(self, n_draws: int, n_dims: int, seed: int, *, antithetic: bool = True) -> None:
+        self.n_draws, self.n_dims, self.seed, self.antithetic = n_draws, n_dims, seed, antithetic
+        self.held: Tensor | None = None
+        if n_draws * n_dims <= _HELD_NUMBERS:
+            self.held = sobol_uniform(n_draws, n_dims, seed, antithetic=antithetic)
+
+    def __len__(self) -> int:
+        """Return the number of points."""
+        return self.n_draws
+
+    def parts(self, size: int, cuts: Sequence[int] = ()) -> Iterator[Tensor]:
+        """Yield the points in order, (n, n_dims), at most ``size`` at a time.
+
+        A part never reaches across a number of points that is among the ``cuts``.
+        """
+        first, mirrored = _SobolStream(self), _SobolStream(self)
+        n_points = (self.n_draws + 1) // 2 if self.antithetic else self.n_draws
+        start = 0
+        for end in sorted({*cuts, self.n_draws}):
+            while start < end:
+                stop = min(start + size, end)
+                if self.held is not None:
+                    yield self.held[start:stop]
+                else:
+                    n_first = max(min(stop, n_points) - start, 0)
+                    n_mirrored = stop - start - n_first
+                    u = np.concatenate([first.take(n_first), 1.0 - mirrored.take(n_mirrored)])
+                    yield torch.from_numpy(np.clip(u, 1e-9, 1.0 - 1e-9))
+                start = stop
+
+
+class _SobolStream:
+    """Scrambled Sobol points one after the other, with uniforms in the dimensions beyond them."""
+
+    def __init__(self, points: SobolPoints) -> None:
+        self.n_sobol = min(points.n_dims, qmc.Sobol.MAXDIM)
+        self.n_more = points.n_dims - self.n_sobol
+        self.seed = points.seed
+        self.sampler: qmc.Sobol | None = None
+
+    def take(self, n: int) -> NDArray[np.float64]:
+        """Return the next n points."""
+        if n == 0:
+            return np.empty((0, self.n_sobol + self.n_more))
+        parts = []
+        if self.sampler is None:
+            self.sampler = qmc.Sobol(
+                self.n_sobol, scramble=True, rng=np.random.default_rng(self.seed)
+            )
+            self.more = np.random.default_rng([self.seed, 1])
+            parts.append(self.sampler.random(1))  # scipy warns of first numbers that are odd
+        parts.append(self.sampler.random(n - len(parts)))
+        sobol = np.concatenate(parts)
+        return np.concatenate([sobol, self.more.random((n, self.n_more))], axis=1)
 
 
 def row_uniforms(

@@ -15,7 +15,7 @@ from torch import Tensor, from_numpy
 
 from ._chunks import Chunk, ChunkResult, ChunkTask, Summary, run_chunks
 from ._progress import RowBar
-from ._summaries import KeyedDraws, LogDensity, Posteriors, Scores
+from ._summaries import DrawsAndScores, KeyedDraws, LogDensity, Posteriors, Scores
 from ._typing import ScoreDetails, Table
 from .exceptions import InferenceConvergenceWarning, UnreliablePosteriorWarning
 from .preprocessing import EncodedTable, Frame, ImageBatch
@@ -154,7 +154,7 @@ class RowInference:
             yield from draws
 
     def posteriors(self, rows: Rows, *, trace: bool = False) -> PooledPosterior:
-        """Return the posteriors of all rows, with the diagnostics of their weights.
+        """Return the posteriors of all rows.
 
         Parameters
         ----------
@@ -165,7 +165,7 @@ class RowInference:
         """
         pool = replace(self.pool, context=replace(self.pool.context, trace=trace))
         chunk = _chunk_of(rows, np.arange(len(rows)))
-        results = replace(self, pool=pool)._run(chunk, Posteriors(), weigh=True)
+        results = replace(self, pool=pool)._run(chunk, Posteriors())
         return PooledPosterior.concatenate([result.values for _, result in results])
 
     def mean_log_density(self, rows: Rows, hidden: NDArray[np.bool_]) -> float:
@@ -189,15 +189,40 @@ class RowInference:
         details : dict
             What the inference took, see `QAVIImputer.score_missing`.
         """
-        chunk = _chunk_of(rows, np.flatnonzero(hidden.any(axis=1)), hidden=hidden)
+        no_draws = KeyedDraws(0, 0, in_turn=False)
+        _, scores, details = self.draws_and_scores(rows, hidden, no_draws, n_draws)
+        return scores, details
+
+    def draws_and_scores(
+        self,
+        rows: Rows,
+        hidden: NDArray[np.bool_],
+        draws: KeyedDraws,
+        n_draws: int | list[int],
+        *,
+        row_offset: int = 0,
+    ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]], ScoreDetails]:
+        """Hide cells (N, D), infer them once, draw them and score the posteriors row by row.
+
+        Returns
+        -------
+        drawn : ndarray of shape (n, N, D)
+            In the model's units; NaN in rows without a hidden cell.
+        scores, details : dict
+            As of `scores`.
+        """
+        which = np.flatnonzero(hidden.any(axis=1))
+        chunk = _chunk_of(rows, which, row_offset=row_offset, hidden=hidden)
+        drawn = np.full((draws.n, *rows.x.shape), np.nan)
         n_evaluations, converged = np.full(len(rows), np.nan), np.ones(len(rows), dtype=bool)
         scores: dict[str, NDArray[np.float64]] = {}
         seconds = 0.0
-        for places, result in self._run(chunk, Scores(n_draws)):
-            at = chunk.positions[places]
+        for places, result in self._run(chunk, DrawsAndScores(draws, Scores(n_draws))):
+            at = which[places]
             n_evaluations[at], converged[at] = result.n_evaluations, result.converged
             seconds += result.seconds
-            for name, values in result.values.items():
+            drawn[:, at], of_rows = result.values
+            for name, values in of_rows.items():
                 empty = np.full((*values.shape[:-1], len(rows)), np.nan)
                 scores.setdefault(name, empty)[..., at] = values
         details: ScoreDetails = {
@@ -206,11 +231,9 @@ class RowInference:
             "converged": converged,
             "seconds": seconds,
         }
-        return scores, details
+        return drawn, scores, details
 
-    def _run(
-        self, chunk: Chunk, summary: Summary, *, weigh: bool = False
-    ) -> Iterator[tuple[slice, ChunkResult]]:
+    def _run(self, chunk: Chunk, summary: Summary) -> Iterator[tuple[slice, ChunkResult]]:
         """Yield the places of parts of the rows, and what became of them; warn at the end."""
         if len(chunk) == 0:
             return
@@ -222,7 +245,6 @@ class RowInference:
             self.device,
             summary,
             resample=self.resample,
-            weigh=weigh,
             seconds_per_row=seconds_per_row,
             one_thread=self.small or n_workers > 1,
         )

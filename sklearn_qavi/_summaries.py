@@ -18,6 +18,7 @@ from .sampling import PooledPosterior, half_sample_mode
 __all__ = [
     "CategoryProbabilities",
     "CurvedColumn",
+    "DrawsAndScores",
     "KeyedDraws",
     "Limits",
     "LogDensity",
@@ -154,6 +155,18 @@ class Scores:
             _on_device(cells, pooled) for cells in (chunk.x, chunk.observed, chunk.scored)
         )
         return pooled.score_missing(x, observed, scored, self.n_draws)
+
+
+@dataclass(frozen=True)
+class DrawsAndScores:
+    """Draws, and scores on the true values, from one inference."""
+
+    draws: KeyedDraws
+    scores: Scores
+
+    def __call__(self, pooled: PooledPosterior, chunk: Chunk) -> tuple[_Array, dict[str, _Array]]:
+        """Return draws (n, rows, D) and scores by name."""
+        return self.draws(pooled, chunk), self.scores(pooled, chunk)
 
 
 def _on_device(values: Tensor, pooled: PooledPosterior) -> Tensor:

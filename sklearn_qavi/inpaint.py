@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,13 +181,19 @@ def complete(
 ) -> None:
     """Complete some images and write them, and last the records that say that they are done."""
     truth, mask = images[rows], missing[rows]
-    drawn = inpainter.sample(
-        truth,
-        args.draws,
-        mask=mask,
-        row_offset=int(rows[0]),
-        pixel_noise=args.pixel_noise,
-    )
+    how: dict[str, Any] = {
+        "mask": mask,
+        "row_offset": int(rows[0]),
+        "pixel_noise": args.pixel_noise,
+    }
+    scores, details = None, None
+    drawn: Any
+    if args.score_draws and mask.any():
+        drawn, scores, details = inpainter._sample_and_score(
+            truth, args.draws, n_draws=args.score_draws, **how
+        )
+    else:
+        drawn = inpainter.sample(truth, args.draws, **how)
     draws = np.asarray(drawn)
     records: list[dict[str, str | float | None]] = [
         {"file": str(images.files[i].relative_to(images.folder))} for i in rows
@@ -202,10 +209,7 @@ def complete(
             "n_missing": int(mask[i].sum()) * len(truth[i]),
             "rmse": float(np.sqrt((error**2).mean())) if error.size else None,
         }
-    if args.score_draws and mask.any():
-        scores, details = inpainter.score_missing(
-            truth, mask, n_draws=args.score_draws, return_details=True
-        )
+    if scores is not None and details is not None:
         for i in range(len(rows)):
             for key in ("iwae", "predictive", "conditional"):
                 value = float(scores[key][i])

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from itertools import pairwise
 from typing import TypeVar, cast
 
 import numpy as np
@@ -19,9 +18,9 @@ from torch import Tensor, nn
 
 from ._interrupts import go_on
 from ._plan import bytes_per_code, plan_for
-from ._random import derive_seed, row_uniforms, sobol_uniform
+from ._random import SobolPoints, derive_seed, row_uniforms, sobol_uniform
 from ._spread import Spread
-from ._typing import Decoder, HasCategories, JointLikelihood, Progress
+from ._typing import Decoder, HasCategories, HasLayers, JointLikelihood, LayeredDecoder, Progress
 from .inference import (
     Context,
     DecoderTarget,
@@ -31,13 +30,21 @@ from .inference import (
     weigh_codes,
 )
 from .inference._blocks import row_blocks
-from .inference.posteriors._base import standard_normal_log_prob
+from .inference.posteriors import _hierarchical
 
-__all__ = ["DecoderPool", "PooledPosterior", "half_sample_mode", "shared_draws"]
+__all__ = [
+    "DecoderPool",
+    "PooledPosterior",
+    "half_sample_mode",
+    "shared_draws",
+]
 
 _SCORED_DRAWS = 250  # codes of a block scored at a time
 _CODES_OF_CENTER = 16  # behind the means that draws are spread around, Sobol points
 _CODES_OF_BLOCK = 256  # of a row, that memory has to do for
+_UNIFORMS = 2**25  # behind draws that are made at a time, 256 MiB
+_NUMBERS_HELD = 2**26  # of the posteriors of a chunk of rows, 256 MiB
+_OF_WEIGHTS = ("pareto_k", "effective_sample_size")
 _EPS = 1e-7  # uniforms stay inside the open interval in single precision
 
 
@@ -113,11 +120,15 @@ def shared_draws(
     draws : Tensor of shape (S, N, D)
         In the decoder's standardised units.
     """
-    n_noise = posterior.family.n_noise
-    u = sobol_uniform(n_draws, n_noise + 2 * n_features, seed=0, antithetic=False)
-    u = u.to(posterior.parameters.device).unsqueeze(1)
-    cell_u = u[..., n_noise:].unflatten(-1, (n_features, 2))
-    return draw_values(member, posterior, u[..., :n_noise], cell_u, given)
+    n_noise, n_dims = posterior.family.n_noise, posterior.family.n_noise + 2 * n_features
+    points = SobolPoints(n_draws, n_dims, seed=0, antithetic=False)
+    parts = []
+    device = posterior.parameters.device
+    for part in points.parts(_draws_at_a_time(member, len(posterior), device)):
+        u = part.to(device).unsqueeze(1)
+        cell_u = u[..., n_noise:].unflatten(-1, (n_features, 2))
+        parts.append(draw_values(member, posterior, u[..., :n_noise], cell_u, given))
+    return torch.cat(parts)
 
 
 def half_sample_mode(draws: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -152,6 +163,30 @@ def half_sample_mode(draws: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
+class RowsToWeigh:
+    """Rows whose codes may be weighed once inference is done.
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, D)
+        Values in the decoders' standardised units.
+    observed : bool Tensor of shape (N, D)
+        What inference saw.
+    seed : int
+        That of the inference.
+    """
+
+    x: Tensor
+    observed: Tensor
+    seed: int
+
+    @classmethod
+    def concatenate(cls, parts: "list[RowsToWeigh]") -> "RowsToWeigh":
+        """Return the rows of all parts, of the same inference."""
+        return cls(*_joined([(part.x, part.observed) for part in parts]), parts[0].seed)
+
+
+@dataclass(frozen=True)
 class PooledPosterior:
     """Posteriors of N rows under every decoder of a pool.
 
@@ -169,6 +204,8 @@ class PooledPosterior:
     spread : Spread, default=None
         How draws are spread around the means of their cells; None leaves them as the decoders give
         them. Means are the same, but for numbers on a log or logit scale.
+    to_weigh : RowsToWeigh, default=None
+        What ``pareto_k`` and ``effective_sample_size`` are computed from when they are first read.
     """
 
     decoders: Sequence[Decoder] = field(repr=False)
@@ -176,6 +213,7 @@ class PooledPosterior:
     n_features: int
     given: Given | None = field(default=None, repr=False)
     spread: Spread | None = field(default=None, repr=False)
+    to_weigh: RowsToWeigh | None = field(default=None, repr=False)
 
     @classmethod
     def concatenate(cls, parts: "list[PooledPosterior]") -> "PooledPosterior":
@@ -189,10 +227,13 @@ class PooledPosterior:
         by_decoder = zip(*(part.results for part in parts), strict=True)
         results = [InferenceResult.concatenate(list(results)) for results in by_decoder]
         given = [part.given for part in parts if part.given is not None]
-        if not given:
-            return replace(parts[0], results=results)
-        x, observed = (torch.cat(tensors) for tensors in zip(*given, strict=True))
-        return replace(parts[0], results=results, given=(x, observed))
+        rows = [part.to_weigh for part in parts if part.to_weigh is not None]
+        return replace(
+            parts[0],
+            results=results,
+            given=_joined(given) if given else None,
+            to_weigh=RowsToWeigh.concatenate(rows) if rows else None,
+        )
 
     @property
     def bound(self) -> NDArray[np.float64]:
@@ -216,13 +257,16 @@ class PooledPosterior:
 
     @property
     def pareto_k(self) -> NDArray[np.float64]:
-        """Pareto k of the importance weights, the worst among the decoders, (N,)."""
+        """Pareto k of 1,024 importance weights, the worst among the decoders, (N,).
+
+        Computed when it, or the sample size, is first read: by 1,024 decoder evaluations of a row.
+        """
         worst: NDArray[np.float64] = self._diagnostic("pareto_k").max(axis=0)
         return worst
 
     @property
     def effective_sample_size(self) -> NDArray[np.float64]:
-        """Effective number of the weighted codes, the least among the decoders, (N,)."""
+        """Effective number of 1,024 weighted codes, the least among the decoders, (N,)."""
         smallest: NDArray[np.float64] = self._diagnostic("effective_sample_size").min(axis=0)
         return smallest
 
@@ -244,8 +288,8 @@ class PooledPosterior:
         parts = []
         for decoder, result in self._pairs():
             family = result.posterior.family
-            u = sobol_uniform(n_codes or family.codes_of_a_mean, family.n_noise, seed=1)
-            function = partial(_mean_of_block, decoder, u.unsqueeze(1), self.given)
+            points = SobolPoints(n_codes or family.codes_of_a_mean, family.n_noise, seed=1)
+            function = partial(_mean_of_block, decoder, points, self.given)
             parts.append(self._by_block(decoder, result.posterior, function))
         mean: NDArray[np.float64] = np.mean(parts, axis=0)
         return mean
@@ -297,16 +341,17 @@ class PooledPosterior:
         offsets out: draw m of all rows is from one decoder. Draws are counted from ``first``:
         those of a call from 0 with more draws.
         """
+        out = np.empty((n_draws, len(positions), self.n_features))
         if n_draws == 0:
-            return np.empty((0, len(positions), self.n_features))
+            return out
         families = [result.posterior.family for result in self.results]
         n_noise = max(family.n_noise for family in families)
+        n_dims = 1 + n_noise + 2 * self.n_features
         device = self.results[0].bound.device
 
-        def block_draws(rows: Tensor) -> Tensor:
+        def block_draws(rows: Tensor, first: int, n: int) -> Tensor:
             keys = positions[rows.cpu().numpy()]
-            n_dims = 1 + n_noise + 2 * self.n_features
-            u = row_uniforms(seed, keys, n_draws, n_dims, first=first, device=device)
+            u = row_uniforms(seed, keys, n, n_dims, first=first, device=device)
             picks = u[:, 0, 0]
             if first:
                 picks = row_uniforms(seed, keys, 1, 1, device=device)[:, 0, 0]
@@ -314,10 +359,29 @@ class PooledPosterior:
             offset = (start.long() + first) % len(families)
             return self._pool_draws(rows, u, offset, n_noise)
 
+        done = 0
+        for rows, n_rows in self._blocks_of_draws(n_draws, device):
+            size = _draws_of_a_part(self.decoders, n_draws, len(rows), n_dims)
+            for start in range(0, n_draws, size):
+                n = min(size, n_draws - start)
+                with torch.no_grad():
+                    drawn = block_draws(rows, first + start, size if self._is_layered else n)
+                part = drawn[:n, :n_rows].double().cpu().numpy()
+                out[start : start + n, done : done + n_rows] = part
+            done += n_rows
+        return self._spread(out)
+
+    @property
+    def _is_layered(self) -> bool:
+        return images_at_a_time(self.decoders[0]) is not None
+
+    def _blocks_of_draws(self, n_draws: int, device: torch.device) -> Iterator[tuple[Tensor, int]]:
+        """Yield rows that are drawn from together; with layers, as many as make whole images."""
+        images = images_at_a_time(self.decoders[0])
+        if images is not None:
+            return row_blocks(len(self), device, images // _power_of_two(n_draws, images))
         widest = max(self.decoders, key=lambda d: int(getattr(d.likelihood, "n_outputs", 1)))
-        parts = _blocks(widest, len(positions), device)
-        blocks = [block_draws(rows)[:, :n] for rows, n in parts]
-        return self._spread(torch.cat(blocks, dim=1).double().cpu().numpy())
+        return _blocks(widest, len(self), device)
 
     def log_predictive(self, x: Tensor, n_codes: int = 128) -> NDArray[np.float64]:
         """Return the log predictive density of each cell at values x, (N, D), in nats.
@@ -330,8 +394,8 @@ class PooledPosterior:
             x = torch.from_numpy(values).to(x)
         parts = []
         for decoder, result in self._pairs():
-            u = sobol_uniform(n_codes, result.posterior.family.n_noise, seed=1).unsqueeze(1)
-            function = partial(_density_of_block, decoder, u, x)
+            points = SobolPoints(n_codes, result.posterior.family.n_noise, seed=1)
+            function = partial(_density_of_block, decoder, points, x)
             parts.append(self._by_block(decoder, result.posterior, function))
         log_prob: NDArray[np.float64] = np.logaddexp.reduce(parts, axis=0) - np.log(
             n_codes * len(parts)
@@ -382,19 +446,35 @@ class PooledPosterior:
     ) -> dict[str, NDArray[np.float64]]:
         """Return scores (len(sizes), N) after so many draws, in ascending order."""
         families = {result.posterior.family.n_noise, result.code_posterior.family.n_noise}
-        u = sobol_uniform(sizes[-1], max(families), seed=3, antithetic=False).unsqueeze(1)
+        points = SobolPoints(sizes[-1], max(families), seed=3, antithetic=False)
         parts = []
         with torch.no_grad():
             for rows, n in _blocks(decoder, len(table[0]), table[0].device):
                 block = _ScoredBlock(decoder, result, rows, *(t[rows] for t in table))
                 at_a_time = min(_SCORED_DRAWS, _draws_at_a_time(decoder, len(rows), rows.device))
-                after = []
-                for first, last in pairwise([0, *sizes]):
-                    for part in u[first:last].split(at_a_time):
-                        block.add(part)
-                    after.append(block.scores(last))
+                after, n_done = [], 0
+                for part in points.parts(at_a_time, sizes):
+                    block.add(part.unsqueeze(1))
+                    n_done += len(part)
+                    if n_done in sizes:
+                        after.append(block.scores(n_done))
                 parts.append({k: torch.stack([one[k][:n] for one in after]) for k in after[0]})
         return {k: torch.cat([part[k] for part in parts], dim=1).cpu().numpy() for k in parts[0]}
+
+    @cached_property
+    def _weighed(self) -> list[InferenceResult]:
+        """What each decoder's inference gave, with the diagnostics of its importance weights."""
+        rows = self.to_weigh
+        if rows is None:
+            return self.results
+        return [
+            weigh_codes(
+                _target(decoder, rows.x, rows.observed), result, seed=derive_seed(rows.seed, k)
+            )
+            if result.pareto_k is None
+            else result
+            for k, (decoder, result) in enumerate(zip(self.decoders, self.results, strict=True))
+        ]
 
     @cached_property
     def _center(self) -> NDArray[np.float64]:
@@ -442,7 +522,8 @@ class PooledPosterior:
 
     def _diagnostic(self, name: str) -> NDArray[np.float64]:
         """Return a diagnostic of each decoder, (K, N)."""
-        values = [getattr(member, name) for member in self.results]
+        results = self._weighed if name in _OF_WEIGHTS else self.results
+        values = [getattr(member, name) for member in results]
         if any(value is None for value in values):
             raise AttributeError(f"{name} was not computed by this inference.")
         return torch.stack(values).double().cpu().numpy()
@@ -485,10 +566,10 @@ class _ScoredBlock:
     def add(self, u: Tensor) -> None:
         """Add the draws of these uniforms (S, 1, n)."""
         posterior = self.code_posterior
-        z = posterior.rsample(_noise(posterior, u[..., : posterior.family.n_noise]))
-        params = self.decoder.decode(z)
+        noise = _noise(posterior, u[..., : posterior.family.n_noise])
+        decoded = posterior.decoded(noise, self.decoder.decode)
+        params, log_ratio = decoded.params, decoded.log_ratio
         log_missing, log_observed = self._log_missing_and_observed(params)
-        log_ratio = standard_normal_log_prob(z) - posterior.log_prob(z)
         self._accumulate("iwae", log_missing + log_ratio)
         self._accumulate("joint", log_missing + log_observed + log_ratio)
         self._accumulate("evidence", log_observed + log_ratio)
@@ -554,6 +635,14 @@ class DecoderPool:
     context: Context
     spread: Spread | None = None
 
+    @property
+    def most_rows(self) -> int | None:
+        """Rows whose posteriors should be held at one time, None if they are small."""
+        if images_at_a_time(self.decoders[0]) is None:
+            return None
+        numbers = max(_hierarchical.numbers_per_row(cast(LayeredDecoder, d)) for d in self.decoders)
+        return max(1, _NUMBERS_HELD // (numbers * len(self.decoders)))
+
     def on(self, device: torch.device) -> "DecoderPool":
         """Return this pool on a device; the pool itself stays where it is."""
         if device.type == "cpu":
@@ -568,15 +657,14 @@ class DecoderPool:
         observed: Tensor,
         progress: Progress | None = None,
         *,
-        weigh: bool = False,
         resample: bool = False,
         deadline: float | None = None,
     ) -> PooledPosterior:
         """Return the posteriors of rows (N, D) with their observed mask under every decoder.
 
         The decoders share the time up to ``deadline``, a reading of `time.monotonic`. With
-        ``weigh`` the importance weights of their codes are examined, with ``resample`` the
-        posteriors become codes resampled by them, see `weigh_codes`.
+        ``resample`` the posteriors become codes resampled by their importance weights, see
+        `weigh_codes`; without, the weights are computed when somebody asks how good they are.
         """
         results = []
         for k, (decoder, state) in enumerate(zip(self.decoders, self.states, strict=True)):
@@ -584,15 +672,24 @@ class DecoderPool:
             share = _share(deadline, len(self.decoders) - k)
             context = replace(self.context, seed=seed, progress=progress, deadline=share)
             result = self.method.infer(decoder, state, x, observed, context)
-            if weigh or resample:
-                target = DecoderTarget(
-                    decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim
-                )
-                result = weigh_codes(target, result, seed=seed, resample=resample)
+            if resample:
+                target = _target(decoder, x, observed)
+                result = weigh_codes(target, result, seed=seed, resample=True)
             results.append(result)
         dependent = any(isinstance(d.likelihood, JointLikelihood) for d in self.decoders)
         given = (x, observed) if dependent else None
-        return PooledPosterior(self.decoders, results, x.shape[1], given, self.spread)
+        rows = RowsToWeigh(x, observed, self.context.seed)
+        return PooledPosterior(self.decoders, results, x.shape[1], given, self.spread, rows)
+
+
+def _target(decoder: Decoder, x: Tensor, observed: Tensor) -> DecoderTarget:
+    return DecoderTarget(decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim)
+
+
+def _joined(parts: Sequence[Given]) -> Given:
+    """Return values and masks one below the other."""
+    x, observed = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    return x, observed
 
 
 def _moved(parts: Sequence[T], device: torch.device) -> list[T]:
@@ -615,8 +712,38 @@ def _noise(posterior: Posterior, code_u: Tensor) -> Tensor:
 
 def _draws_at_a_time(decoder: Decoder, n_rows: int, device: torch.device) -> int:
     """Return how many codes of each row may be decoded at a time, for the sake of memory."""
+    images = images_at_a_time(decoder)
+    if images is not None:
+        return max(1, images // max(n_rows, 1))
     n_outputs = getattr(decoder.likelihood, "n_outputs", 1)
     return max(1, plan_for(device).decoded_numbers // max(n_rows * n_outputs, 1))
+
+
+def _draws_of_a_part(
+    decoders: Sequence[Decoder], n_draws: int, n_rows: int, n_uniforms: int
+) -> int:
+    """Return how many draws of each of these rows are made at a time, from so many uniforms."""
+    images = images_at_a_time(decoders[0])
+    if images is not None:
+        return images // n_rows
+    return min(n_draws, max(1, _UNIFORMS // (n_rows * n_uniforms)))
+
+
+def images_at_a_time(decoder: Decoder) -> int | None:
+    """Return how many images a decoder with layers works on together, None for other decoders.
+
+    Its rows are summarised one by one, or as many as make so many images with their draws. Blocks
+    then always have the same number of them.
+    """
+    if isinstance(decoder, HasLayers):
+        return _hierarchical.images_at_a_time(cast(LayeredDecoder, decoder))
+    known: int | None = getattr(decoder, "images_at_a_time", None)
+    return known
+
+
+def _power_of_two(n: int, most: int) -> int:
+    """Return the smallest power of two that is at least n, but no more than another one."""
+    return min(1 << (n - 1).bit_length(), most)
 
 
 def _blocks(decoder: Decoder, n_rows: int, device: torch.device) -> Iterator[tuple[Tensor, int]]:
@@ -629,6 +756,8 @@ def _blocks(decoder: Decoder, n_rows: int, device: torch.device) -> Iterator[tup
 
         return _CODES_OF_BLOCK * bytes_per_code(decoded)
 
+    if images_at_a_time(decoder) is not None:
+        return row_blocks(n_rows, device, 1)
     return row_blocks(n_rows, device, plan_for(device).rows(bytes_per_row))
 
 
@@ -641,16 +770,16 @@ def _of_rows(given: Given | None, rows: Tensor) -> Given | None:
 
 
 def _mean_of_block(
-    decoder: Decoder, u: Tensor, given: Given | None, posterior: Posterior, rows: Tensor
+    decoder: Decoder, points: SobolPoints, given: Given | None, posterior: Posterior, rows: Tensor
 ) -> Tensor:
     likelihood, total = decoder.likelihood, torch.zeros(())
-    for part in u.split(_draws_at_a_time(decoder, len(rows), rows.device)):
-        params = posterior.observation(_noise(posterior, part), decoder.decode)
+    for part in points.parts(_draws_at_a_time(decoder, len(rows), rows.device)):
+        params = posterior.observation(_noise(posterior, part.unsqueeze(1)), decoder.decode)
         if given is not None and isinstance(likelihood, JointLikelihood):
             mean = likelihood.mean_given(params, given[0][rows], given[1][rows])
         else:
             mean = likelihood.mean(params)
-        total = total + mean.mean(0) * (len(part) / len(u))
+        total = total + mean.mean(0) * (len(part) / len(points))
     return total
 
 
@@ -673,8 +802,11 @@ def _draws_of_block(
 
 
 def _density_of_block(
-    decoder: Decoder, u: Tensor, x: Tensor, posterior: Posterior, rows: Tensor
+    decoder: Decoder, points: SobolPoints, x: Tensor, posterior: Posterior, rows: Tensor
 ) -> Tensor:
     prepared = decoder.likelihood.prepare(x[rows])
-    params = posterior.observation(_noise(posterior, u), decoder.decode)
-    return torch.logsumexp(decoder.likelihood.log_prob(params, prepared), 0)
+    cells = []
+    for part in points.parts(images_at_a_time(decoder) or len(points)):
+        params = posterior.observation(_noise(posterior, part.unsqueeze(1)), decoder.decode)
+        cells.append(decoder.likelihood.log_prob(params, prepared))
+    return torch.logsumexp(torch.cat(cells), 0)

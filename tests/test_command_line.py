@@ -194,6 +194,20 @@ class TestInpaint:
         assert scores["missing_cells"] == 6 * 32 * 3
         assert scores["iwae_nats_a_cell"] == pytest.approx(log_scores["iwae"].sum() / 576, rel=1e-5)
 
+    def test_each_image_is_inferred_once(
+        self, model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rows: list[int] = []
+        original = Hierarchical.infer
+
+        def noted(self: Hierarchical, decoder: Any, state: Any, x: Any, *args: Any) -> Any:
+            rows.append(len(x))
+            return original(self, decoder, state, x, *args)
+
+        monkeypatch.setattr(Hierarchical, "infer", noted)
+        run_inpaint(model, photos, tmp_path / "out", "--limit", "4", "--at-a-time", "3")
+        assert rows == [3, 1]
+
     def test_it_goes_on_where_it_was_stopped(
         self, model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -2,20 +2,24 @@
 
 import pickle
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from _factories import digits, training_of_images, with_missing
 from _linear_images import LinearImages, smooth_model
-from sklearn_qavi import QAVIInpainter
+from sklearn_qavi import QAVIInpainter, sampling
 from sklearn_qavi._device import one_torch_thread
 from sklearn_qavi.exceptions import InferenceConvergenceWarning
 from sklearn_qavi.generative import HierarchicalVAE
 from sklearn_qavi.inference import Context, Gaussian, Hierarchical, HierarchicalPosterior
+from sklearn_qavi.inference.posteriors._hierarchical import images_at_a_time
 
 
 @pytest.fixture
@@ -130,3 +134,141 @@ class TestHierarchical:
             QAVIInpainter(generative_model="hierarchical", random_state=0).fit(
                 np.zeros((10, 40, 40))
             )
+
+
+STEPS, DRAWS, SLOTS = 6, 4, 4  # steps of the default, draws of each, rows in work
+
+
+@contextmanager
+def counted(model: HierarchicalVAE) -> Iterator[list[int]]:
+    """Note how many images go down the layers at each walk."""
+    walks: list[int] = []
+    (network,) = model.decoders_
+
+    def note(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
+        walks.append(inputs[0])
+
+    hook = network.decoder.register_forward_pre_hook(note)
+    yield walks
+    hook.remove()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_qavi.exceptions.InferenceConvergenceWarning")
+class TestCosts:
+    """Counted in images that go down the layers, and in numbers that are held."""
+
+    @pytest.fixture
+    def fitted(self, layered: HierarchicalVAE) -> QAVIInpainter:
+        optimizer = HierarchicalPosterior.default_optimizer(3).with_options(
+            max_iter=STEPS, window=2, n_draws=DRAWS
+        )
+        posterior = Hierarchical(optimizer=optimizer)
+        return QAVIInpainter(generative_model=layered, posterior=posterior, random_state=0).fit()
+
+    @pytest.fixture
+    def image(self) -> np.ndarray:
+        image = digits(400, 401).copy()
+        image[:, 5:] = np.nan
+        return image
+
+    def test_a_posterior_costs_its_steps_and_weights_only_if_they_are_read(
+        self, fitted: QAVIInpainter, layered: HierarchicalVAE, image: np.ndarray
+    ) -> None:
+        with counted(layered) as walks:
+            pooled = fitted.infer(image)
+        assert sum(walks) == STEPS * DRAWS * SLOTS
+        with counted(layered) as walks:
+            k, size = pooled.pareto_k, pooled.effective_sample_size
+        assert sum(walks) == 1024  # each goes down once, and the two share them
+        assert np.isfinite(k).all()
+        assert 1.0 <= size[0] <= 1024.0
+
+    @pytest.mark.parametrize(
+        ("ask", "images"),
+        [
+            (lambda inpainter, image: inpainter.transform(image), 64),
+            (lambda inpainter, image: inpainter.sample(image, n=5), 64),
+            (lambda inpainter, image: inpainter.sample(image, n=65), 128),
+            (lambda inpainter, image: inpainter.predict_interval(image), 256),
+        ],
+    )
+    def test_one_image_is_not_computed_as_often_as_a_block_has_rows(
+        self,
+        fitted: QAVIInpainter,
+        layered: HierarchicalVAE,
+        image: np.ndarray,
+        ask: Callable[[QAVIInpainter, np.ndarray], Any],
+        images: int,
+    ) -> None:
+        with counted(layered) as walks:
+            ask(fitted, image)
+        assert sum(walks) == STEPS * DRAWS * SLOTS + images
+        assert max(walks) == images_at_a_time(layered.decoders_[0]) == 64
+
+    def test_scores_go_down_the_layers_once(
+        self, fitted: QAVIInpainter, layered: HierarchicalVAE, image: np.ndarray
+    ) -> None:
+        with counted(layered) as walks:
+            fitted.score_missing(digits(400, 401), np.isnan(image), n_draws=[10, 128])
+        assert sum(walks) == STEPS * DRAWS * SLOTS + 192  # a number that is scored ends a walk
+
+    def test_few_draws_of_many_images_share_a_walk(
+        self, fitted: QAVIInpainter, layered: HierarchicalVAE
+    ) -> None:
+        images = np.repeat(digits(400, 408), 2, axis=0)
+        images[:, 5:] = np.nan
+        rounds = len(images) // SLOTS
+        with counted(layered) as walks:
+            fitted.sample(images, n=4)
+        assert sum(walks) == rounds * STEPS * DRAWS * SLOTS + 64
+
+    def test_draws_are_the_same_to_the_bit_in_any_company(
+        self, fitted: QAVIInpainter, image: np.ndarray
+    ) -> None:
+        others = digits(400, 403).copy()
+        others[:, 5:] = np.nan
+        many = fitted.sample(image, n=70)
+        np.testing.assert_array_equal(fitted.sample(image, n=3), many[:3])
+        np.testing.assert_array_equal(fitted.sample(others, n=70)[:, :1], many)
+        np.testing.assert_array_equal(fitted.sample(others, n=9)[:, :1], many[:9])
+        one_by_one = np.stack(list(fitted.iter_samples(others, n=9)))
+        np.testing.assert_array_equal(one_by_one[:, :1], many[:9])
+        np.testing.assert_array_equal(fitted.transform(others)[:1], fitted.transform(image))
+        for one, with_others in zip(
+            fitted.predict_interval(image), fitted.predict_interval(others), strict=True
+        ):
+            np.testing.assert_array_equal(with_others[:1], one)
+
+    def test_noise_that_is_held_does_not_grow_with_the_draws(
+        self, fitted: QAVIInpainter, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        held: list[int] = []
+        original = sampling.row_uniforms
+
+        def noted(*args: Any, **options: Any) -> torch.Tensor:
+            uniforms = original(*args, **options)
+            held.append(uniforms.numel())
+            return uniforms
+
+        monkeypatch.setattr(sampling, "row_uniforms", noted)
+        largest = []
+        for n in (64, 640):
+            held.clear()
+            fitted.sample(image, n=n)
+            largest.append(max(held))
+        assert largest[0] == largest[1]
+
+    def test_large_networks_walk_with_fewer_images_and_are_held_for_fewer_rows(self) -> None:
+        sizes = {}
+        for preset, shape in (("mnist", (1, 28, 28)), ("cifar10", (3, 32, 32))):
+            model = HierarchicalVAE(preset=preset)
+            model.image_shape_, model.n_features_in_ = shape, int(np.prod(shape))
+            with torch.device("meta"):
+                network = model._new_network(None)
+            pool = sampling.DecoderPool([network], Hierarchical(), [None], Context())
+            sizes[preset] = images_at_a_time(network), pool.most_rows
+            largest = max(np.prod(s) for s in network.feature_shapes)
+            assert sizes[preset][0] * (largest + network.latent_dim) <= 2**24
+        assert sizes["mnist"][0] == 64
+        assert sizes["cifar10"][0] == 16
+        assert sizes["cifar10"][1] < 10 < sizes["mnist"][1]

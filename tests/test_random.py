@@ -5,7 +5,9 @@ import pytest
 import torch
 from scipy import stats
 
+from sklearn_qavi import _random
 from sklearn_qavi._random import (
+    SobolPoints,
     derive_seed,
     philox,
     row_uniforms,
@@ -21,6 +23,23 @@ def test_antithetic_sobol_points_mirror_each_other() -> None:
     assert ((u > 0) & (u < 1)).all()
     assert stats.kstest(sobol_uniform(512, 1, seed=1).numpy().ravel(), "uniform").pvalue > 0.05
     assert sobol_uniform(0, 3, seed=0).shape == (0, 3)
+
+
+@pytest.mark.parametrize("antithetic", [True, False])
+@pytest.mark.parametrize(("n_draws", "n_dims"), [(37, 5), (3, 21_210), (0, 2)])
+def test_points_in_parts_are_those_of_one_piece(
+    n_draws: int, n_dims: int, antithetic: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = sobol_uniform(n_draws, n_dims, 5, antithetic=antithetic)
+    for held in (2**22, 0):
+        monkeypatch.setattr(_random, "_HELD_NUMBERS", held)
+        points = SobolPoints(n_draws, n_dims, 5, antithetic=antithetic)
+        parts = list(points.parts(8, cuts=[11, 12] if n_draws > 12 else []))
+        assert all(len(part) <= 8 for part in parts)
+        if n_draws:
+            torch.testing.assert_close(torch.cat(parts), expected, rtol=0, atol=0)
+    if n_draws > 12:
+        assert [len(part) for part in parts] == [8, 3, 1, 8, 8, 8, 1]
 
 
 def test_row_uniforms_are_keyed_by_seed_and_position() -> None:

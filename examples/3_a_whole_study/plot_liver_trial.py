@@ -97,7 +97,7 @@ errors = imputer.expected_error()
 errors.loc[laboratory, ["n_cells", "coverage", "crps", "crps_mean", "crps_linear"]].round(2)
 
 # %%
-# All columns at a glance: the further left of the dotted line, the more is known of a missing value.
+# All columns at a glance: the further left of the dotted line, the more is known of missing values.
 
 from sklearn_qavi.plotting import ExpectedErrorDisplay
 

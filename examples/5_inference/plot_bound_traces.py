@@ -32,10 +32,9 @@ rows = range(8)
 
 import warnings
 
-from sklearn_qavi.exceptions import InferenceConvergenceWarning, UnreliablePosteriorWarning
+from sklearn_qavi.exceptions import InferenceConvergenceWarning
 from sklearn_qavi.plotting import BoundTraceDisplay
 
-warnings.simplefilter("ignore", UnreliablePosteriorWarning)  # infer also weighs draws
 gaussian = QAVIImputer(generative_model=model, random_state=0).fit(X)
 BoundTraceDisplay.from_estimator(gaussian, X_missing, rows=rows)
 

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .._checks import plain
 from .._typing import Chosen, LayerPosterior, Step
+from ..inference.posteriors._hierarchical import images_at_a_time
 from ._likelihoods import ImageLikelihood
 from ._network import VAENetwork
 from ._wide_resnet import in_chunks
@@ -498,7 +499,10 @@ class HierarchicalNetwork(VAENetwork):
     def decode(self, z: Tensor) -> Tensor:
         """Return the likelihood's parameters (..., P) for codes (..., L), in prior's units."""
         rows = z.reshape(-1, self.latent_dim)
-        params = self._decode(rows) if self.training else in_chunks(self._decode, rows)
+        if self.training:
+            params = self._decode(rows)
+        else:
+            params = in_chunks(self._decode, rows, images_at_a_time(self))
         by_code: Tensor = params.unflatten(0, z.shape[:-1])
         return by_code
 

@@ -299,8 +299,8 @@ class ImageNetwork(GaussianEncoderNetwork):
         return out
 
 
-def in_chunks(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    """Apply a function to rows, on a CPU always to ``CHUNK`` of them at a time.
+def in_chunks(function: Callable[[Tensor], Tensor], rows: Tensor, size: int = CHUNK) -> Tensor:
+    """Apply a function to rows, on a CPU always to ``size`` of them at a time.
 
     Parameters
     ----------
@@ -308,6 +308,8 @@ def in_chunks(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         Maps n rows to n rows, each on its own.
     rows : Tensor of shape (n, ...)
         Zeros fill the last chunk up.
+    size : int, default=CHUNK
+        Rows at a time.
 
     Returns
     -------
@@ -317,10 +319,10 @@ def in_chunks(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
     n = len(rows)
     if rows.device.type != "cpu" or n == 0:
         return function(rows)
-    more = -n % CHUNK
+    more = -n % size
     if more:
         rows = torch.cat([rows, rows.new_zeros(more, *rows.shape[1:])])
-    return torch.cat([function(chunk) for chunk in rows.split(CHUNK)])[:n]
+    return torch.cat([function(chunk) for chunk in rows.split(size)])[:n]
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module:

@@ -1,12 +1,14 @@
 """Importance weights of fitted posteriors: how far to trust them, and draws corrected by them."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from .._random import derive_seed, sobol_uniform
+from .._plan import CPU_ROWS
+from .._random import SobolPoints, derive_seed
 from ._blocks import row_blocks
 from ._importance import effective_sample_size, pareto_smooth, systematic_resample
 from ._result import InferenceResult
@@ -69,15 +71,27 @@ def weigh_codes(
     .. [1] Vehtari, Simpson, Gelman, Yao, Gabry (2024), "Pareto smoothed importance sampling".
     """
     posterior = result.code_posterior
-    u = sobol_uniform(n_draws, posterior.family.n_noise, derive_seed(seed, 3), antithetic=False)
-    noise = posterior.family.noise_from_uniform(u).to(target.x).unsqueeze(1)
+    family = posterior.family
+    points = SobolPoints(n_draws, family.n_noise, derive_seed(seed, 3), antithetic=False)
+    n_rows, at_a_time = (
+        (CPU_ROWS, _DECODED) if family.images_at_a_time is None else (1, family.images_at_a_time)
+    )
     k_hat, size, kept = [], [], []
+
+    def noises(size: int) -> Iterator[Tensor]:
+        for u in points.parts(size):
+            yield family.noise_from_uniform(u.to(target.device)).to(target.x).unsqueeze(1)
+
     with torch.no_grad():
-        for rows, n in row_blocks(target.n_rows, target.device):
-            z, log_q = (
-                _defensive(posterior[rows], noise) if resample else _plain(posterior[rows], noise)
-            )
-            log_weight = _log_joint(target, rows, z) - log_q
+        for rows, n in row_blocks(target.n_rows, target.device, n_rows):
+            if resample:
+                (noise,) = noises(n_draws)
+                z, log_q = _defensive(posterior[rows], noise)
+                log_weight = _log_joint(target, rows, z) - log_q
+            else:
+                block = posterior[rows]
+                parts = [_log_weight(target, rows, block, noise) for noise in noises(at_a_time)]
+                log_weight = torch.cat(parts)
             log_weight, k = pareto_smooth(log_weight)
             k_hat.append(k[:n])
             size.append(effective_sample_size(log_weight)[:n])
@@ -99,10 +113,11 @@ def weigh_codes(
     )
 
 
-def _plain(posterior: Posterior, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Return codes of q, (S, B, L), and their log density, (S, B)."""
-    z = posterior.rsample(noise)
-    return z, _log_prob(posterior, z)
+def _log_weight(target: DecoderTarget, rows: Tensor, posterior: Posterior, noise: Tensor) -> Tensor:
+    """Return log p(x_O, z) - log q(z) of codes of q, (S, B)."""
+    decoded = posterior.decoded(noise, target.decode)
+    log_observed = target.block(rows).of_decoded(decoded.params)
+    return torch.nan_to_num(log_observed, nan=-math.inf, posinf=-math.inf) + decoded.log_ratio
 
 
 def _defensive(posterior: Posterior, noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -45,7 +45,8 @@ __all__ = ["Starter", "fit_posterior"]
 
 Starter = Callable[[Tensor, Start], Start]
 """Turns row indices (B,) and their starts from prior codes into better starts; what it costs may be
-said by its ``n_evaluations``, decoder evaluations per row."""
+said by its ``n_evaluations``, decoder evaluations per row. With ``reads_codes = False`` it does
+without the starts from prior codes, and these are not decoded."""
 
 _WARM_TOL = 0.05  # nats; what a start may leave to gain
 _WITH_GRADIENT = 2  # times the bytes of a bound alone
@@ -214,6 +215,10 @@ class _Problem:
             self.like
         )
 
+    def no_codes(self) -> Tensor:
+        """Return one code (1, L) in the place of prior codes that nobody reads."""
+        return self.like.new_zeros(1, self.target.latent_dim)
+
     def of_gaussians(self) -> "_Problem":
         """Return the problem of the Gaussians that a richer family starts from."""
         family = GaussianPosterior(self.target.latent_dim)
@@ -324,7 +329,8 @@ class _Loop(Generic[StateT]):
     ) -> None:
         target, family = self.target, self.family = problem.target, problem.family
         self.optimizer, self.improve = optimizer, improve
-        codes = problem.start_codes()
+        self.reads_codes = getattr(improve, "reads_codes", True)
+        codes = problem.start_codes() if self.reads_codes else problem.no_codes()
         self.clock = _Clock(problem.deadline, target.n_rows)
         plan = plan_for(target.device)
         self.keeps_shape, self.slot_multiple = plan.keeps_shape, ROWS_MULTIPLE
@@ -339,7 +345,8 @@ class _Loop(Generic[StateT]):
         self.n_slots = n_slots = self._whole_slots(max(1, in_work))
         if self.keeps_shape:
             self.n_starts = min(self.n_starts, n_slots)
-        self.score_codes, self.codes = target.score_codes(codes), codes
+        self.codes = codes
+        self.score_codes = target.score_codes(codes) if self.reads_codes else _no_scores
         n, device = target.n_rows, target.device
         self.out_parameters = codes.new_zeros(n, family.n_parameters)
         self.out_bound = codes.new_zeros(n)
@@ -520,6 +527,11 @@ class _Loop(Generic[StateT]):
             covariance = self.optimizer.covariance(self.state, slots)
             assert covariance is not None
             self.out_covariance[rows] = covariance
+
+
+def _no_scores(rows: Tensor) -> Tensor:
+    """Return flat scores (1, B) of one code, for starts that are found without."""
+    return torch.zeros(1, len(rows), device=rows.device)
 
 
 def _without_empty_end(trace: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from ._result import InferenceResult
 from ._settings import OptimizerSettings
 from ._target import DecoderTarget
 from .posteriors import HierarchicalPosterior, Start
-from .posteriors._hierarchical import WEIGHTS
+from .posteriors._hierarchical import WEIGHTS, draws_with_gradient
 
 __all__ = ["FILLS", "FilledImageStart", "Hierarchical", "fill_missing"]
 
@@ -151,6 +151,7 @@ class FilledImageStart:
     observed_weight: float
     missing_weight: float
     n_evaluations: ClassVar[int] = 1
+    reads_codes: ClassVar[bool] = False
 
     def __call__(self, rows: Tensor, start: Start) -> Start:
         """Return the start of the rows with these indices."""
@@ -257,12 +258,15 @@ class Hierarchical(QAVI):
         """Return the posteriors of rows under one decoder, see `InferenceMethod`.
 
         ``batch_size`` bounds the images, one per row and draw, whose gradients are computed
-        together.
+        together; without, they take about a gigabyte.
         """
         family = HierarchicalPosterior(
             cast(LayeredDecoder, decoder), checkpointing=self.checkpointing, weights=self.weights
         )
-        family.draws_at_a_time = max(1, (context.batch_size or CPU_ROWS) // (family.slots or 1))
+        images = context.batch_size
+        if images is None:
+            images = min(CPU_ROWS, draws_with_gradient(family.decoder))
+        family.draws_at_a_time = max(1, images // (family.slots or 1))
         target = DecoderTarget(decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim)
         missing_weight = _MISSING_WEIGHT if self.missing_weight is None else self.missing_weight
         return fit_posterior(

@@ -1,6 +1,6 @@
 """Posterior families: what is fitted to each row, in the parameters of one flat vector."""
 
-from ._base import Draws, Posterior, PosteriorFamily, Start
+from ._base import Decoded, Draws, Posterior, PosteriorFamily, Start
 from ._codes import SampledCodes
 from ._feature import FeaturePosterior
 from ._flow import FlowPosterior
@@ -10,6 +10,7 @@ from ._hierarchical import HierarchicalPosterior
 from ._mixture import MixturePosterior
 
 __all__ = [
+    "Decoded",
     "Draws",
     "FeaturePosterior",
     "FlowPosterior",

@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 from ..._random import sobol_uniform, torch_generator
 from .._settings import Adam, OptimizerSettings
 
-__all__ = ["Draws", "Posterior", "PosteriorFamily", "Start"]
+__all__ = ["Decoded", "Draws", "Posterior", "PosteriorFamily", "Start"]
 
 _LOG_2PI = 1.8378770664093453
 _TILE = 16
@@ -116,6 +116,22 @@ class Draws:
     log_q: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """Codes from q, decoded and weighed.
+
+    Parameters
+    ----------
+    params : Tensor of shape (S, B, P)
+        The decoder's output.
+    log_ratio : Tensor of shape (S, B)
+        log p(z) - log q(z) in nats.
+    """
+
+    params: Tensor
+    log_ratio: Tensor
+
+
 class PosteriorFamily(ABC):
     """A family of distributions over the latent code, one member per row.
 
@@ -130,6 +146,10 @@ class PosteriorFamily(ABC):
 
     slots: int | None = None
     """Rows in work at one time, for a family whose rows are work enough; None leaves it open."""
+
+    images_at_a_time: int | None = None
+    """Images, one per row and draw, that such a family works on together where no gradient is asked
+    for; its rows are then summarised one by one."""
 
     codes_of_a_mean: ClassVar[int] = 64
     """Sobol codes that a mean over the posterior needs; more where draws jump between places."""
@@ -205,6 +225,14 @@ class PosteriorFamily(ABC):
         """Return the parameters (S, B, P) of the observation model that draws are taken from."""
         return decode(self.rsample(parameters, noise))
 
+    def decoded(
+        self, parameters: Tensor, noise: Tensor, decode: Callable[[Tensor], Tensor]
+    ) -> Decoded:
+        """Return equally likely codes, from noise (S, B or 1, n_noise), decoded and weighed."""
+        z = self.rsample(parameters, noise)
+        log_ratio = standard_normal_log_prob(z) - self.log_prob(parameters, z)
+        return Decoded(decode(z), log_ratio)
+
     def moments(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean (B, L) and covariance (B, L, L); by 4,096 draws unless overridden."""
         u = sobol_uniform(4096, self.n_noise, seed=0).to(parameters)
@@ -247,6 +275,10 @@ class Posterior:
     def observation(self, noise: Tensor, decode: Callable[[Tensor], Tensor]) -> Tensor:
         """Return the observation model's parameters (S, N, P) for base noise (S, N or 1, n)."""
         return self.family.observation(self.parameters, noise, decode)
+
+    def decoded(self, noise: Tensor, decode: Callable[[Tensor], Tensor]) -> Decoded:
+        """Return codes, decoded and weighed, for base noise (S, N or 1, n)."""
+        return self.family.decoded(self.parameters, noise, decode)
 
     def sample(self, n: int = 1, *, seed: int = 0) -> Tensor:
         """Return n independent codes per row.

@@ -1,6 +1,7 @@
 """A posterior over the codes of all layers of a hierarchical decoder."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -8,14 +9,47 @@ from torch import Tensor
 from ..._checks import plain
 from ..._typing import Chosen, LayeredDecoder, LayerPosterior, MeanAndScale
 from .._settings import Adam, OptimizerSettings
-from ._base import PosteriorFamily, Start
+from ._base import Decoded, PosteriorFamily, Start
 
-__all__ = ["WEIGHTS", "HierarchicalPosterior"]
+__all__ = [
+    "WEIGHTS",
+    "HierarchicalPosterior",
+    "draws_with_gradient",
+    "images_at_a_time",
+    "numbers_per_row",
+]
 
 _LOG_2PI = 1.8378770664093453
-_CHUNK = 64  # images at one time where no gradient is asked for
+_MOST_IMAGES, _MOST_NUMBERS = 64, 2**24  # at one time where no gradient is asked for
 WEIGHTS = ("position", "layer")
+_MOST_KEPT, _PER_CODE = 2**25, 24  # features for gradients; a number of the code counts as so many
 _SLOTS, _SMALL = 4, 2**16  # rows in work at one time if no layer has more features than that
+
+
+def images_at_a_time(decoder: LayeredDecoder) -> int:
+    """Return how many images, one per row and draw, go down the layers at one time.
+
+    A power of two up to 64, so that the largest maps and the codes of all of them are some
+    16 million numbers. Not up to the caller: with another number at one time convolutions round
+    differently. Gradients are not meant, see ``draws_at_a_time``.
+    """
+    largest = max(torch.Size(shape).numel() for shape in decoder.feature_shapes)
+    fit = _MOST_NUMBERS // (largest + decoder.latent_dim)
+    return min(1 << max(fit.bit_length() - 1, 0), _MOST_IMAGES)
+
+
+def draws_with_gradient(decoder: LayeredDecoder) -> int:
+    """Return for how many images a processor should keep what their gradients take, 1 at least.
+
+    Some 34 bytes for each feature and 800 for each number of the code, about a gigabyte in all.
+    """
+    kept = numbers_per_row(decoder) + _PER_CODE * decoder.latent_dim
+    return max(1, _MOST_KEPT // kept)
+
+
+def numbers_per_row(decoder: LayeredDecoder) -> int:
+    """Return how many features a row's posterior has at all layers together."""
+    return sum(torch.Size(shape).numel() for shape in decoder.feature_shapes)
 
 
 class HierarchicalPosterior(PosteriorFamily):
@@ -86,6 +120,7 @@ class HierarchicalPosterior(PosteriorFamily):
         super().__init__(decoder.latent_dim)
         self.decoder, self.checkpointing, self.weights = decoder, checkpointing, weights
         self.draws_at_a_time = draws_at_a_time
+        self.images_at_a_time = images_at_a_time(decoder)
         # not up to the caller: with another number at one time convolutions round differently
         self.slots = _SLOTS if max(self.feature_sizes) <= _SMALL else 1
 
@@ -185,6 +220,21 @@ class HierarchicalPosterior(PosteriorFamily):
         """Return the likelihood's parameters (S, B, P) of draws, by one walk down the layers."""
         return self.descend(parameters, noise)[0]
 
+    def decoded(
+        self, parameters: Tensor, noise: Tensor, decode: Callable[[Tensor], Tensor]
+    ) -> Decoded:
+        """Return codes from noise (S, B or 1, L), decoded and weighed by one walk."""
+
+        def choose(mixed: MeanAndScale, prior: MeanAndScale, noise: Tensor) -> Chosen:
+            (mean, scale), (prior_mean, prior_scale) = mixed, prior
+            ratio = scale / prior_scale
+            code = (mean - prior_mean) / prior_scale + ratio * noise
+            cell = 0.5 * (noise.square() - code.square()) + ratio.log()
+            return mean + scale * noise, (cell.flatten(1).sum(1, keepdim=True),)
+
+        params, by_layer = self._walk(parameters, noise, choose)
+        return Decoded(params, by_layer.sum(-1))
+
     def descend(self, parameters: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Draw codes and decode them.
 
@@ -239,28 +289,36 @@ class HierarchicalPosterior(PosteriorFamily):
         """
         n_draws, n_rows = len(numbers), len(parameters)
         flat = numbers.expand(-1, n_rows, -1).flatten(0, 1)
+        features, *weights = self.unpack(parameters)
 
-        def run(rows: Tensor, numbers: Tensor) -> tuple[Tensor, ...]:
-            features, *weights = self.unpack(rows)
+        def run(of_images: Callable[[Tensor], Tensor], numbers: Tensor) -> tuple[Tensor, ...]:
             parts = self.decoder.split_codes(numbers)
 
             def step(layer: int, prior: MeanAndScale, posterior: LayerPosterior) -> Chosen:
-                learned = posterior(features[layer])
+                learned = posterior(of_images(features[layer]))
                 mean, scale = (
-                    torch.lerp(p, q, w[layer])
+                    torch.lerp(p, q, of_images(w[layer]))
                     for p, q, w in zip(prior, learned, weights, strict=True)
                 )
                 return choose((mean, scale), prior, parts[layer])
 
-            params, extras = self.decoder.descend(len(rows), step, checkpointing=self.checkpointing)
+            n = len(numbers)
+            params, extras = self.decoder.descend(n, step, checkpointing=self.checkpointing)
             return params, *(torch.cat(by_layer, 1) for by_layer in zip(*extras, strict=True))
 
-        if torch.is_grad_enabled() or not len(flat):
-            out = run(parameters.expand(n_draws, -1, -1).flatten(0, 1), flat)
+        differentiable = parameters.requires_grad or numbers.requires_grad
+        if (torch.is_grad_enabled() and differentiable) or not len(flat):
+            out = run(lambda t: t.expand(n_draws, *t.shape).flatten(0, 1), flat)
         else:
             # bounded memory, and always as many at one time: last bits may depend on it
+            size = images_at_a_time(self.decoder)
             images = torch.arange(len(flat), device=flat.device)
-            images = torch.cat([images, images.new_zeros(-len(flat) % _CHUNK)])
-            done = [run(parameters[i % n_rows], flat[i]) for i in images.split(_CHUNK)]
+            images = torch.cat([images, images.new_zeros(-len(flat) % size)])
+            done = [run(partial(_of_rows, i % n_rows), flat[i]) for i in images.split(size)]
             out = tuple(torch.cat(parts)[: len(flat)] for parts in zip(*done, strict=True))
         return tuple(t.unflatten(0, (n_draws, n_rows)) for t in out)
+
+
+def _of_rows(rows: Tensor, t: Tensor) -> Tensor:
+    """Return what some rows have."""
+    return t[rows]

@@ -175,6 +175,21 @@ class TestDensity:
         z = family.rsample(one, noise)
         np.testing.assert_allclose(family.log_prob(one, z).item(), expected.item(), rtol=1e-8)
 
+    def test_decoded_is_one_walk_for_codes_parameters_and_densities(
+        self, network: HierarchicalNetwork, family: HierarchicalPosterior, parameters: Tensor
+    ) -> None:
+        noise, walks = normals(3, 2, network.latent_dim), []
+        hook = network.decoder.register_forward_pre_hook(lambda *_: walks.append(1))
+        with torch.no_grad():
+            decoded = family.decoded(parameters, noise, network.decode)
+        hook.remove()
+        assert len(walks) == 1
+        params, codes, _ = family.descend(parameters, noise)
+        np.testing.assert_allclose(decoded.params, params, atol=1e-12)
+        log_prior = torch.distributions.Normal(0.0, 1.0).log_prob(codes).sum(-1)
+        expected = log_prior - family.log_prob(parameters, codes)
+        np.testing.assert_allclose(decoded.log_ratio, expected, atol=1e-8)
+
     def test_codes_decode_to_what_their_draws_do(
         self, network: HierarchicalNetwork, family: HierarchicalPosterior, parameters: Tensor
     ) -> None:
