@@ -20,7 +20,7 @@ from sklearn_qavi._random import derive_seed, seed_from, torch_generator
 from sklearn_qavi.exceptions import ModelFormatError
 from sklearn_qavi.generative import GenerativeModel, WideResNetVAE
 from sklearn_qavi.generative._image_vae import augmented
-from sklearn_qavi.generative._training import HiddenCells, crps_of_hidden_cells
+from sklearn_qavi.generative._training import HiddenCells, crps_of_hidden_cells, risen
 from sklearn_qavi.generative._wide_resnet_vae import hidden_halves
 from sklearn_qavi.inference import (
     Context,
@@ -232,6 +232,46 @@ def test_bad_images_are_refused(images: NDArray[np.float64]) -> None:
         quick_image_model().fit(np.full((6, 8, 8), np.nan))
     with pytest.raises(ValueError, match="not the options of likelihood='bernoulli'"):
         quick_image_model(likelihood="bernoulli", likelihood_options={"scale": "pixel"}).fit(images)
+
+
+def test_the_kl_weighs_more_until_the_warm_up_is_over(images: NDArray[np.float64]) -> None:
+    """The weight rises evenly from a tenth of beta, step by step through epochs."""
+    given = []
+
+    def with_warmup(n_steps: int) -> Any:
+        fitted = quick_image_model(kl_warmup=n_steps, beta=3.0, rounds=2, steps=2)
+        options = fitted._training()
+        fitted.fit(images[:60])
+        given.append(options.kl_warmup)
+        return fitted.history_[0]
+
+    none, long = with_warmup(0), with_warmup(10**9)
+    assert given == [0, 10**9]
+    # at the first step of all the codes' KL is the same, and less of it is lost
+    assert long[0]["train_loss"] < none[0]["train_loss"]
+    assert [risen(0.1, step, 30) for step in (0, 15, 30, 31)] == pytest.approx([0.1, 0.55, 1, 1])
+    assert risen(0.1, 0, 0) == 1.0
+
+
+def test_the_warm_up_goes_on_where_a_training_was_stopped(
+    images: NDArray[np.float64], tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"kl_warmup": 60, "n_decoders": 1, "patience": 9}
+    whole = quick_image_model(rounds=3, **options).fit(images[:60])
+    for rounds in (1, 3):
+        parts = quick_image_model(rounds=rounds, checkpoint_folder=tmp_path, **options)
+        parts.fit(images[:60])
+    losses = [[epoch["train_loss"] for epoch in m.history_[0]] for m in (whole, parts)]
+    assert losses[0] == losses[1]
+
+
+def test_larger_images_are_validated_with_a_heavier_kl() -> None:
+    betas = {}
+    for side in (4, 8, 40):
+        model = tiny_image_model(random_state=0).fit(np.full((6, side, side), 0.5))
+        x = torch.full((2, side * side), 0.5)
+        betas[side] = model._validation(x, torch.ones_like(x).bool(), torch.ones(2), 0).beta
+    assert betas == {4: 1.0, 8: 1.6, 40: 20.0}
 
 
 def test_training_that_still_improves_warns(images: NDArray[np.float64]) -> None:
