@@ -172,8 +172,8 @@ class HierarchicalVAE(ImageVAE):
         How it is trained, such as ``Training(patience=20)``; searched as ``training__patience``.
         Options at None, and None itself, are the preset's; "mnist" has ``learning_rate=1e-3``,
         ``batch_size=32``, ``patience=10``, ``kl_warmup=0``, ``weight_decay=0``,
-        ``average_decay=0.99``, ``clip_norm=200`` and ``skip_norm=400``. No more than 256 images are used for validation. ``validation_beta``
-        has no meaning here and must be None.
+        ``average_decay=0.99``, ``clip_norm=200`` and ``skip_norm=400``. No more than 256 images are
+        used for validation. ``validation_beta`` has no meaning here and must be None.
     checkpoint_folder : path-like, default=None
         Where the state of training is written after each epoch. `fit` on the same images with the
         same parameters goes on from there, as if it had not been stopped; ``max_epochs`` may be

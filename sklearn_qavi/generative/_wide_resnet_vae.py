@@ -116,7 +116,8 @@ class WideResNetVAE(ImageVAE):
         Channels C, height H and width W.
     inference_beta_ : float
         Weight of the KL, out of 1, 2, 5, 10, 20 and 40, with which the hidden halves of validation
-        images are completed best by all decoders together; `QAVIInpainter` takes it unless told otherwise.
+        images are completed best by all decoders together; `QAVIInpainter` takes it unless told
+        otherwise.
     history_ : list of list of dict
         For each decoder and epoch the training loss (negative bound per image, in nats), the CRPS
         on hidden validation cells, and seconds.
