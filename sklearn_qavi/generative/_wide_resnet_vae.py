@@ -246,7 +246,7 @@ class WideResNetVAE(ImageVAE):
     def _setting(self, name: str) -> Any:
         value = super()._setting(name)
         if name == "likelihood_options" and value is None:
-            return _OPTIONS.get(self.likelihood, {})
+            return _OPTIONS.get(str(self.likelihood), {})
         return value
 
     def _architecture(self) -> Architecture:

@@ -335,7 +335,7 @@ def test_the_weight_for_inference_is_the_best_on_validation_images(tmp_path: Pat
     images = digits(0, 200)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = quick_image_model(rounds=3, patience=3).fit(images)
+        fitted = quick_image_model(rounds=3, patience=3, n_decoders=2).fit(images)
     assert fitted.inference_beta_ in (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
     _, held = fitted._split(200, derive_seed(seed_from(fitted.random_state), 0))
     x = torch.from_numpy(images[held].reshape(len(held), -1)).float()
@@ -345,8 +345,14 @@ def test_the_weight_for_inference_is_the_best_on_validation_images(tmp_path: Pat
         torch.ones(len(x)),
         derive_seed(seed_from(fitted.random_state), 1),
     )
-    crps = [replace(score, beta=beta)(fitted.decoders_[0]) for beta in (1.0, 5.0, 20.0, 40.0)]
-    assert replace(score, beta=fitted.inference_beta_)(fitted.decoders_[0]) <= min(crps) + 1e-6
+    crps = [
+        replace(score, beta=beta).of_pool(fitted.decoders_)
+        for beta in (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
+    ]
+    assert replace(score, beta=fitted.inference_beta_).of_pool(fitted.decoders_) <= min(crps) + 1e-6
+    # draws of two decoders are scored together, and are not those of the first alone
+    assert score.of_pool(fitted.decoders_[:1]) == score(fitted.decoders_[0])
+    assert score.of_pool(fitted.decoders_) < np.mean([score(d) for d in fitted.decoders_])
     fitted.save(tmp_path)
     assert WideResNetVAE.load(tmp_path).inference_beta_ == fitted.inference_beta_
 
