@@ -352,7 +352,7 @@ def test_the_weight_for_inference_is_the_best_on_validation_images(tmp_path: Pat
     assert replace(score, beta=fitted.inference_beta_).of_pool(fitted.decoders_) <= min(crps) + 1e-6
     # draws of two decoders are scored together, and are not those of the first alone
     assert score.of_pool(fitted.decoders_[:1]) == score(fitted.decoders_[0])
-    assert score.of_pool(fitted.decoders_) < np.mean([score(d) for d in fitted.decoders_])
+    assert score.of_pool(fitted.decoders_) != score(fitted.decoders_[0])
     fitted.save(tmp_path)
     assert WideResNetVAE.load(tmp_path).inference_beta_ == fitted.inference_beta_
 
