@@ -73,10 +73,12 @@ QUICK_BASELINES: dict[str, Any] = {
 }
 METHODS = (*FAMILIES, *BASELINES)
 OPTIONS: dict[str, Any] = {  # else the defaults
+    "n_decoders": 1,
     "max_epochs": 100,
     "training": Training(steps_per_epoch=200, patience=20),
 }
 QUICK_OPTIONS: dict[str, Any] = {
+    "n_decoders": 1,
     "max_epochs": 2,
     "training": Training(steps_per_epoch=10),
     "width": 4,

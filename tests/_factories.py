@@ -72,14 +72,16 @@ def quick_imputer(**options: Any) -> QAVIImputer:
 
 def tiny_image_model(**options: Any) -> WideResNetVAE:
     """Return the smallest network of images, trained for a step; it takes images of one pixel."""
-    shape = {"latent_dim": 2, "n_levels": 1, "width": 2, "patch_size": 1}
-    return WideResNetVAE(**_with_training({**shape, "rounds": 1, "steps": 1, **options}))
+    shape = {"latent_dim": 2, "n_levels": 1, "width": 2, "patch_size": 1, "n_decoders": 1}
+    cheap = {**shape, "likelihood": "continuous_bernoulli"}
+    return WideResNetVAE(**_with_training({**cheap, "rounds": 1, "steps": 1, **options}))
 
 
 def quick_image_model(**options: Any) -> WideResNetVAE:
     """Return a small network of images that learns a little."""
-    shape = {"latent_dim": 4, "width": 8, "batch_size": 32, "random_state": 0}
-    return WideResNetVAE(**_with_training({**shape, "rounds": 2, "steps": 20, **options}))
+    shape = {"latent_dim": 4, "width": 8, "n_decoders": 1, "batch_size": 32, "random_state": 0}
+    cheap = {**shape, "likelihood": "continuous_bernoulli"}
+    return WideResNetVAE(**_with_training({**cheap, "rounds": 2, "steps": 20, **options}))
 
 
 def tiny_layers(**options: Any) -> HierarchicalVAE:

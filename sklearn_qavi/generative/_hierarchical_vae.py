@@ -35,6 +35,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "training": Training(
             learning_rate=1e-3,
             batch_size=32,
+            patience=10,
+            kl_warmup=0,
             weight_decay=0.0,
             average_decay=0.99,
             clip_norm=200.0,
@@ -53,6 +55,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "training": Training(
             learning_rate=2e-4,
             batch_size=16,
+            patience=10,
+            kl_warmup=0,
             weight_decay=0.01,
             average_decay=0.9999,
             clip_norm=200.0,
@@ -75,6 +79,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "training": Training(
             learning_rate=1.5e-4,
             batch_size=4,
+            patience=10,
+            kl_warmup=0,
             weight_decay=0.01,
             average_decay=0.999,
             clip_norm=130.0,
@@ -165,9 +171,9 @@ class HierarchicalVAE(ImageVAE):
     training : Training, default=None
         How it is trained, such as ``Training(patience=20)``; searched as ``training__patience``.
         Options at None, and None itself, are the preset's; "mnist" has ``learning_rate=1e-3``,
-        ``batch_size=32``, ``weight_decay=0``, ``average_decay=0.99``, ``clip_norm=200`` and
-        ``skip_norm=400``. No more than 256 images are used for validation. ``validation_beta``
-        has no meaning here and must be None.
+        ``batch_size=32``, ``patience=10``, ``kl_warmup=0``, ``weight_decay=0``,
+        ``average_decay=0.99``, ``clip_norm=200`` and ``skip_norm=400``. No more than 256 images are
+        used for validation. ``validation_beta`` has no meaning here and must be None.
     checkpoint_folder : path-like, default=None
         Where the state of training is written after each epoch. `fit` on the same images with the
         same parameters goes on from there, as if it had not been stopped; ``max_epochs`` may be

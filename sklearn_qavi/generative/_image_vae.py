@@ -339,6 +339,7 @@ class ImageVAE(SavedModel):
             "input_noise": options.input_noise,
             "mask_rate": options.mask_rate,
             "beta": self.beta,
+            "kl_warmup": options.kl_warmup,
             "steps_per_epoch": options.steps_per_epoch or once,
             "augment": augment,
             "lr": options.learning_rate,

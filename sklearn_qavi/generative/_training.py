@@ -49,6 +49,7 @@ Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 QUICK = Adam(max_iter=32, window=8, n_draws=4, learning_rate=0.4, min_learning_rate=0.1)
 _VALIDATION_DRAWS = 64
 _MOST_ROWS_IN_WORK, _NUMBERS_IN_WORK = 256, 2**22  # of an inference that scores
+_KL_START = 0.1  # share of the KL's weight at the first step
 _LOSS_ROWS = 64  # validation rows at one time
 
 
@@ -103,8 +104,13 @@ def crps_of_hidden_cells(network: VAENetwork, cells: HiddenCells, beta: float = 
     In standardised units, see `crps_of_draws`. ``beta`` is the weight of the KL in the bound that
     the posteriors maximise.
     """
-    draws = draws_of_hidden_cells(network, cells, QUICK, beta=beta)[0]
-    score = crps_of_draws(draws, cells.x, network.likelihood.categorical_columns)
+    return _crps_of_pool([network], cells, beta)
+
+
+def _crps_of_pool(networks: Sequence[VAENetwork], cells: HiddenCells, beta: float) -> Tensor:
+    """Return what `crps_of_hidden_cells` does of the draws of all networks together."""
+    draws = [draws_of_hidden_cells(network, cells, QUICK, beta=beta)[0] for network in networks]
+    score = crps_of_draws(torch.cat(draws), cells.x, networks[0].likelihood.categorical_columns)
     hidden = cells.hidden * cells.weight.to(score.dtype).unsqueeze(1)
     return torch.stack([(score * hidden).sum(0), hidden.sum(0)])
 
@@ -193,7 +199,11 @@ class ScoreOfHiddenCells:
 
     def __call__(self, network: VAENetwork) -> float:
         """Return the mean over all hidden cells."""
-        totals = crps_of_hidden_cells(network, self.cells, self.beta)
+        return self.of_pool([network])
+
+    def of_pool(self, networks: Sequence[VAENetwork]) -> float:
+        """Return the same for the pooled draws of several networks."""
+        totals = _crps_of_pool(networks, self.cells, self.beta)
         return float(totals[0].sum() / totals[1].sum())
 
 
@@ -299,6 +309,8 @@ class VAENet(EpochLoop):
         Whether the bound also scores the observed cells that the mask hid.
     beta : float
         Weight of the KL.
+    kl_warmup : int
+        Steps over which that weight rises from a tenth of it; 0 for none.
     steps_per_epoch : int
         Batches between two looks at the validation cells.
     seed : int
@@ -317,6 +329,7 @@ class VAENet(EpochLoop):
         mask_rate: float = 0.5,
         reconstruct: str = "observed",
         beta: float = 1.0,
+        kl_warmup: int = 0,
         steps_per_epoch: int = 100,
         seed: int = 0,
         augment: Augment | None = None,
@@ -329,6 +342,7 @@ class VAENet(EpochLoop):
         self.mask_rate = mask_rate
         self.reconstruct = reconstruct
         self.beta = beta
+        self.kl_warmup = kl_warmup
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
         super().__init__(module, criterion=OwnLoss, train_split=None, **kwargs)
@@ -396,8 +410,13 @@ class VAENet(EpochLoop):
 
     def get_loss(self, y_pred: Any, y_true: Any, X: Any = None, training: bool = False) -> Tensor:
         fit, kl = y_pred
-        loss: Tensor = (X["weight"].to(kl) * (self.beta * kl - fit)).mean()
+        loss: Tensor = (X["weight"].to(kl) * (self._kl_weight() * kl - fit)).mean()
         return loss
+
+    def _kl_weight(self) -> float:
+        """Return the weight of the KL at the step that is being taken."""
+        step = self.steps_per_epoch * (len(self.history) - 1) + len(self.history[-1, "batches"]) - 1
+        return self.beta * risen(_KL_START, step, self.kl_warmup)
 
     def _hide(self, observed: Tensor) -> Tensor:
         generator = self.noise_generator_
@@ -406,6 +425,11 @@ class VAENet(EpochLoop):
 
     def _normal(self, shape: tuple[int, ...] | torch.Size) -> Tensor:
         return torch.randn(shape, generator=self.noise_generator_)
+
+
+def risen(start: float, step: int, n_steps: int) -> float:
+    """Return what has grown evenly from ``start`` to 1 at this of so many steps."""
+    return min(1.0, start + (1.0 - start) * step / n_steps) if n_steps else 1.0
 
 
 def bare_network(net: Any) -> Any:

@@ -38,7 +38,7 @@ class Training(BaseEstimator):
     steps_per_epoch : int or None, default=None
         Steps between two looks at the validation images; None takes as many as show each training
         image once, but between 100 and 500.
-    patience : int, default=10
+    patience : int, default=None
         Epochs without a better validation score after which training stops.
     validation_fraction : float, default=0.1
         Share of the images that are used for validation, up to a limit of the model's. With fewer
@@ -46,6 +46,10 @@ class Training(BaseEstimator):
     validation_beta : float, default=None
         Weight of the KL when validation images are inferred, for models that score how a hidden
         half is completed.
+    kl_warmup : int, default=None
+        Steps over which the weight of the KL rises from a tenth of ``beta`` to ``beta``; 0 for
+        none. At first codes say nothing, and a KL of full weight keeps it so for long. Until then
+        the training losses of the history have the smaller weight too.
     weight_decay : float, default=None
         Decoupled weight decay of the optimiser.
     average_decay : float, default=None
@@ -92,9 +96,10 @@ class Training(BaseEstimator):
     learning_rate: float | None = None
     batch_size: int | None = None
     steps_per_epoch: int | None = None
-    patience: int = 10
+    patience: int | None = None
     validation_fraction: float = 0.1
     validation_beta: float | None = None
+    kl_warmup: int | None = None
     weight_decay: float | None = None
     average_decay: float | None = None
     clip_norm: float | None = None
@@ -107,9 +112,10 @@ class Training(BaseEstimator):
         "learning_rate": [None, _POSITIVE],
         "batch_size": [None, _COUNT],
         "steps_per_epoch": [None, _COUNT],
-        "patience": [_COUNT],
+        "patience": [None, _COUNT],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "validation_beta": [None, _NOT_NEGATIVE],
+        "kl_warmup": [None, Interval(Integral, 0, None, closed="left")],
         "weight_decay": [None, _NOT_NEGATIVE],
         "average_decay": [None, Interval(Real, 0, 1, closed="left")],
         "clip_norm": [None, _LIMIT],

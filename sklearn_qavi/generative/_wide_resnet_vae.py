@@ -24,16 +24,19 @@ __all__ = ["WideResNetVAE"]
 
 _UPSAMPLINGS = {"nearest", "transposed"}
 _INFERENCE_BETAS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
+_CELLS_OF_BETA, _MAX_VALIDATION_BETA = 40, 20.0
+_OPTIONS: dict[str, dict[str, object]] = {"logistic_mixture": {"n_components": 2}}
 _TRAINING = Training(
-    learning_rate=2e-3,
+    learning_rate=4e-3,
     batch_size=64,
-    validation_beta=20.0,
+    patience=3,
+    kl_warmup=300,
     weight_decay=0.0,
     average_decay=0.99,
     clip_norm=np.inf,
     skip_norm=np.inf,
 )
-"""What stands for None."""
+"""What stands for None; for ``validation_beta`` the size of the images says it."""
 
 
 class WideResNetVAE(ImageVAE):
@@ -45,7 +48,7 @@ class WideResNetVAE(ImageVAE):
 
     Parameters
     ----------
-    latent_dim : int, default=50
+    latent_dim : int, default=16
         Size L of the latent code.
     n_levels : int, default=2
         Resolutions of the networks; each is half of the one before.
@@ -64,12 +67,13 @@ class WideResNetVAE(ImageVAE):
         Follow convolutions by batch norms. They are folded into the weights of ``decoders_``.
     activation : {"tanh", "relu", "gelu", "silu"}, default="relu"
         Activation function.
-    likelihood : str, default="continuous_bernoulli"
+    likelihood : str, default="logistic_mixture"
         Observation model of the pixels: "bernoulli", "continuous_bernoulli", "gaussian",
         "discretised_normal" or "logistic_mixture", see `make_image_likelihood`.
     likelihood_options : dict, default=None
-        Its options, such as ``{"scale": "decoder"}``.
-    n_decoders : int, default=1
+        Its options, such as ``{"scale": "decoder"}``. None takes two components of
+        "logistic_mixture", and the family's own defaults of others.
+    n_decoders : int, default=2
         Decoders whose draws are pooled.
     beta : float, default=1.0
         Weight of the KL in training.
@@ -77,12 +81,13 @@ class WideResNetVAE(ImageVAE):
         Largest number of epochs; an epoch is ``training.steps_per_epoch`` steps.
     training : Training, default=None
         How it is trained, such as ``Training(patience=20)``; searched as ``training__patience``.
-        Options at None, and None itself, take ``learning_rate=2e-3``, ``batch_size=64``,
-        ``weight_decay=0``, ``average_decay=0.99``, ``validation_beta=20`` and no limits of
-        gradients. No more than 64 images are used for validation. They are inferred with a
-        heavier KL because a decoder of many pixels is far too sure of them: with a weight of 1
-        its score is ruled by the few images whose posteriors sit in the wrong place, and stays
-        flat while the decoder improves.
+        Options at None, and None itself, take ``learning_rate=4e-3``, ``batch_size=64``,
+        ``patience=3``, ``kl_warmup=300``, ``weight_decay=0``, ``average_decay=0.99``, no limits of
+        gradients, and for ``validation_beta`` one for each 40 cells of an image, between 1 and 20.
+        No more than 64 images are used for validation. They are inferred with a heavier KL because
+        a decoder of many pixels is far too sure of them: with a weight of 1 its score is ruled by
+        the few images whose posteriors sit in the wrong place, and stays flat while the decoder
+        improves.
     checkpoint_folder : path-like, default=None
         Where the state of training is written after each epoch. `fit` on the same images with the
         same parameters goes on from there, as if it had not been stopped; ``max_epochs`` may be
@@ -111,7 +116,8 @@ class WideResNetVAE(ImageVAE):
         Channels C, height H and width W.
     inference_beta_ : float
         Weight of the KL, out of 1, 2, 5, 10, 20 and 40, with which the hidden halves of validation
-        images are completed best; `QAVIInpainter` takes it unless told otherwise.
+        images are completed best by all decoders together; `QAVIInpainter` takes it unless told
+        otherwise.
     history_ : list of list of dict
         For each decoder and epoch the training loss (negative bound per image, in nats), the CRPS
         on hidden validation cells, and seconds.
@@ -195,7 +201,7 @@ class WideResNetVAE(ImageVAE):
     def __init__(
         self,
         *,
-        latent_dim: int = 50,
+        latent_dim: int = 16,
         n_levels: int = 2,
         blocks_per_level: int = 1,
         width: int = 32,
@@ -204,9 +210,9 @@ class WideResNetVAE(ImageVAE):
         upsampling: str = "nearest",
         batch_norm: bool = False,
         activation: str = "relu",
-        likelihood: str = "continuous_bernoulli",
+        likelihood: str = "logistic_mixture",
         likelihood_options: dict[str, object] | None = None,
-        n_decoders: int = 1,
+        n_decoders: int = 2,
         beta: float = 1.0,
         max_epochs: int = 100,
         training: Training | None = None,
@@ -237,6 +243,12 @@ class WideResNetVAE(ImageVAE):
         self.random_state = random_state
         self.verbose = verbose
 
+    def _setting(self, name: str) -> Any:
+        value = super()._setting(name)
+        if name == "likelihood_options" and value is None:
+            return _OPTIONS.get(str(self.likelihood), {})
+        return value
+
     def _architecture(self) -> Architecture:
         return Architecture(
             self.image_shape_,
@@ -260,7 +272,7 @@ class WideResNetVAE(ImageVAE):
     def _learn_beside(self, runs: list[TrainedNetwork], score: Score) -> None:
         def crps(beta: float) -> float:
             judge = replace(cast(ScoreOfHiddenCells, score), beta=beta)
-            return float(np.mean([judge(run.network) for run in runs]))
+            return judge.of_pool([run.network for run in runs])
 
         self.inference_beta_ = min(_INFERENCE_BETAS, key=crps)
 
@@ -278,7 +290,9 @@ class WideResNetVAE(ImageVAE):
         # where one half holds no observed pixel, the other one is hidden
         halves = halves ^ ~(observed & halves).any(dim=1, keepdim=True)
         cells = HiddenCells(x, observed & ~halves, observed & halves, weight)
-        beta = cast(float, self._training().validation_beta)
+        beta = self._training().validation_beta
+        if beta is None:
+            beta = float(np.clip(self.n_features_in_ / _CELLS_OF_BETA, 1.0, _MAX_VALIDATION_BETA))
         return ScoreOfHiddenCells(cells.to(resolve_device(self.device)), beta)
 
 

@@ -20,7 +20,7 @@ from sklearn_qavi._random import derive_seed, seed_from, torch_generator
 from sklearn_qavi.exceptions import ModelFormatError
 from sklearn_qavi.generative import GenerativeModel, WideResNetVAE
 from sklearn_qavi.generative._image_vae import augmented
-from sklearn_qavi.generative._training import HiddenCells, crps_of_hidden_cells
+from sklearn_qavi.generative._training import HiddenCells, crps_of_hidden_cells, risen
 from sklearn_qavi.generative._wide_resnet_vae import hidden_halves
 from sklearn_qavi.inference import (
     Context,
@@ -234,6 +234,42 @@ def test_bad_images_are_refused(images: NDArray[np.float64]) -> None:
         quick_image_model(likelihood="bernoulli", likelihood_options={"scale": "pixel"}).fit(images)
 
 
+def test_the_kl_weighs_more_until_the_warm_up_is_over(images: NDArray[np.float64]) -> None:
+    assert [risen(0.1, step, 30) for step in (0, 15, 30, 31)] == pytest.approx([0.1, 0.55, 1, 1])
+    assert risen(0.1, 0, 0) == 1.0
+    # the first step of all loses as much less as the codes' KL weighs less
+    loss = {
+        n: quick_image_model(kl_warmup=n, beta=beta, rounds=1, steps=1).fit(images[:60]).history_
+        for n, beta in ((0, 3.0), (9, 3.0))
+    }
+    first = {n: history[0][0]["train_loss"] for n, history in loss.items()}
+    assert first[9] < first[0]
+    tenth = quick_image_model(kl_warmup=0, beta=0.3, rounds=1, steps=1).fit(images[:60]).history_
+    assert first[9] == pytest.approx(tenth[0][0]["train_loss"], rel=1e-5)
+
+
+def test_the_warm_up_goes_on_where_a_training_was_stopped(
+    images: NDArray[np.float64], tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"kl_warmup": 60, "n_decoders": 1, "patience": 9}
+    whole = quick_image_model(rounds=3, **options).fit(images[:60])
+    for rounds in (1, 3):
+        parts = quick_image_model(rounds=rounds, checkpoint_folder=tmp_path, **options)
+        parts.fit(images[:60])
+    losses = [[epoch["train_loss"] for epoch in m.history_[0]] for m in (whole, parts)]
+    assert losses[0] == losses[1]
+
+
+def test_larger_images_are_validated_with_a_heavier_kl() -> None:
+    betas = {}
+    for side in (4, 8, 40):
+        model = tiny_image_model()
+        model.image_shape_, model.n_features_in_ = (1, side, side), side * side
+        x = torch.full((2, side * side), 0.5)
+        betas[side] = model._validation(x, torch.ones_like(x).bool(), torch.ones(2), 0).beta
+    assert betas == {4: 1.0, 8: 1.6, 40: 20.0}
+
+
 def test_training_that_still_improves_warns(images: NDArray[np.float64]) -> None:
     with pytest.warns(ConvergenceWarning, match=r"1 of 1 decoder\(s\) still improved"):
         quick_image_model(rounds=1).fit(images)
@@ -299,7 +335,7 @@ def test_the_weight_for_inference_is_the_best_on_validation_images(tmp_path: Pat
     images = digits(0, 200)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = quick_image_model(rounds=3, patience=3).fit(images)
+        fitted = quick_image_model(rounds=3, patience=3, n_decoders=2).fit(images)
     assert fitted.inference_beta_ in (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
     _, held = fitted._split(200, derive_seed(seed_from(fitted.random_state), 0))
     x = torch.from_numpy(images[held].reshape(len(held), -1)).float()
@@ -309,8 +345,14 @@ def test_the_weight_for_inference_is_the_best_on_validation_images(tmp_path: Pat
         torch.ones(len(x)),
         derive_seed(seed_from(fitted.random_state), 1),
     )
-    crps = [replace(score, beta=beta)(fitted.decoders_[0]) for beta in (1.0, 5.0, 20.0, 40.0)]
-    assert replace(score, beta=fitted.inference_beta_)(fitted.decoders_[0]) <= min(crps) + 1e-6
+    crps = [
+        replace(score, beta=beta).of_pool(fitted.decoders_)
+        for beta in (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
+    ]
+    assert replace(score, beta=fitted.inference_beta_).of_pool(fitted.decoders_) <= min(crps) + 1e-6
+    # draws of two decoders are scored together, and are not those of the first alone
+    assert score.of_pool(fitted.decoders_[:1]) == score(fitted.decoders_[0])
+    assert score.of_pool(fitted.decoders_) != score(fitted.decoders_[0])
     fitted.save(tmp_path)
     assert WideResNetVAE.load(tmp_path).inference_beta_ == fitted.inference_beta_
 
