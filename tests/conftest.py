@@ -16,7 +16,6 @@ from _factories import digits, iris, quick_layers, quick_table_model, with_missi
 from _linear_gaussian import LinearGaussian
 from sklearn_qavi.generative import HierarchicalVAE, TabularVAE, _wide_resnet_vae
 
-
 ALL_WEIGHTS = _wide_resnet_vae._INFERENCE_BETAS
 
 
