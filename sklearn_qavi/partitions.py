@@ -74,9 +74,11 @@ def complete_parquet(
     >>> import pandas as pd
     >>> from sklearn.datasets import load_iris
     >>> from sklearn_qavi import QAVIImputer
+    >>> from sklearn_qavi.generative import TabularVAE
     >>> from sklearn_qavi.partitions import complete_parquet
     >>> X = load_iris(as_frame=True).data
-    >>> imputer = QAVIImputer(random_state=0).fit(X)
+    >>> quick = TabularVAE(likelihood="gaussian", n_decoders=1)
+    >>> imputer = QAVIImputer(generative_model=quick, random_state=0).fit(X)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     X.mask(X > 5).to_parquet(Path(folder) / "incomplete.parquet")
     ...     n_rows = complete_parquet(
@@ -158,9 +160,11 @@ def complete_dask(
     >>> import dask.dataframe as dd
     >>> from sklearn.datasets import load_iris
     >>> from sklearn_qavi import QAVIImputer
+    >>> from sklearn_qavi.generative import TabularVAE
     >>> from sklearn_qavi.partitions import complete_dask
     >>> X = load_iris(as_frame=True).data
-    >>> imputer = QAVIImputer(random_state=0).fit(X)
+    >>> quick = TabularVAE(likelihood="gaussian", n_decoders=1)
+    >>> imputer = QAVIImputer(generative_model=quick, random_state=0).fit(X)
     >>> incomplete = dd.from_pandas(X.mask(X > 5), npartitions=3)
     >>> completed = complete_dask(imputer, incomplete).compute()
     >>> completed.shape, bool(completed.isna().any().any())

@@ -41,9 +41,7 @@ from sklearn_qavi.baselines import (
     PseudoGibbs,
     RetunedEncoder,
 )
-from sklearn_qavi.generative import (
-    PretrainedDecoder,
-)
+from sklearn_qavi.generative import PretrainedDecoder, _wide_resnet_vae
 from sklearn_qavi.generative._ensemble import EnsembleNet
 from sklearn_qavi.inference import Gaussian, Newton, _engine
 
@@ -155,6 +153,7 @@ def training() -> None:
     """Interrupt the training of every model and of every method that trains."""
     announce(skorch.NeuralNet, "train_step")
     announce(EnsembleNet, "step")
+    _wide_resnet_vae._INFERENCE_BETAS = (1.0,)
     table, images = with_missing(iris()), with_missing(digits(0, 60))
     small = tiny_table_model()
     quick, endless = of_model(SHORT_TABLE), of_model(LONG_TABLE)

@@ -14,7 +14,27 @@ from sklearn.exceptions import ConvergenceWarning
 
 from _factories import digits, iris, quick_layers, quick_table_model, with_missing
 from _linear_gaussian import LinearGaussian
-from sklearn_qavi.generative import HierarchicalVAE, TabularVAE
+from sklearn_qavi.generative import HierarchicalVAE, TabularVAE, _wide_resnet_vae
+
+ALL_WEIGHTS = _wide_resnet_vae._INFERENCE_BETAS
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_weights() -> Iterator[None]:
+    """Let networks of images choose among two weights of the KL and not six.
+
+    Their score is most of what a short training takes. ``all_weights`` brings the others back.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_wide_resnet_vae, "_INFERENCE_BETAS", (ALL_WEIGHTS[0], ALL_WEIGHTS[4]))
+        yield
+
+
+@pytest.fixture
+def all_weights(monkeypatch: pytest.MonkeyPatch) -> tuple[float, ...]:
+    """Let networks of images choose among all weights of the KL, and return these."""
+    monkeypatch.setattr(_wide_resnet_vae, "_INFERENCE_BETAS", ALL_WEIGHTS)
+    return ALL_WEIGHTS
 
 
 @pytest.fixture(scope="session")

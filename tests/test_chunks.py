@@ -1,8 +1,6 @@
 """Rows spread over threads, processes and a cluster: the same answers, whatever happens."""
 
 import os
-import signal
-import time
 import warnings
 
 import joblib
@@ -10,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from _deadly import Deadly
 from _factories import iris, with_missing
 from sklearn_qavi import QAVIImputer
 from sklearn_qavi._device import one_torch_thread
@@ -96,32 +95,11 @@ def test_a_dask_cluster_answers_like_one_worker(fitted, table, cluster) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def _die_once(flag: str, x: np.ndarray) -> None:
-    """Kill the worker that comes here first; where it went is noted in a file."""
-    try:
-        os.close(os.open(flag, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        return
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-class _Deadly:
-    """A summary that kills one worker in the middle of the call."""
-
-    def __init__(self, flag: str, summary) -> None:
-        self.flag, self.summary = flag, summary
-
-    def __call__(self, pooled, chunk):
-        time.sleep(0.2)
-        _die_once(self.flag, chunk.positions)
-        return self.summary(pooled, chunk)
-
-
 @pytest.mark.filterwarnings("ignore")
 def test_a_worker_that_dies_loses_nothing(fitted, table, cluster, tmp_path, monkeypatch) -> None:
     serial = fitted.transform(table)
     flag = str(tmp_path / "killed")
-    summary = _Deadly(flag, fitted._point_summary())
+    summary = Deadly(flag, fitted._point_summary())
     monkeypatch.setattr(QAVIImputer, "_point_summary", lambda self: summary)
     with joblib.parallel_config("dask", n_jobs=6):
         survived = fitted.transform(table)

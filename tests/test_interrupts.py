@@ -136,7 +136,7 @@ def test_programs_end_in_one_line_and_go_on(photos: Path, tmp_path: Path) -> Non
 
     records = tmp_path / "out" / "images.jsonl"
     arguments = [str(whole), str(photos), str(tmp_path / "out"), "--at-a-time", "1"]
-    slow = ["--device", "cpu", "--param", "max_iter=200", "--param", "tol=0", "--draws", "2"]
+    slow = ["--device", "cpu", "--param", "max_iter=40", "--param", "tol=0", "--score-draws", "5"]
     child = start(["-m", "sklearn_qavi.inpaint", *arguments, *slow], stderr=subprocess.PIPE)
     said = interrupt_once(
         child, lambda: records.exists() and len(records.read_text().splitlines()) > 1

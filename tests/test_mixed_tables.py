@@ -1,6 +1,7 @@
 """QAVIImputer on columns of categories, whole numbers, bounds and times."""
 
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -55,11 +56,12 @@ def with_missing(frame: pd.DataFrame, rate: float = 0.3, seed: int = 1) -> tuple
 
 
 @pytest.fixture(scope="module")
-def fitted() -> QAVIImputer:
+def fitted(train_once: Callable[..., Any]) -> QAVIImputer:
     incomplete, _ = with_missing(people())
     model = quick_table_model(likelihood="student_t", max_steps=240)
     imputer = QAVIImputer(generative_model=model, column_types=DECLARED, random_state=0)
-    return imputer.fit(incomplete).set_output(transform="pandas")
+    imputer = train_once("people", imputer, incomplete)
+    return imputer.set_output(transform="pandas")
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from _factories import quick_imputer
+from _factories import quick_imputer, quick_table_model
 from _linear_gaussian import LinearGaussian
 from sklearn_qavi import (
     MultipleImputationClassifier,
@@ -390,7 +390,7 @@ def test_an_estimator_sees_the_dataframe_and_its_categories() -> None:
         remainder="passthrough",
         verbose_feature_names_out=False,
     )
-    imputer = quick_imputer()
+    imputer = quick_imputer(generative_model=quick_table_model(n_decoders=1))
     regressor = MultipleImputationRegressor(
         make_pipeline(encode, LinearRegression()), imputer=imputer, n_draws=3, random_state=0
     )

@@ -25,7 +25,7 @@ X = load_wine(as_frame=True).data[["alcohol", "flavanoids", "color_intensity", "
 hidden = ["flavanoids", "color_intensity"]
 model = TabularVAE(likelihood="student_t", n_decoders=1, latent_dim=4, random_state=0).fit(X)
 
-long = Adam(max_iter=240, n_draws=4, window=24, learning_rate=0.1, min_learning_rate=0.02, tol=0.01)
+long = Adam(max_iter=240, n_draws=2, window=24, learning_rate=0.1, min_learning_rate=0.02, tol=0.01)
 posteriors = {
     "Gaussian": {"posterior": "gaussian"},
     "flow": {"posterior": "flow"},

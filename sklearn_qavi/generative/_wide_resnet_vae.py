@@ -164,10 +164,10 @@ class WideResNetVAE(ImageVAE):
     >>> from sklearn.datasets import load_digits
     >>> from sklearn_qavi.generative import WideResNetVAE
     >>> images = load_digits().images[:200] / 16
-    >>> vae = WideResNetVAE(latent_dim=4, width=8, max_epochs=5, random_state=0)
+    >>> vae = WideResNetVAE(latent_dim=4, width=8, max_epochs=1, random_state=0)
     >>> import warnings
     >>> with warnings.catch_warnings():
-    ...     warnings.simplefilter("ignore")  # five epochs are only a start
+    ...     warnings.simplefilter("ignore")  # one epoch is only a start
     ...     vae = vae.fit(images)
     >>> vae.image_shape_
     (1, 8, 8)

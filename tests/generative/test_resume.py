@@ -1,10 +1,9 @@
 """Training that is stopped, or shared among processes, ends with the same model."""
 
+import json
 import os
-import socket
 import subprocess
 import sys
-import textwrap
 import warnings
 from functools import partial
 from pathlib import Path
@@ -172,79 +171,42 @@ def test_a_training_on_files_goes_on(files: ImageFiles, tmp_path: Path) -> None:
         fit(hierarchical(checkpoint_folder=folder), ImageFiles(files.folder, n_channels=1))
 
 
-SCRIPT = """
-    import sys, warnings
-    from _factories import digits, tiny_layers
-
-    warnings.simplefilter("ignore")
-    folder, device, n_rounds, checkpoint = sys.argv[1:]
-    vae = tiny_layers(
-        rounds=int(n_rounds), steps=6, device=device, checkpoint_folder=checkpoint or None
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[HierarchicalVAE]]:
+    """What processes with the threads of this one have trained, by the name of the run."""
+    folder = tmp_path_factory.mktemp("processes")
+    runs = [("two", 2, 4, ""), ("one", 1, 2, ""), ("start", 2, 2, "state"), ("more", 2, 4, "state")]
+    place = {"PYTHONPATH": os.pathsep.join(sys.path)}  # to find the factories
+    subprocess.run(
+        [sys.executable, Path(__file__).parents[1] / "_together.py", json.dumps(runs)],
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), **place},
+        cwd=folder,
+        check=True,
+        timeout=600,
     )
-    vae.fit(digits(0, 120))
-    vae.save(folder)
-"""
-
-
-def run(
-    script: Path, name: str, n: int, n_rounds: int, checkpoint: str = ""
-) -> list[HierarchicalVAE]:
-    """Train in n processes with the threads of this one; each saves to its own folder."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    running = []
-    for rank in range(n):
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(n)}
-        place |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "ACCELERATE_USE_CPU": "true"}
-        place |= {"PYTHONPATH": os.pathsep.join(sys.path)}  # to find the factories
-        folder = script.parent / f"{name}_{rank}"
-        command = [sys.executable, str(script), str(folder), "distributed", str(n_rounds)]
-        running.append(
-            subprocess.Popen(
-                [*command, checkpoint],
-                env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), **place},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    errors = [process.communicate(timeout=300)[1] for process in running]
-    assert all(process.returncode == 0 for process in running), errors[0][-3000:]
-    return [HierarchicalVAE.load(script.parent / f"{name}_{rank}") for rank in range(n)]
-
-
-@pytest.fixture(scope="module")
-def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("processes") / "script.py"
-    file.write_text(textwrap.dedent(SCRIPT))
-    return file
-
-
-@pytest.fixture(scope="module")
-def two(script: Path) -> list[HierarchicalVAE]:
-    """What two processes have trained without a break."""
-    return run(script, "two", 2, 4)
+    return {
+        name: [HierarchicalVAE.load(folder / f"{name}_{rank}") for rank in range(n)]
+        for name, n, _, _ in runs
+    }
 
 
 @pytest.mark.slow
 class TestProcesses:
     """Real processes that average their gradients, over the loopback interface."""
 
-    def test_they_agree_and_learn(self, two: list[HierarchicalVAE]) -> None:
-        first, second = two
+    def test_they_agree_and_learn(self, together: dict[str, list[HierarchicalVAE]]) -> None:
+        first, second = together["two"]
         assert_same(first, second)
         losses = [epoch["valid_loss"] for epoch in first.history_[0]]
         assert losses[-1] < losses[0]
 
-    def test_one_alone_is_as_without(self, script: Path) -> None:
-        (alone,) = run(script, "one", 1, 2)
+    def test_one_alone_is_as_without(self, together: dict[str, list[HierarchicalVAE]]) -> None:
+        (alone,) = together["one"]
         assert_same(alone, fit(hierarchical(rounds=2, augmentation=None)))
 
-    def test_they_go_on_together(self, script: Path, two: list[HierarchicalVAE]) -> None:
-        checkpoint = str(script.parent / "state")
-        run(script, "start", 2, 2, checkpoint)
-        resumed = run(script, "resumed", 2, 4, checkpoint)
-        assert_same(resumed[0], two[0])
+    def test_they_go_on_together(self, together: dict[str, list[HierarchicalVAE]]) -> None:
+        assert_same(together["more"][0], together["two"][0])
+        assert len(together["start"][0].history_[0]) == 2
 
 
 def test_batches_that_cannot_be_shared_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

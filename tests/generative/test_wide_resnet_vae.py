@@ -331,12 +331,15 @@ def test_the_kept_epoch_has_the_best_score_under_the_tempered_posterior(
     assert float(total.sum() / count.sum()) == pytest.approx(min(scores[1]), abs=1e-5)
 
 
-def test_the_weight_for_inference_is_the_best_on_validation_images(tmp_path: Path) -> None:
+def test_the_weight_for_inference_is_the_best_on_validation_images(
+    all_weights: tuple[float, ...], tmp_path: Path
+) -> None:
     images = digits(0, 200)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = quick_image_model(rounds=3, patience=3, n_decoders=2).fit(images)
-    assert fitted.inference_beta_ in (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
+    assert all_weights == (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
+    assert fitted.inference_beta_ in all_weights
     _, held = fitted._split(200, derive_seed(seed_from(fitted.random_state), 0))
     x = torch.from_numpy(images[held].reshape(len(held), -1)).float()
     score = fitted._validation(
@@ -345,10 +348,7 @@ def test_the_weight_for_inference_is_the_best_on_validation_images(tmp_path: Pat
         torch.ones(len(x)),
         derive_seed(seed_from(fitted.random_state), 1),
     )
-    crps = [
-        replace(score, beta=beta).of_pool(fitted.decoders_)
-        for beta in (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
-    ]
+    crps = [replace(score, beta=beta).of_pool(fitted.decoders_) for beta in all_weights]
     assert replace(score, beta=fitted.inference_beta_).of_pool(fitted.decoders_) <= min(crps) + 1e-6
     # draws of two decoders are scored together, and are not those of the first alone
     assert score.of_pool(fitted.decoders_[:1]) == score(fitted.decoders_[0])
