@@ -54,6 +54,8 @@ benchmarks: $(VENV)/.installed-benchmarks
 		--markdown $(RESULTS)/panel.md
 	$(BIN)/python benchmarks/panel.py --half scored --protocols unseen --seeds 0 \
 		--methods gcimpute mice_pmm --out $(RESULTS)/panel.jsonl
+	$(BIN)/python benchmarks/panel.py --half scored --protocols in_sample mar --seeds 0 \
+		--methods qavi knn bayesian_ridge_draws miceforest --out $(RESULTS)/panel.jsonl
 	$(BIN)/python benchmarks/peers.py $(DATA) --out $(RESULTS)/peers.jsonl
 	for posterior in gaussian mixture flow; do for resampling in False True; do \
 		$(BIN)/python benchmarks/peers.py $(DATA) --tables concrete --seeds 0 --methods qavi \
