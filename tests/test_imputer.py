@@ -531,6 +531,7 @@ class TestModelsHandedIn:
 
     def test_a_bare_decoder_keeps_its_gradient_flags(self, X: Array) -> None:
         with torch.random.fork_rng():
+            torch.manual_seed(0)
             decoder = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Linear(8, 8))
         model = PretrainedDecoder(decoder, "gaussian", 4)
         imputer = QAVIImputer(generative_model=model, random_state=0)
@@ -539,6 +540,7 @@ class TestModelsHandedIn:
 
     def test_a_bare_module_has_to_be_wrapped(self, X: Array) -> None:
         with torch.random.fork_rng():
+            torch.manual_seed(0)
             decoder = torch.nn.Linear(2, 8)
         with pytest.raises(ValueError, match=r"PretrainedDecoder\(decoder, .*n_features=4\)"):
             QAVIImputer(generative_model=decoder, random_state=0).fit(X)
