@@ -24,6 +24,7 @@ __all__ = ["WideResNetVAE"]
 
 _UPSAMPLINGS = {"nearest", "transposed"}
 _INFERENCE_BETAS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
+_CODES_AN_EDGE, _MOST_CODES = 2, 64
 _CELLS_OF_BETA, _MAX_VALIDATION_BETA = 40, 20.0
 _OPTIONS: dict[str, dict[str, object]] = {"logistic_mixture": {"n_components": 2}}
 _TRAINING = Training(
@@ -48,8 +49,9 @@ class WideResNetVAE(ImageVAE):
 
     Parameters
     ----------
-    latent_dim : int, default=16
-        Size L of the latent code.
+    latent_dim : int, default=None
+        Size L of the latent code. None takes two for each pixel along an edge, but no more than 64:
+        16 for images of 8 x 8 pixels, 56 for 28 x 28.
     n_levels : int, default=2
         Resolutions of the networks; each is half of the one before.
     blocks_per_level : int, default=1
@@ -176,7 +178,7 @@ class WideResNetVAE(ImageVAE):
     _validated_by: ClassVar[str] = "the hidden halves of validation images"
 
     _parameter_constraints: ClassVar[dict[str, list[object]]] = {
-        "latent_dim": [Interval(Integral, 1, None, closed="left")],
+        "latent_dim": [None, Interval(Integral, 1, None, closed="left")],
         "n_levels": [Interval(Integral, 1, None, closed="left")],
         "blocks_per_level": [Interval(Integral, 1, None, closed="left")],
         "width": [Interval(Integral, 1, None, closed="left")],
@@ -201,7 +203,7 @@ class WideResNetVAE(ImageVAE):
     def __init__(
         self,
         *,
-        latent_dim: int = 16,
+        latent_dim: int | None = None,
         n_levels: int = 2,
         blocks_per_level: int = 1,
         width: int = 32,
@@ -245,6 +247,9 @@ class WideResNetVAE(ImageVAE):
 
     def _setting(self, name: str) -> Any:
         value = super()._setting(name)
+        if name == "latent_dim" and value is None:
+            n_pixels = self.image_shape_[1] * self.image_shape_[2]
+            return min(round(_CODES_AN_EDGE * n_pixels**0.5), _MOST_CODES)
         if name == "likelihood_options" and value is None:
             return _OPTIONS.get(str(self.likelihood), {})
         return value
@@ -260,14 +265,18 @@ class WideResNetVAE(ImageVAE):
         )
 
     def _new_network(self, generator: torch.Generator) -> ImageNetwork:
-        return ImageNetwork(self._likelihood(), self.latent_dim, self._architecture(), generator)
+        return ImageNetwork(
+            self._likelihood(), self._setting("latent_dim"), self._architecture(), generator
+        )
 
     def _settled(self, network: nn.Module) -> nn.Module:
         return fold_batch_norms(network)
 
     def _empty_member(self) -> nn.Module:
         folded = replace(self._architecture(), batch_norm=False)
-        return fold_batch_norms(ImageNetwork(self._likelihood(), self.latent_dim, folded, None))
+        return fold_batch_norms(
+            ImageNetwork(self._likelihood(), self._setting("latent_dim"), folded, None)
+        )
 
     def _learn_beside(self, runs: list[TrainedNetwork], score: Score) -> None:
         def crps(beta: float) -> float:

@@ -331,6 +331,21 @@ def test_the_kept_epoch_has_the_best_score_under_the_tempered_posterior(
     assert float(total.sum() / count.sum()) == pytest.approx(min(scores[1]), abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("shape", "latent_dim"), [((4, 4), 8), ((8, 8), 16), ((4, 16), 16), ((3, 40, 40), 64)]
+)
+def test_larger_images_have_larger_codes_by_default(
+    shape: tuple[int, ...], latent_dim: int, tmp_path: Path
+) -> None:
+    images = np.random.default_rng(0).random((6, *shape))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted = tiny_image_model(latent_dim=None, random_state=0).fit(images)
+    assert fitted.decoders_[0].latent_dim == latent_dim
+    fitted.save(tmp_path)
+    assert WideResNetVAE.load(tmp_path).decoders_[0].latent_dim == latent_dim
+
+
 def test_the_weight_for_inference_is_the_best_on_validation_images(
     all_weights: tuple[float, ...], tmp_path: Path
 ) -> None:
