@@ -403,7 +403,8 @@ class TestAsTyped:
         assert (tmp_path / "out.csv").read_bytes() == (folder / "first.csv").read_bytes()
 
     def test_control_c_while_it_trains(self, folder: Path, tmp_path: Path) -> None:
-        endless = [*PARAMS, "--param", "generative_model__max_steps=100000000"]
+        # so many that their first steps take longer than the wait below
+        endless = [*PARAMS, "--param", "generative_model__n_decoders=1000"]
         command = [sys.executable, "-m", "sklearn_qavi", "impute", "in.csv", "out.csv", *endless]
         place = self.place(folder, tmp_path)
         with subprocess.Popen(command, cwd=place, stderr=subprocess.PIPE, text=True) as process:
