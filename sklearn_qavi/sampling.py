@@ -32,12 +32,7 @@ from .inference import (
 from .inference._blocks import row_blocks
 from .inference.posteriors import _hierarchical
 
-__all__ = [
-    "DecoderPool",
-    "PooledPosterior",
-    "half_sample_mode",
-    "shared_draws",
-]
+__all__ = ["DecoderPool", "PooledPosterior", "half_sample_mode", "shared_draws"]
 
 _SCORED_DRAWS = 250  # codes of a block scored at a time
 _CODES_OF_CENTER = 16  # behind the means that draws are spread around, Sobol points

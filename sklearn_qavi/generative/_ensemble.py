@@ -19,7 +19,7 @@ from ._likelihoods._columns import Prepared
 from ._network import TabularNetwork
 from ._soap import StackedSoap
 from ._stacked import StackedNetwork, keep_members
-from ._training import EpochLoop, OwnLoss
+from ._training import EpochLoop, OwnLoss, risen
 
 __all__ = ["EnsembleNet", "KeepBestOfEach", "Recipe", "TrainedMember", "race"]
 
@@ -82,7 +82,7 @@ class Recipe:
 
         At first codes say nothing, and a KL of full weight would keep it so for long.
         """
-        return self.beta * min(1.0, self.kl_start + (1.0 - self.kl_start) * step / self.kl_warmup)
+        return self.beta * risen(self.kl_start, step, self.kl_warmup)
 
     def remaining(self, step: int) -> float:
         """Return the share of the smoothing that is left at this step where it anneals."""

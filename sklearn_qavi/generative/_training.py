@@ -41,6 +41,8 @@ __all__ = [
     "crps_of_draws",
     "crps_of_hidden_cells",
     "draws_of_hidden_cells",
+    "half_mean_distance",
+    "risen",
     "train_network",
 ]
 

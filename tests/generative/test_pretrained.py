@@ -195,10 +195,8 @@ class TestImages:
         observed = torch.rand(3, 48, generator=torch_generator(1)) < 0.7
         target = DecoderTarget(member.decode, member.likelihood, x, observed, 3)
         bound = fit_posterior(target, GaussianPosterior(3)).bound
-        block, noise = (
-            target.block(torch.arange(3)),
-            torch.randn(4096, 3, 3, generator=torch_generator(2)),
-        )
+        block = target.block(torch.arange(3))
+        noise = torch.randn(4096, 3, 3, generator=torch_generator(2))
         # no bound is above log p(x_O) with all at its location
         assert bool((bound < block(code.expand(1, 3, -1))[0]).all())
         for scale in (0.2, 0.5, 0.8):  # and the best Gaussian's is no lower than others'
