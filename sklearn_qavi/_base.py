@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
@@ -316,23 +316,32 @@ class BaseQAVI(PlainState):
             start=self._start,
         )
 
-    def _learn_method(self, rows: Rows | None) -> list[object]:
-        """Train what the inference method needs besides each decoder; often nothing."""
-        method, model = self._method(), self.generative_model_
+    def _learn_method(
+        self, rows: Rows | None, decoders: Sequence[Decoder], without: ArrayLike = ()
+    ) -> list[object]:
+        """Train what the inference method needs besides each decoder; often nothing.
+
+        It learns from all rows but those at the positions ``without``.
+        """
+        method = self._method()
         if type(method).learn is InferenceMethod.learn:
-            return [None] * len(model.decoders_)
+            return [None] * len(decoders)
         if rows is None:
             raise ValueError(f"posterior={plain(self.posterior)} has to be trained: pass X to fit.")
-        seen = np.flatnonzero(rows.table.observed.any(axis=1))
+        seen = np.setdiff1d(np.flatnonzero(rows.table.observed.any(axis=1)), without)
         x, observed = rows.x[seen], rows.observed[seen]
         return [
             method.learn(decoder, x, observed, seed=derive_seed(self._seed, _PARTS["method"], k))
-            for k, decoder in enumerate(model.decoders_)
+            for k, decoder in enumerate(decoders)
         ]
 
     def _inference(self) -> RowInference:
         """Return what infers rows, with the parameters of now."""
-        method, states = self._method(), self._method_states
+        return self._inference_by(self.generative_model_.decoders_, self._method_states)
+
+    def _inference_by(self, decoders: Sequence[Decoder], states: Sequence[object]) -> RowInference:
+        """Return what infers rows by some decoders, with what the method learned for each."""
+        method = self._method()
         if type(method).learn is not InferenceMethod.learn and None in states:
             raise ValueError(
                 f"posterior={plain(self.posterior)} has to be trained, but was chosen after fit; "
@@ -340,7 +349,6 @@ class BaseQAVI(PlainState):
             )
         # the fitted model stays on the CPU, where it is pickled and saved
         model = self.generative_model_
-        decoders = model.decoders_
         # resampled draws are those of the decoder, whatever was learned of others
         is_spread = method.draws_are_spread and not self.importance_resampling
         spread = getattr(model, "spread", None) if is_spread else None

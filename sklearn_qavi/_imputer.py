@@ -31,7 +31,7 @@ from ._checks import plain, refuse_number
 from ._expected_error import MOST_SCORED_ROWS, error_by_column, with_several_masks
 from ._interrupts import all_or_nothing
 from ._random import seed_from
-from ._row_inference import Rows
+from ._row_inference import RowInference, Rows
 from ._sklearn_compat import (
     BaseImputer,
     HasMethods,
@@ -327,7 +327,9 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         table = self.encoder_.encode(checked)
         self._validation_rows = np.array([], dtype=np.intp)
         self._take_model(self._trained_model(table, sample_weight))
-        self._method_states = self._learn_method(self._rows(checked, warn=False))
+        self._method_states = self._learn_method(
+            self._rows(checked, warn=False), self.generative_model_.decoders_
+        )
         self._fit_X = checked
         return self
 
@@ -654,6 +656,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         check_is_fitted(self)
         rows = self._encode_or_fitted(X)
         scored, learned = self._scored_and_learned(rows, of_fit=X is None)
+        inference = self._inference() if X is not None else self._inference_of_validation(rows)
         hidden = hide_some(rows.table.observed[scored], self._seed_of("score"))
         if not hidden.any():
             raise ValueError(
@@ -664,7 +667,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         shown = EncodedTable(table.values, table.observed & ~hidden, table.unseen)
         x = torch.where(torch.from_numpy(shown.observed), rows.x[scored], 0.0)
         summary = PointAndDraws(self._point_summary(), self._draws(_N_DRAWS))
-        values = self._inference().values(Rows(shown, x, rows.source), summary, 1 + _N_DRAWS)
+        values = inference.values(Rows(shown, x, rows.source), summary, 1 + _N_DRAWS)
         values = self.generative_model_.unstandardise(values)
         is_mean = self.strategy == "mean"
         return error_by_column(
@@ -844,6 +847,14 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             return scored, self.encoder_.in_original_units(fitted.table.values)
         learned_from = self.encoder_.in_original_units(rows.table.values[learned])
         return with_several_masks(np.sort(scored[:MOST_SCORED_ROWS])), learned_from
+
+    def _inference_of_validation(self, rows: Rows) -> RowInference:
+        """Return what infers the validation rows of `fit`, without having learned from them."""
+        if len(self._validation_rows) == 0:
+            return self._inference()
+        decoders = self.generative_model_.validated_decoders_
+        states = self._learn_method(rows, decoders, without=self._validation_rows)
+        return self._inference_by(decoders, states)
 
     def _decode(self, rows: Rows, values: NDArray[np.float64], *, whole: bool = True) -> Container:
         """Put values (N, D) of the model into the missing cells, and append the indicator.

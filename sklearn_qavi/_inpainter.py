@@ -296,7 +296,9 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         batch = None if X is None else self._encoded(X, mask, reset=True)
         self._seed = seed_from(self.random_state)
         self._take_model(self._trained_model(batch))
-        self._method_states = self._learn_method(None if batch is None else self._rows(batch))
+        self._method_states = self._learn_method(
+            None if batch is None else self._rows(batch), self.generative_model_.decoders_
+        )
         return self
 
     def transform(

@@ -1,5 +1,6 @@
 """Expected errors by column: each score against its definition, and who learned from which rows."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from sklearn.impute import IterativeImputer, KNNImputer
 from _factories import iris, quick_imputer, tiny_imputer, with_missing
 from sklearn_qavi import QAVIImputer, _expected_error
 from sklearn_qavi._expected_error import error_by_column
+from sklearn_qavi.baselines import RetunedEncoder
 from sklearn_qavi.metrics import interval_coverage, masked_crps, masked_rmse
 from sklearn_qavi.preprocessing import Column, TableEncoder, as_frame
 
@@ -115,6 +117,45 @@ def test_rows_that_are_scored_were_learned_from_by_nobody(
     assert errors["n_cells"].sum() == asked["hidden"].sum()
     assert list(errors.index) == list(mixed.columns)
     assert errors.loc["kind", "kind"] == "nominal"
+
+
+def test_rows_of_validation_are_inferred_by_decoders_that_do_not_know_them(
+    imputer: QAVIImputer, mixed: pd.DataFrame
+) -> None:
+    """With broken decoders in place of the last ones nothing changes, unless a table is given."""
+    before = imputer.expected_error()
+    model = imputer.generative_model_
+    last = model.decoders_
+    model.decoders_ = [copy.deepcopy(decoder) for decoder in last]
+    for decoder in model.decoders_:
+        for weight in decoder.parameters():
+            weight.zero_()
+    try:
+        pd.testing.assert_frame_equal(imputer.expected_error(), before)
+        broken = imputer.expected_error(mixed)
+    finally:
+        model.decoders_ = last
+    assert broken.loc["c", "crps"] > 2 * imputer.expected_error(mixed).loc["c", "crps"]
+
+
+def test_a_posterior_that_is_trained_does_not_learn_from_the_rows_that_are_scored(
+    mixed: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned: list[tuple[Any, int]] = []
+
+    class Watched(RetunedEncoder):
+        def learn(self, decoder: Any, x: Any, observed: Any, **options: Any) -> Any:
+            learned.append((decoder, len(x)))
+            return super().learn(decoder, x, observed, **options)
+
+    method = Watched(max_epochs=1)
+    imputer = tiny_imputer(posterior=method, max_iter=None).fit(mixed)
+    imputer.expected_error()
+    model = imputer.generative_model_
+    n_scored = len(model.validation_rows_)
+    decoders = [*model.decoders_, *model.validated_decoders_]
+    assert [decoder for decoder, _ in learned] == decoders
+    assert [n for _, n in learned] == [len(mixed), len(mixed) - n_scored]
 
 
 def test_what_is_hidden_is_not_seen(

@@ -21,7 +21,7 @@ from ._soap import StackedSoap
 from ._stacked import StackedNetwork, keep_members
 from ._training import EpochLoop, OwnLoss, risen
 
-__all__ = ["EnsembleNet", "KeepBestOfEach", "Recipe", "TrainedMember", "race"]
+__all__ = ["EnsembleNet", "KeepBestOfEach", "Recipe", "TrainedMember", "follow", "race"]
 
 _AVERAGED_SHARE = 10  # of all steps so far, about the last tenth is averaged
 _BETAS = (0.9, 0.99)  # a short memory of squares: one odd batch cannot start a divergence
@@ -57,6 +57,8 @@ class Recipe:
         Step from which the step size falls, in proportion to ``1 / sqrt(step)``.
     smooth_until : int
         Step from which the smoothing falls where it anneals.
+    widest_basis : int
+        Up to how many entries a side of a weight has a basis of its own, see `StackedSoap`.
     """
 
     learning_rate: float = 2e-2
@@ -70,6 +72,7 @@ class Recipe:
     kl_warmup: int = 200
     constant_until: int = 100
     smooth_until: int = 100
+    widest_basis: int = 128
 
     def step_size(self, step: int) -> float:
         """Return the step size at this step, counted from 0."""
@@ -97,6 +100,17 @@ class Recipe:
         return looks
 
 
+@dataclass(frozen=True)
+class LastSteps(Recipe):
+    """A few more steps of networks that are trained: steps of Adam whose size falls to nothing."""
+
+    widest_basis: int = 0  # what gradients have in common takes longer to learn
+
+    def step_size(self, step: int) -> float:
+        """Return the step size at this step, counted from 0."""
+        return self.learning_rate * (1.0 - step / self.max_steps)
+
+
 @dataclass(eq=False)
 class TrainedMember:
     """A network that is trained beside others.
@@ -122,6 +136,8 @@ class TrainedMember:
     ----------
     score : float
         The lowest score on validation cells.
+    best_step : int
+        Steps after which it was reached.
     last_gain, last_score : int, float
         Steps after which it last became clearly lower, and to what.
     settled : bool
@@ -138,6 +154,7 @@ class TrainedMember:
     clear_gain: float = 0.99
     validation: NDArray[np.intp] = field(default_factory=lambda: np.array([], dtype=np.intp))
     score: float = field(default=np.inf, init=False)
+    best_step: int = field(default=0, init=False)
     last_gain: int = field(default=0, init=False)
     last_score: float = field(default=np.inf, init=False)
     settled: bool = field(default=False, init=False)
@@ -213,7 +230,8 @@ class EnsembleNet(EpochLoop):
         return self
 
     def initialize_optimizer(self) -> Self:
-        self.optimizer_ = StackedSoap(self.stack.weights, self.stack.shapes, _BETAS)
+        stack, widest = self.stack, self.recipe.widest_basis
+        self.optimizer_ = StackedSoap(stack.weights, stack.shapes, _BETAS, widest)
         return self
 
     def get_iterator(self, dataset: TableData, training: bool = False) -> "_Table":
@@ -228,7 +246,11 @@ class EnsembleNet(EpochLoop):
         n = self.looks[len(self.history) - 1] - self.n_steps_
         self.module_.train()
         total = sum((self.step(iterator) for _ in range(n)), torch.zeros(()))
-        self.history.record("train_loss", (total / n).tolist())
+        losses = (total / n).tolist()
+        for loss in losses:
+            if not np.isfinite(loss):
+                raise _diverged(f"The training loss became {loss}", self)
+        self.history.record("train_loss", losses)
         self.history.record("steps", self.n_steps_)
 
     def step(self, table: "_Table") -> Tensor:
@@ -376,8 +398,6 @@ class KeepBestOfEach(Callback):
     def on_epoch_end(self, net: EnsembleNet, **kwargs: object) -> None:
         step, losses = net.n_steps_, net.history[-1, "train_loss"]
         for place, (member, loss) in enumerate(zip(self.going_, losses, strict=True)):
-            if not np.isfinite(loss):
-                raise _diverged(f"The training loss became {loss}", net)
             score = self._look(net, place, member, step)
             record = {"train_loss": loss, "valid_crps": score, "steps": float(step)}
             member.history.append(record)
@@ -404,7 +424,7 @@ class KeepBestOfEach(Callback):
         if score < member.score:
             if score < member.clear_gain * member.last_score:
                 member.last_score, member.last_gain = score, step
-            member.score = score
+            member.score, member.best_step = score, step
             member.network.load_state_dict(scratch.state_dict())
         return score
 
@@ -424,7 +444,7 @@ def race(
     recipe: Recipe,
     *,
     seed: int,
-    n_wanted: int | None,
+    n_wanted: int,
     on_look: Callable[[int, int], None],
     device: torch.device,
 ) -> None:
@@ -442,25 +462,16 @@ def race(
         Step sizes, rows per step, noise.
     seed : int
         Seed of batches and noise.
-    n_wanted : int or None
-        How many of the best are wanted; None for all of them.
+    n_wanted : int
+        How many of the best are wanted.
     on_look : callable
         Told at each look the number of steps, and at which training is expected to end.
     device : torch.device
         Where to train.
     """
-    # those of the same families side by side, so that they are of one kind
-    members = sorted(members, key=lambda member: member.families)
+    members = _by_family(members)
     best = KeepBestOfEach(members, score)
-    net = EnsembleNet(
-        StackedNetwork([member.network.to(device) for member in members]),
-        recipe=recipe,
-        members=members,
-        seed=seed,
-        callbacks=[("best", best)],
-        device=device,
-    )
-    net.initialize()
+    net = _net_of(members, recipe, seed, device, [("best", best)])
     net.notify("on_train_begin", X=data, y=None)
     for step in recipe.looks():
         net.fit_loop(data, epochs=1)
@@ -468,18 +479,81 @@ def race(
             if step - member.last_gain >= patience(len(member.rows), member.last_gain):
                 member.settled = True
         gone = [member for member in members if member.settled]
-        if n_wanted is not None:
-            going = [member for member in best.going_ if not member.settled]
-            lowest = min(member.score for member in members)
-            behind = _fallen_behind(going, lowest, step, n_wanted) + _too_late(members, step)
-            for member in behind:
-                member.settled = True  # more steps would not help it
-            gone += behind
+        going = [member for member in best.going_ if not member.settled]
+        lowest = min(member.score for member in members)
+        behind = _fallen_behind(going, lowest, step, n_wanted) + _too_late(members, step)
+        for member in behind:
+            member.settled = True  # more steps would not help it
+        gone += behind
         best.leave(net, gone)
         ends = [m.last_gain + patience(len(m.rows), m.last_gain) for m in best.going_]
         on_look(step, min(max(ends, default=step), recipe.max_steps))
         if not best.going_:
             break
+
+
+def follow(
+    members: Sequence[TrainedMember],
+    data: TableData,
+    recipe: Recipe,
+    *,
+    seed: int,
+    on_look: Callable[[int, int], None],
+    device: torch.device,
+) -> None:
+    """Train networks side by side to the last step of a recipe, without a look at other rows.
+
+    Parameters
+    ----------
+    members : sequence of TrainedMember
+        Networks with initial weights. The averaged last weights are written into them.
+    data : TableData
+        All rows.
+    recipe : Recipe
+        Step sizes, rows per step, noise.
+    seed : int
+        Seed of batches and noise.
+    on_look : callable
+        Told the number of steps now and then, and the last one.
+    device : torch.device
+        Where to train.
+    """
+    members = _by_family(members)
+    net = _net_of(members, recipe, seed, device)
+    for step in recipe.looks():
+        net.fit_loop(data, epochs=1)
+        losses = net.history[-1, "train_loss"]
+        for member, loss in zip(members, losses, strict=True):
+            member.history.append({"train_loss": loss, "steps": float(step)})
+        on_look(step, recipe.max_steps)
+    for place, member in enumerate(members):
+        net.stack.copy_to(net.average_, place, member.network)
+        member.settled = True
+
+
+def _by_family(members: Sequence[TrainedMember]) -> list[TrainedMember]:
+    """Return networks of the same families side by side, so that they are of one kind."""
+    return sorted(members, key=lambda member: member.families)
+
+
+def _net_of(
+    members: list[TrainedMember],
+    recipe: Recipe,
+    seed: int,
+    device: torch.device,
+    callbacks: Sequence[tuple[str, Callback]] = (),
+) -> EnsembleNet:
+    """Return a net that is ready to train."""
+    net = EnsembleNet(
+        StackedNetwork([member.network.to(device) for member in members]),
+        recipe=recipe,
+        members=members,
+        seed=seed,
+        callbacks=list(callbacks),
+        device=device,
+    )
+    net.initialize()
+    return net
 
 
 def _fallen_behind(

@@ -12,7 +12,6 @@ __all__ = ["StackedSoap"]
 _EPSILON = 1e-8
 _MEMORY = 0.95  # of the products of gradients
 _LEARNS_EVERY, _TURNED_EVERY = 2, 10  # steps between two updates of the products, of the bases
-_WIDEST = 128  # a side with more entries keeps its own basis: its products would cost too much
 
 
 class StackedSoap:
@@ -32,6 +31,9 @@ class StackedSoap:
         Shapes (M', ...) of the weights in that order, each of M' of the networks.
     betas : tuple of float
         Shares of the means of gradients and of their squares that stay at each step.
+    widest : int, default=128
+        A side with more entries keeps its own basis: its products would cost too much. With 0
+        these are Adam's steps.
 
     References
     ----------
@@ -42,12 +44,16 @@ class StackedSoap:
     """
 
     def __init__(
-        self, weights: Tensor, shapes: Sequence[tuple[int, ...]], betas: tuple[float, float]
+        self,
+        weights: Tensor,
+        shapes: Sequence[tuple[int, ...]],
+        betas: tuple[float, float],
+        widest: int = 128,
     ) -> None:
         self.betas, self.n_steps = betas, 0
         self.mean, self.square = torch.zeros_like(weights), torch.zeros_like(weights)
         self.shapes = list(shapes)
-        self.bases = [_Bases(weights, shape) for shape in shapes]
+        self.bases = [_Bases(weights, shape, widest) for shape in shapes]
 
     def step(self, weights: Tensor, gradient: Tensor, step_size: float) -> None:
         """Change the weights (P,) by one step."""
@@ -96,10 +102,10 @@ class StackedSoap:
 class _Bases:
     """The bases of the rows and of the columns of a weight, for M networks; none for a vector."""
 
-    def __init__(self, like: Tensor, shape: tuple[int, ...]) -> None:
+    def __init__(self, like: Tensor, shape: tuple[int, ...], widest: int) -> None:
         n_members, n_rows, n_columns = shape if len(shape) == 3 else (shape[0], 1, 1)
         self.row_products, self.column_products = (
-            like.new_zeros(n_members, n, n) if 1 < n <= _WIDEST else None
+            like.new_zeros(n_members, n, n) if 1 < n <= widest else None
             for n in (n_rows, n_columns)
         )
         self.rows: Tensor | None = None

@@ -18,7 +18,7 @@ from ..inference import GaussianPosterior, Newton, Posterior
 from ..inference.posteriors import Start
 from ._calibration import learn_factors
 from ._data import TableData, as_tensors
-from ._ensemble import Recipe, TrainedMember, race
+from ._ensemble import LastSteps, Recipe, TrainedMember, follow, race
 from ._likelihoods import ColumnLikelihoods
 from ._linear_start import copy_linear_start, start_linear
 from ._network import TabularNetwork
@@ -41,6 +41,8 @@ _LAST_LOOK = Newton(max_iter=8, n_start_codes=256)
 _LAST_LOOK_OF_KNOWN = Newton(max_iter=4, n_start_codes=1)
 _DRAWS_OF_LOOK = 32
 _DRAWS_OF_POOL = 64
+_LAST_STEPS, _LAST_STEP_SIZE = 100, 0.1  # the latter a share of the largest step size
+_WORTH_LEARNING = 0.05  # share of the rows that validation has, from which they are learned last
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class TableModel(Protocol):
     mask_rate: float
     beta: float
     calibrate: bool
+    refit: bool
     device: str
     verbose: int
     n_categories_: list[int | None]
@@ -117,8 +120,7 @@ class TableTrainer:
         self.device = resolve_device(model.device)
         self.data = TableData(*as_tensors(values), torch.from_numpy(weight).to(torch.float32))
         self.linear: dict[tuple[int, tuple[str, ...]], TabularNetwork] = {}
-        self.cells: dict[TrainedMember, HiddenCells] = {}
-        self.cells_of_look: dict[TrainedMember, HiddenCells] = {}
+        self.validated: list[TabularNetwork] = []
         self.posteriors: dict[TrainedMember, Posterior] = {}
         self.n_made = 0
         self.factor: Array = np.ones(values.shape[1])
@@ -134,7 +136,8 @@ class TableTrainer:
     def run_all(self, candidates: list[Candidate]) -> list[TrainedMember]:
         """Train all candidates side by side, and choose those whose pooled draws score best.
 
-        With ``bootstrap`` one is chosen, and trained again on samples of its own.
+        With ``bootstrap`` one is chosen, and trained again on samples of its own for as many steps
+        as served it best.
         """
         n_decoders, bootstrap = self.model.n_decoders, self.model.bootstrap
         silent = not self.model.verbose
@@ -148,10 +151,14 @@ class TableTrainer:
             self.train([member for _, member in runs], 1 if bootstrap else n_decoders)
             best = self._best(runs)
             if not bootstrap:
-                return self._pool(best[1], [member for _, member in runs])
+                pool = self._pool(best[1], [member for _, member in runs])
+                self.validated = [copy.deepcopy(member.network) for member in pool]
+                self._refit(pool)
+                return pool
+            self.validated = [best[1].network]
             more = [self.member(best[0], 1 + i) for i in range(n_decoders - 1)]
             if more:
-                self.train(more)
+                self.follow(more, replace(self.recipe, max_steps=best[1].best_step))
         return [best[1], *more]
 
     def _pool(self, best: TrainedMember, members: list[TrainedMember]) -> list[TrainedMember]:
@@ -160,7 +167,7 @@ class TableTrainer:
         close = sorted(members, key=lambda member: member.score)
         close = [best] + [m for m in close if m is not best]
         close = [m for i, m in enumerate(close) if i < wanted or m.score < _NEAR * best.score]
-        cells = self.cells[best]
+        cells = self.cells
         draws = {m: self._draws_for_pool(m) for m in close}
         pool = [best]
         while len(pool) < wanted:
@@ -176,7 +183,7 @@ class TableTrainer:
 
     def _factor(self, pool: list[TrainedMember], draws: Tensor) -> Array:
         """Return what the pool's draws are to be spread by, for each column."""
-        cells = self.cells[pool[0]]
+        cells = self.cells
         n_masks = len(cells.x) // len(pool[0].validation)
         is_number = torch.tensor([n is None for n in self.model.n_categories_])
         weight = cells.hidden * cells.weight.unsqueeze(1) * is_number.to(cells.weight.device)
@@ -186,8 +193,8 @@ class TableTrainer:
 
     def _draws_for_pool(self, member: TrainedMember) -> Tensor:
         """Return draws (S, N, D) of all validation cells, those that were looked at are known."""
-        last, cells = self.posteriors.get(member), self.cells[member]
-        known = last is not None and len(cells.x) == len(self.cells_of_look[member].x)
+        last, cells = self.posteriors.get(member), self.cells
+        known = last is not None and len(cells.x) <= _ROWS_OF_LOOK
         return draws_of_hidden_cells(
             member.network,
             cells,
@@ -213,8 +220,9 @@ class TableTrainer:
         # a start that knows linear relations is left for a clear gain only
         return random if _CLOSE * random[1].score < known[1].score else known
 
-    def train(self, members: list[TrainedMember], n_wanted: int | None = None) -> None:
-        """Train members side by side, all to their end or only the best ones."""
+    def train(self, members: list[TrainedMember], n_wanted: int) -> None:
+        """Train members side by side, the best ones to their end."""
+        self._watch(members[0].validation)
         race(
             members,
             self.data,
@@ -229,6 +237,43 @@ class TableTrainer:
         for member in members:
             member.network.eval().requires_grad_(False)
 
+    def follow(self, members: list[TrainedMember], recipe: Recipe) -> None:
+        """Train members side by side to the last step of a recipe."""
+        follow(
+            members,
+            self.data,
+            recipe,
+            seed=derive_seed(self.seed, 3, self.n_made),
+            on_look=self.progress.reach,
+            device=self.device,
+        )
+        self.progress.settle()
+        for member in members:
+            member.network.eval().requires_grad_(False)
+
+    def _refit(self, pool: list[TrainedMember]) -> None:
+        """Take a few last steps on all rows, if those of validation are enough to learn from."""
+        n_rows, validation = len(self.values), pool[0].validation
+        seen = np.isin(validation, pool[0].rows).any()
+        if not self.model.refit or seen or len(validation) < _WORTH_LEARNING * n_rows:
+            return
+        recipe = LastSteps(
+            learning_rate=_LAST_STEP_SIZE * self.recipe.learning_rate,
+            max_steps=min(_LAST_STEPS, self.recipe.max_steps),
+            batch_size=self.recipe.batch_size,
+            input_noise=self.recipe.input_noise,
+            mask_rate=self.recipe.mask_rate,
+            beta=self.recipe.beta,
+        )
+        last = []
+        for member in pool:
+            member.network.train().requires_grad_(True)
+            spread = self.recipe.remaining(member.best_step) if member.anneals else 1.0
+            smoothing = spread * member.smoothing
+            rows = torch.arange(n_rows)
+            last.append(TrainedMember(member.network, rows, smoothing, has_start=True))
+        self.follow(last, recipe)
+
     def member(self, candidate: Candidate, sample: int) -> TrainedMember:
         """Return a new network for a candidate, that learns from a split or bootstrap sample."""
         seed = derive_seed(self.seed, 2, self.n_made)
@@ -240,7 +285,7 @@ class TableTrainer:
         train, validation = self.model._split(len(self.values), derive_seed(self.seed, 0, sample))
         if candidate.linear:
             self._start(network, train, sample)
-        member = TrainedMember(
+        return TrainedMember(
             network,
             torch.from_numpy(train),
             candidate.smoothing,
@@ -249,15 +294,14 @@ class TableTrainer:
             clear_gain=1.0 - max(_LEAST_GAIN, _GAIN_OF_A_ROW / len(validation) ** 0.5),
             validation=validation,
         )
+
+    def _watch(self, validation: NDArray[np.intp]) -> None:
+        """Hide cells of the validation rows, by which networks will be scored."""
         scored = np.tile(validation, self._n_masks(len(validation)))
-        x, observed, weight = (
-            part[scored] for part in (self.data.x, self.data.observed, self.data.weight)
-        )
-        generator = torch_generator(derive_seed(self.seed, 1, sample))
-        cells = HiddenCells.at_random(x, observed, generator, weight)
-        self.cells[member] = cells.to(self.device)
-        self.cells_of_look[member] = self.cells[member].first(_ROWS_OF_LOOK)
-        return member
+        parts = (self.data.x[scored], self.data.observed[scored])
+        generator = torch_generator(derive_seed(self.seed, 1, 0))
+        cells = HiddenCells.at_random(*parts, generator, self.data.weight[scored])
+        self.cells = cells.to(self.device)
 
     def _n_masks(self, n_rows: int) -> int:
         """Return with how many masks each of so many validation rows is scored."""
@@ -278,7 +322,7 @@ class TableTrainer:
 
     def _score(self, network: TabularNetwork, member: TrainedMember) -> float:
         """Return the CRPS of hidden validation cells, from posteriors like those of last time."""
-        last, cells = self.posteriors.get(member), self.cells_of_look[member]
+        last, cells = self.posteriors.get(member), self.cells.first(_ROWS_OF_LOOK)
         draws, self.posteriors[member] = draws_of_hidden_cells(
             network,
             cells,

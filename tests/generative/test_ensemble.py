@@ -1,5 +1,6 @@
 """Training side by side: what is kept, who goes on, and when it ends."""
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -10,7 +11,14 @@ from sklearn_qavi._random import torch_generator
 from sklearn_qavi.exceptions import TrainingDivergedError
 from sklearn_qavi.generative import _ensemble
 from sklearn_qavi.generative._data import TableData
-from sklearn_qavi.generative._ensemble import Recipe, TrainedMember, patience, race
+from sklearn_qavi.generative._ensemble import (
+    LastSteps,
+    Recipe,
+    TrainedMember,
+    follow,
+    patience,
+    race,
+)
 from sklearn_qavi.generative._likelihoods import ColumnLikelihoods
 from sklearn_qavi.generative._network import TabularNetwork
 
@@ -33,7 +41,7 @@ def run(
     members: list[TrainedMember],
     score: Callable[[TabularNetwork, TrainedMember], float],
     recipe: Recipe,
-    n_wanted: int | None = None,
+    n_wanted: int | None = None,  # all
 ) -> list[tuple[int, int]]:
     looks: list[tuple[int, int]] = []
     race(
@@ -42,7 +50,7 @@ def run(
         score,
         recipe,
         seed=1,
-        n_wanted=n_wanted,
+        n_wanted=len(members) if n_wanted is None else n_wanted,
         on_look=lambda step, end: looks.append((step, end)),
         device=torch.device("cpu"),
     )
@@ -172,24 +180,58 @@ def test_each_network_learns_from_its_own_rows() -> None:
     shifted.x[: N // 2] += 2.0
     halves = [torch.arange(N // 2), torch.arange(N // 2, N)]
     members = [member(seed) for seed in range(2)]
+    looks: list[tuple[int, int]] = []
     for one, rows in zip(members, halves, strict=True):
         one.rows = rows
-    race(
+    follow(
         members,
         shifted,
-        lambda network, of: -float(len(of.history)),
         Recipe(max_steps=400),
         seed=0,
-        n_wanted=None,
-        on_look=lambda step, end: None,
+        on_look=lambda step, end: looks.append((step, end)),
         device=torch.device("cpu"),
     )
+    assert looks == [(step, 400) for step in Recipe(max_steps=400).looks()]
     for one, rows in zip(members, halves, strict=True):
         x = shifted.x[rows]
         with torch.no_grad():
             mean, _ = one.network.encode(x, torch.ones_like(x).bool())
             fitted = one.network.likelihood.mean(one.network.decode(mean)).mean(0)
         torch.testing.assert_close(fitted, x.mean(0), rtol=0, atol=0.5)
+        assert one.settled
+        assert [set(look) for look in one.history] == [{"train_loss", "steps"}] * len(looks)
+
+
+def test_networks_that_follow_end_with_the_average_of_their_weights() -> None:
+    """With one step of a size that makes the average of two weights tell."""
+    average, last = member(0), member(0)
+    start = copy.deepcopy(average.network)
+    for one, share in ((average, 2.0), (last, 10.0)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_ensemble, "_AVERAGED_SHARE", share)  # 1/3 of the first step, 9/11
+            follow(
+                [one],
+                data(),
+                LastSteps(learning_rate=0.1, max_steps=1),
+                seed=0,
+                on_look=lambda step, end: None,
+                device=torch.device("cpu"),
+            )
+    moved = False
+    for name, weight in start.named_parameters():
+        third, most = (
+            one.network.get_parameter(name).detach() - weight.detach() for one in (average, last)
+        )
+        torch.testing.assert_close(3 * third, 11 / 9 * most, rtol=1e-4, atol=1e-6)
+        moved |= bool(most.abs().max() > 1e-3)
+    assert moved
+
+
+def test_last_steps_fall_to_nothing_and_are_adams() -> None:
+    recipe = LastSteps(learning_rate=0.1, max_steps=50)
+    sizes = [recipe.step_size(step) for step in range(50)]
+    np.testing.assert_allclose(sizes, 0.002 * np.arange(50, 0, -1))
+    assert recipe.widest_basis == 0
 
 
 def test_the_average_is_over_about_the_last_tenth_of_the_steps() -> None:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from sklearn_qavi._random import torch_generator
-from sklearn_qavi.generative import _soap
 from sklearn_qavi.generative._soap import StackedSoap
 from sklearn_qavi.generative._stacked import keep_members
 
@@ -44,10 +43,10 @@ def of(n: int, shapes: Shapes) -> list[tuple[int, ...]]:
     return [(n, *shape) for shape in shapes]
 
 
-def path(gradients: Tensor, shapes: Shapes) -> Tensor:
+def path(gradients: Tensor, shapes: Shapes, widest: int = 128) -> Tensor:
     """Return where steps of some size lead from zero, (T, M, P)."""
     weights = torch.zeros_like(gradients[0]).flatten()
-    soap = StackedSoap(weights, of(gradients.shape[1], shapes), BETAS)
+    soap = StackedSoap(weights, of(gradients.shape[1], shapes), BETAS, widest)
     passed = []
     for step, gradient in enumerate(gradients):
         soap.step(weights, flat(gradient, shapes), 0.1 / (1 + step))
@@ -69,10 +68,10 @@ def test_vectors_get_the_steps_of_adam() -> None:
     torch.testing.assert_close(weights, theirs.detach())
 
 
-def test_matrices_that_are_too_wide_get_the_steps_of_adam(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("widest", [0, 1])
+def test_matrices_that_are_too_wide_get_the_steps_of_adam(widest: int) -> None:
     gradients = normal(15, 2, N_WEIGHTS, seed=1)
-    monkeypatch.setattr(_soap, "_WIDEST", 1)
-    whole = path(gradients, SHAPES)
+    whole = path(gradients, SHAPES, widest)
     as_vectors = path(gradients, [(N_WEIGHTS,)])
     torch.testing.assert_close(whole, as_vectors)
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from sklearn_qavi._random import torch_generator
-from sklearn_qavi.generative import _soap
 from sklearn_qavi.generative._factor_analyser import FactorAnalyser
 from sklearn_qavi.generative._likelihoods import ColumnLikelihoods
 from sklearn_qavi.generative._network import TabularNetwork
@@ -156,10 +155,8 @@ def test_the_vector_is_what_the_networks_compute_with() -> None:
         torch.testing.assert_close(weight.detach(), old + change)
 
 
-def test_each_network_is_trained_as_if_it_were_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_network_is_trained_as_if_it_were_alone() -> None:
     """Also after others have left: same noise, same steps, to rounding."""
-    # a first gradient of low rank leaves some eigenvectors open, which rounding then decides
-    monkeypatch.setattr(_soap, "_WIDEST", 1)
     networks, visible = [one.double() for one in mixed()], rows()[1]
     alone = []
     for i, single in enumerate(networks):
@@ -190,7 +187,8 @@ def train(
     steps: range,
     soap: StackedSoap | None = None,
 ) -> StackedSoap:
-    soap = soap or StackedSoap(stack.weights, stack.shapes, (0.9, 0.99))
+    # a first gradient of low rank leaves some eigenvectors open, which rounding would decide
+    soap = soap or StackedSoap(stack.weights, stack.shapes, (0.9, 0.99), widest=1)
     for step in steps:
         bounds(stack, visible, members, step).mean(-1).sum().backward()
         soap.step(stack.weights, stack.take_gradient(), 0.02)

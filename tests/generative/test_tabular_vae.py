@@ -20,7 +20,7 @@ from sklearn_qavi._files import read_json, write_json
 from sklearn_qavi._random import torch_generator
 from sklearn_qavi.exceptions import ModelFormatError
 from sklearn_qavi.generative import GenerativeModel, TabularVAE
-from sklearn_qavi.generative._ensemble import race
+from sklearn_qavi.generative._ensemble import follow, race
 from sklearn_qavi.generative._likelihoods import ColumnLikelihoods
 from sklearn_qavi.generative._network import TabularNetwork
 
@@ -247,6 +247,75 @@ def test_bootstrapped_decoders_learn_from_other_rows(X: NDArray[np.float64]) -> 
     assert counts.var() == pytest.approx(1, abs=0.05)
     assert (counts == 0).mean() == pytest.approx(np.exp(-1), abs=0.01)
     assert len(model.fit(X).decoders_) == 2
+
+
+def test_bootstrapped_decoders_take_as_many_steps_as_served_the_first_best(
+    X: NDArray[np.float64], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed: list[Any] = []
+
+    def watched(members: Any, data: Any, recipe: Any, **options: Any) -> None:
+        followed.append((len(members), recipe.max_steps))
+        follow(members, data, recipe, **options)
+
+    monkeypatch.setattr("sklearn_qavi.generative._table_training.follow", watched)
+    model = quick_table_model(bootstrap=True, n_decoders=3, random_state=0).fit(X)
+    looks = model.history_[0]
+    best = min(looks, key=lambda look: look["valid_crps"])["steps"]
+    assert followed == [(2, best)]
+    assert best > 0
+    for history in model.history_[1:]:
+        assert history[-1]["steps"] == best
+        assert not any("valid_crps" in look for look in history)
+    assert model.validated_decoders_ == model.decoders_[:1]
+
+
+def bound_of(model: TabularVAE, networks: list[TabularNetwork], X: NDArray[np.float64]) -> float:
+    """Return the mean bound of complete rows in nats, with codes at their posteriors' means."""
+    x = torch.from_numpy(model.standardise(X)).float()
+    seen = torch.ones_like(x).bool()
+    with torch.no_grad():
+        parts = [
+            network(x, seen, seen, 0 * x, torch.zeros(len(x), 3), network.likelihood.prepare(x))
+            for network in networks
+        ]
+    return float(np.mean([(fit - kl).mean() for fit, kl in parts]))
+
+
+def test_last_steps_learn_from_validation_rows_after_all_choices(X: NDArray[np.float64]) -> None:
+    without, refitted = (
+        quick_table_model(refit=refit, random_state=0).fit(X) for refit in (False, True)
+    )
+    for before, after in zip(without.decoders_, refitted.validated_decoders_, strict=True):
+        for name, weight in before.state_dict().items():
+            torch.testing.assert_close(weight, after.state_dict()[name], rtol=0, atol=0)
+    np.testing.assert_array_equal(without.spread_, refitted.spread_)
+    assert without.history_ == refitted.history_
+    held_out = X[refitted.validation_rows_]
+    known = bound_of(refitted, refitted.decoders_, held_out)
+    assert known > bound_of(refitted, refitted.validated_decoders_, held_out)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "options"),
+    [(19, {}), (150, {"bootstrap": True}), (150, {"validation_fraction": 0.04})],
+)
+def test_there_are_no_last_steps_where_validation_rows_teach_nothing(
+    X: NDArray[np.float64], n_rows: int, options: dict[str, Any]
+) -> None:
+    without, refitted = (
+        tiny_table_model(refit=refit, random_state=0, **options).fit(X[:n_rows])
+        for refit in (False, True)
+    )
+    for one, other in zip(without.decoders_, refitted.decoders_, strict=True):
+        for name, weight in one.state_dict().items():
+            torch.testing.assert_close(weight, other.state_dict()[name], rtol=0, atol=0)
+
+
+def test_rows_beyond_the_validation_rows_are_learned_from() -> None:
+    train, validation = TabularVAE(validation_fraction=0.5)._split(2000, seed=0)
+    assert len(validation) == 512
+    assert sorted([*train, *validation]) == list(range(2000))
 
 
 @pytest.mark.parametrize("bootstrap", [False, True])
