@@ -155,8 +155,8 @@ def run_chunks(
         Called with the number of rows just finished, once for each decoder.
     """
     n_workers = effective_n_jobs(n_jobs)
-    most = plan_for(resolve_device(task.device)).chunk_rows(rows.x.shape[1])
-    most = min(most, task.pool.most_rows or most)
+    plan = plan_for(resolve_device(task.device))
+    most = plan.chunk_rows(rows.x.shape[1], task.pool.decoders)
     size = max(1, min(most, -(-len(rows) // n_workers)))
     places = [slice(start, start + size) for start in range(0, len(rows), size)]
     backend, _ = get_active_backend(prefer="threads")

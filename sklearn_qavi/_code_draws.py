@@ -6,7 +6,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from ._typing import Decoder, JointLikelihood, Likelihood
-from .sampling import PooledPosterior, images_at_a_time
+from .sampling import PooledPosterior
 
 __all__ = ["without_pixel_noise"]
 
@@ -52,13 +52,12 @@ class _MeanDecoder:
     """A decoder, with the means of its likelihood in place of draws."""
 
     def __init__(self, decoder: Decoder) -> None:
-        self.decoder, self.latent_dim = decoder, decoder.latent_dim
-        self.images_at_a_time = images_at_a_time(decoder)
+        self.decodes_with, self.latent_dim = decoder, decoder.latent_dim
         joint = isinstance(decoder.likelihood, JointLikelihood)
         self.likelihood = (_JointMeans if joint else _Means)(decoder.likelihood)
 
     def decode(self, z: Tensor) -> Tensor:
-        return self.decoder.decode(z)
+        return self.decodes_with.decode(z)
 
 
 def without_pixel_noise(pooled: PooledPosterior) -> PooledPosterior:

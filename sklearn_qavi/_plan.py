@@ -1,20 +1,41 @@
-"""How much is done at one time on a device: rows in work, rows of a chunk, steps between looks.
+"""How much is done at one time: the limits of memory and cache, and what follows from them.
 
 A processor is fastest with what fits into its cache, and reads its own flags for nothing. A GPU
-needs thousands of rows at a time, and waits whenever the host looks at a number.
+needs thousands of rows at a time, and waits whenever the host looks at a number. Whoever makes or
+holds something whose size is open asks here: `plan_for` a device, `DecoderPlan` for the work with a
+decoder on a device, `LayerPlan` for the images that go down the layers of a hierarchical decoder.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["CPU_ROWS", "ROWS_MULTIPLE", "Plan", "bytes_made", "bytes_per_code", "plan_for"]
+from ._typing import Decoder, HasLayers, LayeredDecoder
+
+__all__ = [
+    "CPU_IMAGES",
+    "CPU_ROWS",
+    "ROWS_MULTIPLE",
+    "WEIGHED_CODES",
+    "DecoderPlan",
+    "LayerPlan",
+    "Plan",
+    "bytes_made",
+    "bytes_per_code",
+    "draws_held",
+    "holds_points",
+    "pixels_summed_over",
+    "plan_for",
+    "rows_scored_in_training",
+    "weighed_at_a_time",
+    "widest",
+]
 
 ROWS_MULTIPLE = 32
 """Rows in work are a multiple of it, so that vector kernels meet no ragged end: sums over draws
@@ -23,15 +44,43 @@ differ in their last bit there."""
 CPU_ROWS = 64
 """Rows in work at one time on a CPU, which fit into its cache."""
 
+CPU_IMAGES = 64
+"""Images that a CPU decodes at one time: convolutions choose their way by the number of images, so
+that a row's last bits would depend on the batch; and activations of so many stay in the cache."""
+
+WEIGHED_CODES = 256
+"""Codes of a block of rows that are weighed at one time."""
+
+# rows in work, and rows whose posteriors are held
 _CPU_CHUNK = 4096
-_CPU_DECODED = 2**22  # numbers, 16 MiB: to ask a system for more takes longer than to fill them
-_GPU_DECODED = 2**26
 _GPU_ROWS = 8192  # not yet measured
 _GPU_CHUNK = 32_768
 _CHUNK_CELLS = 2**20  # 256 draws of each, as a median takes, are 2 GiB
+_LAYER_NUMBERS_HELD = 2**26  # of the posteriors of a chunk of rows, 256 MiB
 _GPU_STEPS = 4  # not yet measured
 _SHARE = 0.4  # of the memory of a device, for what one step holds
 _UNKNOWN = 2**32  # bytes of a device that does not say how many it has
+
+# codes that are decoded
+_CPU_DECODED = 2**22  # numbers, 16 MiB: to ask a system for more takes longer than to fill them
+_GPU_DECODED = 2**26
+_CODES_OF_BLOCK = 256  # of a row, that memory has to do for
+_SCORED_DRAWS = 250  # codes of a block scored at a time
+_TRAINING_ROWS, _TRAINING_NUMBERS = 256, 2**22  # of an inference that scores networks in training
+
+# noise and draws
+_POINTS = 2**22  # numbers of Sobol points, 32 MiB
+_UNIFORMS = 2**25  # behind draws that are made at a time, 256 MiB
+_DRAWS_BYTES = 2**26  # of draws that wait to be taken one by one
+
+# sums over what missing channels of a pixel might be
+_CPU_TERMS, _GPU_TERMS = 2**17, 2**24  # what a CPU's cache holds, and else
+_COPIED = 2**24  # parameters of pixels
+
+# images that go down layers
+_MOST_IMAGES, _MOST_NUMBERS = 64, 2**24  # where no gradient is asked for
+_MOST_KEPT, _PER_CODE = 2**25, 24  # features for gradients; a number of the code counts as so many
+_SLOTS, _SMALL = 4, 2**16  # rows in work if no layer has more features than that
 
 
 @dataclass(frozen=True)
@@ -61,18 +110,28 @@ class Plan:
         if self.memory is None:
             return CPU_ROWS
         fit = int(_SHARE * self.memory) // max(bytes_per_row(), 1)
-        return min(max(1 << max(fit.bit_length() - 1, 0), ROWS_MULTIPLE), _GPU_ROWS)
+        return min(max(_power_below(fit), ROWS_MULTIPLE), _GPU_ROWS)
+
+    def chunk_rows(self, n_features: int, decoders: Sequence[Decoder] = ()) -> int:
+        """Return how many rows' posteriors, under some decoders, are held at one time."""
+        rows = _CPU_CHUNK
+        if self.memory is not None:
+            rows = min(max(_CHUNK_CELLS // max(n_features, 1), _CPU_CHUNK), _GPU_CHUNK)
+        layers = [plan for plan in map(_layer_plan, decoders) if plan is not None]
+        if not layers:
+            return rows
+        numbers = len(layers) * max(plan.numbers_per_row for plan in layers)
+        return min(rows, max(1, _LAYER_NUMBERS_HELD // numbers))
 
     @property
     def decoded_numbers(self) -> int:
         """How many outputs of a decoder are held at one time where draws are made."""
         return _CPU_DECODED if self.memory is None else _GPU_DECODED
 
-    def chunk_rows(self, n_features: int) -> int:
-        """Return how many rows' posteriors are held at one time."""
-        if self.memory is None:
-            return _CPU_CHUNK
-        return min(max(_CHUNK_CELLS // max(n_features, 1), _CPU_CHUNK), _GPU_CHUNK)
+    @property
+    def terms(self) -> int:
+        """How many terms of a sum over missing channels are made at one time."""
+        return _CPU_TERMS if self.memory is None else _GPU_TERMS
 
 
 def plan_for(device: torch.device) -> Plan:
@@ -83,6 +142,172 @@ def plan_for(device: torch.device) -> Plan:
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory
     return Plan(memory, _GPU_STEPS, True)
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """How many images go down the layers of a hierarchical decoder at one time, on any device.
+
+    Not up to the caller: with another number at one time convolutions round differently.
+
+    Parameters
+    ----------
+    decoder : LayeredDecoder
+        The decoder.
+    """
+
+    decoder: LayeredDecoder
+
+    @property
+    def images(self) -> int:
+        """How many images, one per row and draw, where no gradient is asked for.
+
+        A power of two up to 64, so that the largest maps and the codes of all of them are some
+        16 million numbers.
+        """
+        fit = _MOST_NUMBERS // (max(self._sizes) + self.decoder.latent_dim)
+        return min(_power_below(fit), _MOST_IMAGES)
+
+    @property
+    def images_with_gradient(self) -> int:
+        """For how many images a processor should keep what their gradients take, 1 at least.
+
+        Some 34 bytes for each feature and 800 for each number of the code, about a gigabyte in all.
+        """
+        kept = self.numbers_per_row + _PER_CODE * self.decoder.latent_dim
+        return max(1, min(_MOST_IMAGES, _MOST_KEPT // kept))
+
+    @property
+    def rows_in_work(self) -> int:
+        """Rows whose posteriors are fitted at one time."""
+        return _SLOTS if max(self._sizes) <= _SMALL else 1
+
+    @property
+    def numbers_per_row(self) -> int:
+        """How many features a row's posterior has at all layers together."""
+        return sum(self._sizes)
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [torch.Size(shape).numel() for shape in self.decoder.feature_shapes]
+
+
+@dataclass(frozen=True)
+class DecoderPlan:
+    """How much of the work with one decoder is done at one time on a device.
+
+    Rows of a decoder with layers are summarised one by one, or as many together as make so many
+    images with their draws as always go down the layers.
+
+    Parameters
+    ----------
+    decoder : object
+        Has ``decode``, ``likelihood`` and ``latent_dim``; and ``decodes_with``, another decoder, if
+        it only changes what becomes of what that one decodes.
+    device : torch.device
+        Where it is.
+    """
+
+    decoder: Decoder
+    device: torch.device
+
+    @property
+    def images(self) -> int | None:
+        """How many images a decoder with layers works on together, None for other decoders."""
+        layers = _layer_plan(self.decoder)
+        return None if layers is None else layers.images
+
+    def rows(self) -> int:
+        """Return how many rows are summarised together."""
+        return plan_for(self.device).rows(self._bytes_of_row) if self.images is None else 1
+
+    def draws(self, n_rows: int) -> int:
+        """Return how many codes of each of these rows are decoded at one time."""
+        if self.images is not None:
+            return max(1, self.images // max(n_rows, 1))
+        return max(1, plan_for(self.device).decoded_numbers // max(n_rows * self._n_outputs, 1))
+
+    def scored_draws(self, n_rows: int) -> int:
+        """Return how many codes of each of these rows are scored at one time."""
+        return min(_SCORED_DRAWS, self.draws(n_rows))
+
+    def density_codes(self, n_codes: int) -> int:
+        """Return how many of so many codes of each row a density is averaged over at one time."""
+        return self.images or n_codes
+
+    def rows_drawn(self, n_draws: int) -> int:
+        """Return from how many rows so many draws are made together."""
+        if self.images is None:
+            return self.rows()
+        return self.images // min(1 << (n_draws - 1).bit_length(), self.images)
+
+    def draws_made(self, n_draws: int, n_rows: int, n_uniforms: int) -> int:
+        """Return how many of so many draws of these rows, of so many uniforms, are made together.
+
+        Of a decoder with layers always as many, even where fewer are asked for.
+        """
+        if self.images is not None:
+            return self.images // n_rows
+        return min(n_draws, max(1, _UNIFORMS // (n_rows * n_uniforms)))
+
+    @property
+    def _n_outputs(self) -> int:
+        return int(getattr(self.decoder.likelihood, "n_outputs", 1))
+
+    def _bytes_of_row(self) -> int:
+        def decoded(n: int) -> Tensor:
+            codes = torch.zeros(n, self.decoder.latent_dim, device=self.device)
+            return self.decoder.likelihood.mean(self.decoder.decode(codes))
+
+        return _CODES_OF_BLOCK * bytes_per_code(decoded)
+
+
+def widest(decoders: Sequence[Decoder]) -> Decoder:
+    """Return the decoder with the most outputs, which decides for all of a pool."""
+    return max(decoders, key=lambda d: int(getattr(d.likelihood, "n_outputs", 1)))
+
+
+def weighed_at_a_time(images: int | None) -> tuple[int, int]:
+    """Return how many rows, and how many codes of each, are weighed at one time.
+
+    ``images`` is what a posterior over layers works on together, see `LayerPlan`; None for others.
+    """
+    return (CPU_ROWS, WEIGHED_CODES) if images is None else (1, images)
+
+
+def rows_scored_in_training(n_draws: int, n_outputs: int) -> int:
+    """Return how many rows are inferred at one time where networks in training are scored."""
+    fit = _TRAINING_NUMBERS // (n_draws * max(n_outputs, 1))
+    return min(max(fit // ROWS_MULTIPLE, 1) * ROWS_MULTIPLE, _TRAINING_ROWS)
+
+
+def pixels_summed_over(n_codes: int, n_parameters: int, multiple: int) -> int:
+    """Return of how many pixels, for so many codes, parameters are copied at one time.
+
+    A multiple of ``multiple``: sums over what missing channels might be copy them.
+    """
+    return multiple * max(1, _COPIED // (multiple * n_codes * n_parameters))
+
+
+def draws_held(n_draws: int, n_cells: int) -> int:
+    """Return how many of so many draws of a table are held until they are taken one by one."""
+    return max(1, min(n_draws, int(_DRAWS_BYTES / (8 * n_cells))))
+
+
+def holds_points(n_numbers: int) -> bool:
+    """Return whether points of so many numbers are made once and held."""
+    return n_numbers <= _POINTS
+
+
+def _layer_plan(decoder: Decoder) -> LayerPlan | None:
+    """Return the plan of a decoder with layers, or around one; None for others."""
+    inner = getattr(decoder, "decodes_with", decoder)
+    return LayerPlan(cast(LayeredDecoder, inner)) if isinstance(inner, HasLayers) else None
+
+
+def _power_below(n: int) -> int:
+    """Return the largest power of two that is at most n, 1 at least."""
+    return 1 << max(n.bit_length() - 1, 0)
 
 
 def bytes_made(function: Callable[[], object]) -> int:

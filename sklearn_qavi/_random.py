@@ -14,8 +14,9 @@ from scipy.stats import qmc
 from sklearn.utils import check_random_state
 from torch import Tensor
 
+from ._plan import holds_points
+
 _MAX_SEED = np.iinfo(np.int32).max
-_HELD_NUMBERS = 2**22  # of Sobol points, 32 MiB
 
 _ROUNDS = 10  # of Philox4x64, with the constants of its authors
 _MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
@@ -77,7 +78,7 @@ class SobolPoints:
     def __init__(self, n_draws: int, n_dims: int, seed: int, *, antithetic: bool = True) -> None:
         self.n_draws, self.n_dims, self.seed, self.antithetic = n_draws, n_dims, seed, antithetic
         self.held: Tensor | None = None
-        if n_draws * n_dims <= _HELD_NUMBERS:
+        if holds_points(n_draws * n_dims):
             self.held = sobol_uniform(n_draws, n_dims, seed, antithetic=antithetic)
 
     def __len__(self) -> int:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 
 from ._chunks import Chunk, ChunkResult, ChunkTask, Summary, run_chunks
+from ._plan import draws_held
 from ._progress import RowBar
 from ._summaries import DrawsAndScores, KeyedDraws, LogDensity, Posteriors, Scores
 from ._typing import ScoreDetails, Table
@@ -23,7 +24,6 @@ from .sampling import DecoderPool, PooledPosterior
 
 __all__ = ["RowInference", "Rows"]
 
-_DRAWS_BYTES = 2**26  # of draws that `iter_draws` holds
 _UNRELIABLE_K = 0.7  # Pareto k above which importance weights have no useful variance
 
 
@@ -144,7 +144,7 @@ class RowInference:
         parts = [
             (chunk.take(places), result.values) for places, result in self._run(chunk, Posteriors())
         ]
-        at_a_time = max(1, min(n, int(_DRAWS_BYTES / (8 * rows.x.numel()))))
+        at_a_time = draws_held(n, rows.x.numel())
         for first in range(0, n, at_a_time):
             size = min(at_a_time, n - first)
             draw = KeyedDraws(size, seed, in_turn, first, pixel_noise)

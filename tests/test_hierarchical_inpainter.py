@@ -14,12 +14,13 @@ from sklearn.exceptions import ConvergenceWarning
 
 from _factories import digits, training_of_images, with_missing
 from _linear_images import LinearImages, smooth_model
-from sklearn_qavi import QAVIInpainter, sampling
+from sklearn_qavi import QAVIInpainter
 from sklearn_qavi._device import one_torch_thread
+from sklearn_qavi._plan import LayerPlan, plan_for
 from sklearn_qavi.exceptions import InferenceConvergenceWarning
 from sklearn_qavi.generative import HierarchicalVAE
 from sklearn_qavi.inference import Context, Gaussian, Hierarchical, HierarchicalPosterior
-from sklearn_qavi.inference.posteriors._hierarchical import images_at_a_time
+from sklearn_qavi.sampling import _draws
 
 
 @pytest.fixture
@@ -203,7 +204,7 @@ class TestCosts:
         with counted(layered) as walks:
             ask(fitted, image)
         assert sum(walks) == STEPS * DRAWS * SLOTS + images
-        assert max(walks) == images_at_a_time(layered.decoders_[0]) == 64
+        assert max(walks) == LayerPlan(layered.decoders_[0]).images == 64
 
     def test_scores_go_down_the_layers_once(
         self, fitted: QAVIInpainter, layered: HierarchicalVAE, image: np.ndarray
@@ -243,14 +244,14 @@ class TestCosts:
         self, fitted: QAVIInpainter, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         held: list[int] = []
-        original = sampling.row_uniforms
+        original = _draws.row_uniforms
 
         def noted(*args: Any, **options: Any) -> torch.Tensor:
             uniforms = original(*args, **options)
             held.append(uniforms.numel())
             return uniforms
 
-        monkeypatch.setattr(sampling, "row_uniforms", noted)
+        monkeypatch.setattr(_draws, "row_uniforms", noted)
         largest = []
         for n in (64, 640):
             held.clear()
@@ -265,8 +266,8 @@ class TestCosts:
             model.image_shape_, model.n_features_in_ = shape, int(np.prod(shape))
             with torch.device("meta"):
                 network = model._new_network(None)
-            pool = sampling.DecoderPool([network], Hierarchical(), [None], Context())
-            sizes[preset] = images_at_a_time(network), pool.most_rows
+            rows = plan_for(torch.device("cpu")).chunk_rows(model.n_features_in_, [network])
+            sizes[preset] = LayerPlan(network).images, rows
             largest = max(np.prod(s) for s in network.feature_shapes)
             assert sizes[preset][0] * (largest + network.latent_dim) <= 2**24
         assert sizes["mnist"][0] == 64

@@ -12,13 +12,21 @@ TESTS = Path(__file__).parent
 # a test file of several modules: they share one contract, or only matter together
 ELSEWHERE = {
     "test_imputer.py": ["_base.py", "_row_inference.py", "inference/_methods.py"],
-    "test_score_missing.py": ["_summaries.py", "metrics/_log_scores.py"],
+    "test_score_missing.py": ["_summaries.py", "metrics/_log_scores.py", "sampling/_scores.py"],
     "test_common.py": ["_sklearn_compat.py"],
     "test_command_line.py": ["__main__.py", "inpaint.py", "train.py"],
     "test_impute.py": ["_cli/_tables.py"],
     "test_containers.py": ["preprocessing/_containers.py", "preprocessing/_filling.py"],
     "test_mixed_tables.py": ["generative/_inputs.py"],
-    "test_sampling.py": ["inference/_context.py"],
+    "test_sampling.py": [
+        "inference/_context.py",
+        "sampling/_averages.py",
+        "sampling/_blocks.py",
+        "sampling/_draws.py",
+        "sampling/_mode.py",
+        "sampling/_pool.py",
+        "sampling/_pooled.py",
+    ],
     "baselines/test_baselines.py": [
         "baselines/_amortised.py",
         "baselines/_chains.py",

@@ -245,7 +245,7 @@ def test_tables_one_by_one_are_those_of_sample(
 ) -> None:
     expected = fitted.sample(incomplete, n=7)
     monkeypatch.setattr(
-        "sklearn_qavi._row_inference._DRAWS_BYTES", 3 * 8 * incomplete.size
+        "sklearn_qavi._plan._DRAWS_BYTES", 3 * 8 * incomplete.size
     )  # three at a time
     tables = list(fitted.iter_samples(incomplete, n=7))
     assert len(tables) == 7

@@ -1,5 +1,6 @@
 """What is done at one time: sizes by device and memory, and answers that do not depend on them."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,21 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from _factories import iris, tiny_imputer, with_missing
-from sklearn_qavi import _chunks, sampling
-from sklearn_qavi._plan import Plan, bytes_made, bytes_per_code, plan_for
+from sklearn_qavi import _chunks, _plan
+from sklearn_qavi._code_draws import _MeanDecoder
+from sklearn_qavi._plan import (
+    CPU_ROWS,
+    DecoderPlan,
+    LayerPlan,
+    Plan,
+    bytes_made,
+    bytes_per_code,
+    draws_held,
+    pixels_summed_over,
+    plan_for,
+    rows_scored_in_training,
+    weighed_at_a_time,
+)
 from sklearn_qavi._random import torch_generator
 from sklearn_qavi.generative import TabularVAE
 from sklearn_qavi.generative._likelihoods import ColumnLikelihoods
@@ -27,17 +41,21 @@ CPU = torch.device("cpu")
 
 
 def _as_on_gpu(monkeypatch: pytest.MonkeyPatch, plan: Plan) -> None:
-    for module in (_engine, _chunks, sampling):
+    for module in (_engine, _chunks, _plan):
         monkeypatch.setattr(module, "plan_for", lambda device: plan)
 
 
-def _table(n_rows: int, n_columns: int, latent_dim: int = 10) -> DecoderTarget:
+def _decoder(n_columns: int, latent_dim: int = 10) -> TabularNetwork:
     likelihood = ColumnLikelihoods(["student_t"] * n_columns)
     network = TabularNetwork(likelihood, latent_dim, (128, 128), "tanh", torch_generator(0))
-    network.requires_grad_(False)
+    return network.requires_grad_(False)
+
+
+def _table(n_rows: int, n_columns: int, latent_dim: int = 10) -> DecoderTarget:
+    network = _decoder(n_columns, latent_dim)
     x = torch.randn(n_rows, n_columns, generator=torch_generator(1))
     observed = torch.rand(x.shape, generator=torch_generator(2)) < 0.6
-    return DecoderTarget(network.decode, likelihood, x, observed, latent_dim)
+    return DecoderTarget(network.decode, network.likelihood, x, observed, latent_dim)
 
 
 def test_bytes_are_those_of_what_is_made() -> None:
@@ -83,6 +101,79 @@ def test_chunks_grow_with_the_device_and_shrink_with_the_columns() -> None:
     assert gpu.chunk_rows(20) >= 4 * 8192
     assert gpu.chunk_rows(100) * 100 <= 2**20
     assert gpu.chunk_rows(10**6) == plan_for(CPU).chunk_rows(20) == 4096
+
+
+class _Layered:
+    """What a plan asks of a decoder with layers: two, of W x R x R features and as large codes."""
+
+    def __init__(self, width: int, side: int) -> None:
+        self.feature_shapes = [(width, side, side), (width, side // 2, side // 2)]
+        self.latent_dim = sum(w * r * r for w, r, _ in self.feature_shapes)
+        self.likelihood = SimpleNamespace(n_outputs=side**2)
+
+    def descend(self, n: int, step: Any, *, checkpointing: bool = False) -> Any:
+        raise AssertionError("A plan only asks for sizes.")
+
+
+def test_images_that_go_down_layers_fit_into_memory() -> None:
+    plans = [LayerPlan(_Layered(width, side)) for width in (1, 32, 512) for side in (8, 64, 256)]
+    for plan in plans:
+        largest = max(np.prod(shape) for shape in plan.decoder.feature_shapes)
+        numbers = plan.images * (largest + plan.decoder.latent_dim)
+        assert plan.images in {1, 2, 4, 8, 16, 32, 64}
+        assert plan.images == 1 or numbers <= 2**24
+        assert plan.images == 64 or 2 * numbers > 2**24
+        assert 1 <= plan.images_with_gradient <= 64
+        assert plan.rows_in_work == (4 if largest <= 2**16 else 1)
+        assert plan.numbers_per_row == 1.25 * largest
+    for sizes in ([p.images for p in plans[::4]], [p.images_with_gradient for p in plans[::4]]):
+        assert sizes == sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize("side", [8, 128])
+def test_draws_of_layers_always_make_as_many_images(side: int) -> None:
+    layered = _Layered(32, side)
+    for decoder in (layered, _MeanDecoder(layered)):
+        plan = DecoderPlan(decoder, CPU)
+        assert plan.images == LayerPlan(layered).images
+        assert plan.rows() == 1
+        assert plan.draws(1) == plan.density_codes(1000) == plan.images
+        for n_draws in (1, 3, 64, 1000):
+            rows = plan.rows_drawn(n_draws)
+            assert rows * plan.draws_made(n_draws, rows, 10**9) == plan.images
+    n_held = plan_for(CPU).chunk_rows(4, [layered] * 3)
+    assert n_held * 3 * LayerPlan(layered).numbers_per_row <= 2**26
+    assert n_held < plan_for(CPU).chunk_rows(4) or side == 8
+
+
+@pytest.mark.parametrize("n_columns", [2, 40, 3000])
+def test_codes_and_uniforms_that_are_held_fit_into_memory(n_columns: int) -> None:
+    plan = DecoderPlan(_decoder(n_columns), CPU)
+    n_outputs = 2 * n_columns
+    assert plan.images is None
+    for n_rows in (1, 64, 10**6):
+        numbers = plan.draws(n_rows) * n_rows * n_outputs
+        assert plan.draws(n_rows) == 1 or numbers <= 2**22
+        assert plan.scored_draws(n_rows) <= min(plan.draws(n_rows), 250)
+        made = plan.draws_made(10**6, n_rows, n_columns)
+        assert made == 1 or made * n_rows * n_columns <= 2**25
+    assert plan.draws_made(3, 1, n_columns) == 3
+    assert plan.rows_drawn(5) == plan.rows() == CPU_ROWS
+    assert plan.density_codes(128) == 128
+
+
+def test_what_is_held_of_draws_and_of_scores_is_bounded() -> None:
+    assert draws_held(10, 1000) == 10
+    assert draws_held(10**6, 1000) * 1000 * 8 <= 2**26
+    assert draws_held(5, 10**9) == 1
+    assert rows_scored_in_training(64, 10) == 256
+    assert rows_scored_in_training(64, 2000) == 32
+    assert 64 * 500 * rows_scored_in_training(64, 500) <= 2**22
+    assert weighed_at_a_time(None) == (64, 256)
+    assert weighed_at_a_time(16) == (1, 16)
+    assert pixels_summed_over(100, 30, 16) % 16 == 0
+    assert pixels_summed_over(100, 30, 16) * 3000 <= 2**24
+    assert pixels_summed_over(10**9, 30, 16) == 16
 
 
 @pytest.mark.filterwarnings("ignore::sklearn_qavi.exceptions.InferenceConvergenceWarning")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from sklearn_qavi import _random
+from sklearn_qavi import _plan
 from sklearn_qavi._random import (
     SobolPoints,
     derive_seed,
@@ -32,7 +32,7 @@ def test_points_in_parts_are_those_of_one_piece(
 ) -> None:
     expected = sobol_uniform(n_draws, n_dims, 5, antithetic=antithetic)
     for held in (2**22, 0):
-        monkeypatch.setattr(_random, "_HELD_NUMBERS", held)
+        monkeypatch.setattr(_plan, "_POINTS", held)
         points = SobolPoints(n_draws, n_dims, 5, antithetic=antithetic)
         parts = list(points.parts(8, cuts=[11, 12] if n_draws > 12 else []))
         assert all(len(part) <= 8 for part in parts)

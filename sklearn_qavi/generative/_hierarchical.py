@@ -17,8 +17,8 @@ from torch.nn.functional import adaptive_max_pool2d, avg_pool2d, gelu, interpola
 from torch.utils.checkpoint import checkpoint
 
 from .._checks import plain
+from .._plan import LayerPlan
 from .._typing import Chosen, LayerPosterior, Step
-from ..inference.posteriors._hierarchical import images_at_a_time
 from ._likelihoods import ImageLikelihood
 from ._network import VAENetwork
 from ._wide_resnet import in_chunks
@@ -502,7 +502,7 @@ class HierarchicalNetwork(VAENetwork):
         if self.training:
             params = self._decode(rows)
         else:
-            params = in_chunks(self._decode, rows, images_at_a_time(self))
+            params = in_chunks(self._decode, rows, LayerPlan(self).images)
         by_code: Tensor = params.unflatten(0, z.shape[:-1])
         return by_code
 

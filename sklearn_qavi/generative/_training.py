@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from .._interrupts import heeding_interrupts
-from .._plan import ROWS_MULTIPLE
+from .._plan import rows_scored_in_training
 from .._random import derive_seed, torch_generator
 from .._typing import Score
 from ..exceptions import TrainingDivergedError
@@ -50,7 +50,6 @@ Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 QUICK = Adam(max_iter=32, window=8, n_draws=4, learning_rate=0.4, min_learning_rate=0.1)
 _VALIDATION_DRAWS = 64
-_MOST_ROWS_IN_WORK, _NUMBERS_IN_WORK = 256, 2**22  # of an inference that scores
 _KL_START = 0.1  # share of the KL's weight at the first step
 _LOSS_ROWS = 64  # validation rows at one time
 
@@ -147,8 +146,7 @@ def draws_of_hidden_cells(
 def _rows_in_work(network: VAENetwork) -> int:
     """Return how many rows are inferred at a time: fewer where a decoder has many outputs."""
     n_outputs = getattr(network.likelihood, "n_outputs", 1)
-    fit = _NUMBERS_IN_WORK // (_VALIDATION_DRAWS * max(n_outputs, 1))
-    return min(max(fit // ROWS_MULTIPLE, 1) * ROWS_MULTIPLE, _MOST_ROWS_IN_WORK)
+    return rows_scored_in_training(_VALIDATION_DRAWS, n_outputs)
 
 
 def crps_of_draws(draws: Tensor, truth: Tensor, categorical: Sequence[int]) -> Tensor:

@@ -9,15 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad, pixel_shuffle, softplus
 
+from .._plan import CPU_IMAGES
 from ._layers import ACTIVATIONS, linear
 from ._likelihoods import ImageLikelihood
 from ._network import GaussianEncoderNetwork
 
-__all__ = ["CHUNK", "Architecture", "ImageNetwork", "fold_batch_norms", "in_chunks"]
-
-CHUNK = 64
-"""Images that a CPU decodes at a time: convolutions choose their way by the number of images, so
-that a row's last bits would depend on the batch; and activations of so many stay in the cache."""
+__all__ = ["Architecture", "ImageNetwork", "fold_batch_norms", "in_chunks"]
 
 _MIN_SCALE = 1e-3
 
@@ -299,7 +296,7 @@ class ImageNetwork(GaussianEncoderNetwork):
         return out
 
 
-def in_chunks(function: Callable[[Tensor], Tensor], rows: Tensor, size: int = CHUNK) -> Tensor:
+def in_chunks(function: Callable[[Tensor], Tensor], rows: Tensor, size: int = CPU_IMAGES) -> Tensor:
     """Apply a function to rows, on a CPU always to ``size`` of them at a time.
 
     Parameters
@@ -308,7 +305,7 @@ def in_chunks(function: Callable[[Tensor], Tensor], rows: Tensor, size: int = CH
         Maps n rows to n rows, each on its own.
     rows : Tensor of shape (n, ...)
         Zeros fill the last chunk up.
-    size : int, default=CHUNK
+    size : int, default=CPU_IMAGES
         Rows at a time.
 
     Returns

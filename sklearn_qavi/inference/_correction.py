@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .._plan import CPU_ROWS
+from .._plan import WEIGHED_CODES, weighed_at_a_time
 from .._random import SobolPoints, derive_seed
 from ._blocks import row_blocks
 from ._importance import effective_sample_size, pareto_smooth, systematic_resample
@@ -19,7 +19,6 @@ from .posteriors._gaussian import diagonal_normal_log_prob
 
 __all__ = ["weigh_codes"]
 
-_DECODED = 256  # codes of a block decoded at a time
 _WIDER = 1.5  # how much wider than q the defensive Gaussian is
 _MIN_SPREAD = 1e-3  # of a code, on the scale of the prior
 
@@ -73,9 +72,7 @@ def weigh_codes(
     posterior = result.code_posterior
     family = posterior.family
     points = SobolPoints(n_draws, family.n_noise, derive_seed(seed, 3), antithetic=False)
-    n_rows, at_a_time = (
-        (CPU_ROWS, _DECODED) if family.images_at_a_time is None else (1, family.images_at_a_time)
-    )
+    n_rows, at_a_time = weighed_at_a_time(family.images_at_a_time)
     k_hat, size, kept = [], [], []
 
     def noises(size: int) -> Iterator[Tensor]:
@@ -137,11 +134,11 @@ def _defensive(posterior: Posterior, noise: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _log_prob(posterior: Posterior, z: Tensor) -> Tensor:
-    return torch.cat([posterior.log_prob(part) for part in z.split(_DECODED)])
+    return torch.cat([posterior.log_prob(part) for part in z.split(WEIGHED_CODES)])
 
 
 def _log_joint(target: DecoderTarget, rows: Tensor, z: Tensor) -> Tensor:
     """Return log p(x_O, z), (S, B); -inf where a code decodes to something not finite."""
     block = target.block(rows)
-    log_joint = [block(part) + standard_normal_log_prob(part) for part in z.split(_DECODED)]
+    log_joint = [block(part) + standard_normal_log_prob(part) for part in z.split(WEIGHED_CODES)]
     return torch.nan_to_num(torch.cat(log_joint), nan=-math.inf, posinf=-math.inf)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from .._plan import CPU_ROWS
+from .._plan import LayerPlan
 from .._random import torch_generator
 from .._sklearn_compat import Interval, StrOptions
 from .._typing import Decoder, HasLayers, LayeredDecoder
@@ -23,7 +23,7 @@ from ._result import InferenceResult
 from ._settings import OptimizerSettings
 from ._target import DecoderTarget
 from .posteriors import HierarchicalPosterior, Start
-from .posteriors._hierarchical import WEIGHTS, draws_with_gradient
+from .posteriors._hierarchical import WEIGHTS
 
 __all__ = ["FILLS", "FilledImageStart", "Hierarchical", "fill_missing"]
 
@@ -265,7 +265,7 @@ class Hierarchical(QAVI):
         )
         images = context.batch_size
         if images is None:
-            images = min(CPU_ROWS, draws_with_gradient(family.decoder))
+            images = LayerPlan(family.decoder).images_with_gradient
         family.draws_at_a_time = max(1, images // (family.slots or 1))
         target = DecoderTarget(decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim)
         missing_weight = _MISSING_WEIGHT if self.missing_weight is None else self.missing_weight

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sklearn_qavi._plan import CPU_IMAGES
 from sklearn_qavi._random import torch_generator
 from sklearn_qavi.generative import make_image_likelihood
 from sklearn_qavi.generative._wide_resnet import (
-    CHUNK,
     Architecture,
     ImageNetwork,
     fold_batch_norms,
@@ -95,7 +95,7 @@ def test_pixels_depend_on_the_code_and_the_code_on_pixels_everywhere() -> None:
 @pytest.mark.parametrize("options", KINDS)
 def test_a_row_has_the_same_bits_whatever_the_batch(options: dict[str, Any]) -> None:
     network = fold_batch_norms(_network((1, 28, 28), **options))
-    z = _normal(3 * CHUNK + 7, 3)
+    z = _normal(3 * CPU_IMAGES + 7, 3)
     weight = _normal(2 * 784)
 
     def run(codes: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,7 +105,7 @@ def test_a_row_has_the_same_bits_whatever_the_batch(options: dict[str, Any]) -> 
         return out.detach(), gradient
 
     everything = run(z)
-    for rows in (slice(0, 1), slice(5, 8), slice(40, 40 + CHUNK), slice(70, 190)):
+    for rows in (slice(0, 1), slice(5, 8), slice(40, 40 + CPU_IMAGES), slice(70, 190)):
         for whole, part in zip(everything, run(z[rows]), strict=True):
             assert whole[rows].equal(part)
     backwards = run(z.flip(0))
@@ -122,9 +122,9 @@ def test_chunks_are_whole_and_leave_nothing_of_the_filling() -> None:
         sizes.append(len(rows))
         return rows + 1
 
-    rows = _normal(CHUNK + 3, 2)
+    rows = _normal(CPU_IMAGES + 3, 2)
     assert in_chunks(function, rows).equal(rows + 1)
-    assert sizes == [CHUNK, CHUNK]
+    assert sizes == [CPU_IMAGES, CPU_IMAGES]
     assert in_chunks(function, rows[:0]).shape == (0, 2)
 
 
@@ -152,7 +152,7 @@ def test_folded_batch_norms_are_the_same_function(options: dict[str, Any]) -> No
 
 def test_batch_norms_in_training_see_the_whole_batch() -> None:
     network = _network(batch_norm=True).train()
-    z = _normal(CHUNK + 9, 3)
+    z = _normal(CPU_IMAGES + 9, 3)
     network.decode(z)
     norm = network.decoder.layers[0][0].first.norm
     alone = _network(batch_norm=True).train().decoder.layers[0][0].first

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from ..._checks import plain
+from ..._plan import pixels_summed_over
 from ._base import broadcast_shape
 from ._image import ImageLikelihood
 from ._levels import Levels
@@ -21,7 +22,6 @@ _GRID = {1: 256, 2: 32}  # most values a missing channel is summed over, by how 
 _COARSE_GRID = 8
 _VECTOR = 16  # numbers that processors work on at one time, at most
 _NODES = 8  # quantiles of an earlier channel that a later one's mean is averaged over
-_COPIED = 2**24  # parameters in work at a time where missing channels are summed over
 
 
 @dataclass(frozen=True)
@@ -365,7 +365,7 @@ def _log_marginal(table: Tensor, y: Tensor, pattern: list[bool], levels: Levels)
     Missing channels before the last observed one are summed over a grid.
     """
     shape = broadcast_shape(table.shape[:-1], y.shape[:-1])
-    size = _VECTOR * max(1, _COPIED // (_VECTOR * shape[:-1].numel() * table.shape[-1]))
+    size = pixels_summed_over(shape[:-1].numel(), table.shape[-1], _VECTOR)
     y = y.expand(*y.shape[:-2], shape[-1], -1)
     parts = zip(table.split(size, dim=-2), y.split(size, dim=-2), strict=True)
     return torch.cat([_log_marginal_of_part(*part, pattern, levels) for part in parts], dim=-1)

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..._plan import plan_for
 from ._levels import Levels
 
 __all__ = ["Channel", "log_sum_over_gaps"]
-
-_CACHED_TERMS, _TERMS = 2**17, 2**24  # worked on at a time: what a CPU's cache holds, and else
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,7 @@ class _GapSum(torch.autograd.Function):
     def forward(ctx: Any, plan: _Plan, wanted: bool, values: Tensor, *parameters: Tensor) -> Tensor:
         n_pixels, n_components = parameters[0].shape
         n_terms = n_components * plan.grid ** sum(plan.missing)
-        budget = _CACHED_TERMS if values.device.type == "cpu" else _TERMS
-        size = 16 * max(1, budget // (16 * n_terms))
+        size = 16 * max(1, plan_for(values.device).terms // (16 * n_terms))
         parts = [
             _sum_terms(plan, wanted, values[k : k + size], [p[k : k + size] for p in parameters])
             for k in range(0, n_pixels, size)

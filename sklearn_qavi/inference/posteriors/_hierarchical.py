@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..._checks import plain
+from ..._plan import LayerPlan
 from ..._typing import Chosen, LayeredDecoder, LayerPosterior, MeanAndScale
 from .._settings import Adam, OptimizerSettings
 from ._base import Decoded, PosteriorFamily, Start
@@ -14,42 +15,10 @@ from ._base import Decoded, PosteriorFamily, Start
 __all__ = [
     "WEIGHTS",
     "HierarchicalPosterior",
-    "draws_with_gradient",
-    "images_at_a_time",
-    "numbers_per_row",
 ]
 
 _LOG_2PI = 1.8378770664093453
-_MOST_IMAGES, _MOST_NUMBERS = 64, 2**24  # at one time where no gradient is asked for
 WEIGHTS = ("position", "layer")
-_MOST_KEPT, _PER_CODE = 2**25, 24  # features for gradients; a number of the code counts as so many
-_SLOTS, _SMALL = 4, 2**16  # rows in work at one time if no layer has more features than that
-
-
-def images_at_a_time(decoder: LayeredDecoder) -> int:
-    """Return how many images, one per row and draw, go down the layers at one time.
-
-    A power of two up to 64, so that the largest maps and the codes of all of them are some
-    16 million numbers. Not up to the caller: with another number at one time convolutions round
-    differently. Gradients are not meant, see ``draws_at_a_time``.
-    """
-    largest = max(torch.Size(shape).numel() for shape in decoder.feature_shapes)
-    fit = _MOST_NUMBERS // (largest + decoder.latent_dim)
-    return min(1 << max(fit.bit_length() - 1, 0), _MOST_IMAGES)
-
-
-def draws_with_gradient(decoder: LayeredDecoder) -> int:
-    """Return for how many images a processor should keep what their gradients take, 1 at least.
-
-    Some 34 bytes for each feature and 800 for each number of the code, about a gigabyte in all.
-    """
-    kept = numbers_per_row(decoder) + _PER_CODE * decoder.latent_dim
-    return max(1, _MOST_KEPT // kept)
-
-
-def numbers_per_row(decoder: LayeredDecoder) -> int:
-    """Return how many features a row's posterior has at all layers together."""
-    return sum(torch.Size(shape).numel() for shape in decoder.feature_shapes)
 
 
 class HierarchicalPosterior(PosteriorFamily):
@@ -120,9 +89,8 @@ class HierarchicalPosterior(PosteriorFamily):
         super().__init__(decoder.latent_dim)
         self.decoder, self.checkpointing, self.weights = decoder, checkpointing, weights
         self.draws_at_a_time = draws_at_a_time
-        self.images_at_a_time = images_at_a_time(decoder)
-        # not up to the caller: with another number at one time convolutions round differently
-        self.slots = _SLOTS if max(self.feature_sizes) <= _SMALL else 1
+        plan = LayerPlan(decoder)
+        self.images_at_a_time, self.slots = plan.images, plan.rows_in_work
 
     @property
     def n_layers(self) -> int:
@@ -311,7 +279,7 @@ class HierarchicalPosterior(PosteriorFamily):
             out = run(lambda t: t.expand(n_draws, *t.shape).flatten(0, 1), flat)
         else:
             # bounded memory, and always as many at one time: last bits may depend on it
-            size = images_at_a_time(self.decoder)
+            size = LayerPlan(self.decoder).images
             images = torch.arange(len(flat), device=flat.device)
             images = torch.cat([images, images.new_zeros(-len(flat) % size)])
             done = [run(partial(_of_rows, i % n_rows), flat[i]) for i in images.split(size)]
