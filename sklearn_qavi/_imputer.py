@@ -51,6 +51,7 @@ from .preprocessing import (
     Categories,
     EncodedTable,
     Frame,
+    ImageBatch,
     TableEncoder,
     as_frame,
     check_unique_names,
@@ -131,6 +132,11 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     min_value, max_value : float, array-like of shape (n_features,) or dict
         Bounds of imputed numbers, in original units, none by default: for all columns, one for
         each (NaN is none; those of columns that hold no numbers do not matter), or by name.
+    linear_relations : bool, default=True
+        Keep exact linear relations between numbers that all rows of `fit` have, such as a total
+        beside its parts, or one column in two units. What they leave only one value for is
+        computed, before the model learns; other missing cells are moved as little as makes the
+        relations hold, unless that takes them out of their bounds.
     add_indicator : bool, default=False
         Append the columns of a `MissingIndicator`.
     keep_empty_features : bool, default=False
@@ -160,6 +166,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     n_nests_ : int or None
         With ``TabularVAE(bootstrap=True)`` the number of decoders, from which draws are taken in
         turn: what `sklearn_qavi.pooling.pool` asks for. Otherwise None.
+    relations_ : list of str
+        The linear relations that are kept, such as "total = first + second".
     encoder_ : TableEncoder
         Which columns are modelled, what they hold (``schema_``), and bounds of imputed values.
     indicator_ : MissingIndicator or None
@@ -229,6 +237,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         "handle_unknown": [StrOptions({"error", "missing"})],
         "min_value": [None, Interval(Real, None, None, closed="both"), "array-like"],
         "max_value": [None, Interval(Real, None, None, closed="both"), "array-like"],
+        "linear_relations": ["boolean"],
     }
 
     _models: ClassVar[Mapping[str | None, type[BaseEstimator]]] = {None: TabularVAE}
@@ -251,6 +260,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         handle_unknown: str = "missing",
         min_value: float | ArrayLike | Mapping[Hashable, float] | None = -np.inf,
         max_value: float | ArrayLike | Mapping[Hashable, float] | None = np.inf,
+        linear_relations: bool = True,
         add_indicator: bool = False,
         keep_empty_features: bool = False,
         batch_size: int | str = "auto",
@@ -276,6 +286,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         self.handle_unknown = handle_unknown
         self.min_value = min_value
         self.max_value = max_value
+        self.linear_relations = linear_relations
         self.batch_size = batch_size
         self.device = device
         self.n_jobs = n_jobs
@@ -325,6 +336,9 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         self._fit_indicator(self.encoder_.missing(checked))
         self._seed = seed_from(self.random_state)
         table = self.encoder_.encode(checked)
+        if self.linear_relations:
+            self.encoder_.find_relations(table)
+        table = self.encoder_.derive(table)
         self._validation_rows = np.array([], dtype=np.intp)
         self._take_model(self._trained_model(table, sample_weight))
         self._method_states = self._learn_method(
@@ -502,7 +516,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         rows = self._encode_or_fitted(X)
         unordered = tuple(j for j, c in enumerate(self.encoder_.modelled) if c.is_unordered)
         limits = self._inference().values(rows, Limits(level, unordered), 2)
-        lower, upper = (self._decode(rows, limit) for limit in limits)
+        lower, upper = (self._decode(rows, limit, move=False) for limit in limits)
         return lower, upper
 
     def category_probabilities(self, X: Table | None = None) -> dict[Hashable, Container]:
@@ -596,7 +610,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             If no row has two observed cells.
         """
         check_is_fitted(self)
-        rows = self._encode(X)
+        rows = self._rows(self._check_input(X, in_fit=False), derive=False)
         hidden = hide_some(rows.table.observed, self._seed_of("score"))
         check_can_hide(hidden)
         return self._inference().mean_log_density(rows, hidden)
@@ -654,7 +668,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         True
         """
         check_is_fitted(self)
-        rows = self._encode_or_fitted(X)
+        rows = self._encode_or_fitted(X, derive=False)
         scored, learned = self._scored_and_learned(rows, of_fit=X is None)
         inference = self._inference() if X is not None else self._inference_of_validation(rows)
         hidden = hide_some(rows.table.observed[scored], self._seed_of("score"))
@@ -664,18 +678,18 @@ class QAVIImputer(BaseQAVI, BaseImputer):
                 "them; pass rows with more as X."
             )
         table = rows.table.take(scored)
-        shown = EncodedTable(table.values, table.observed & ~hidden, table.unseen)
-        x = torch.where(torch.from_numpy(shown.observed), rows.x[scored], 0.0)
+        encoder, whole = self.encoder_, self.strategy != "mean"
+        shown = encoder.derive(EncodedTable(table.values, table.observed & ~hidden, table.unseen))
         summary = PointAndDraws(self._point_summary(), self._draws(_N_DRAWS))
-        values = inference.values(Rows(shown, x, rows.source), summary, 1 + _N_DRAWS)
-        values = self.generative_model_.unstandardise(values)
-        is_mean = self.strategy == "mean"
+        values = inference.values(
+            self._rows_of(shown, rows.source, warn=False), summary, 1 + _N_DRAWS
+        )
         return error_by_column(
-            self.encoder_.modelled,
-            self.encoder_.in_original_units(table.values),
+            encoder.modelled,
+            encoder.in_original_units(table.values),
             hidden,
-            self.encoder_.from_model(values[0], whole=not is_mean),
-            self.encoder_.from_model(values[1:], whole=True),
+            self._original(values[0], shown, whole=whole),
+            self._original(values[1:], shown, whole=True),
             learned,
             self._seed_of("score"),
         )
@@ -748,7 +762,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
                 "missing marks cells that have no value in X, so they cannot be scored."
             )
         hidden = hidden[:, ~self.encoder_.is_empty_]
-        rows = self._rows(checked)
+        rows = self._rows(checked, derive=False)
         if (hidden & ~rows.table.observed).any():
             raise ValueError(
                 "missing marks cells with categories that fit did not see, so they cannot be "
@@ -806,17 +820,24 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         """Return a table as inference takes it."""
         return self._rows(self._check_input(X, in_fit=False))
 
-    def _encode_or_fitted(self, X: Table) -> Rows:
+    def _encode_or_fitted(self, X: Table, *, derive: bool = True) -> Rows:
         """Return a table as inference takes it, None being that of `fit`."""
         if X is not None:
-            return self._encode(X)
+            return self._rows(self._check_input(X, in_fit=False), derive=derive)
         if self._fit_X is None:
             raise ValueError("The table of fit is not part of a saved imputer; pass a table X.")
-        return self._rows(self._fit_X)
+        return self._rows(self._fit_X, derive=derive)
 
-    def _rows(self, checked: Frame, *, warn: bool = True) -> Rows:
-        """Return a checked table in the model's units; numbers far out are taken as less far."""
+    def _rows(self, checked: Frame, *, warn: bool = True, derive: bool = True) -> Rows:
+        """Return a checked table in the model's units; numbers far out are taken as less far.
+
+        With ``derive`` cells that relations leave one value for count as observed.
+        """
         table = self.encoder_.encode(checked)
+        return self._rows_of(self.encoder_.derive(table) if derive else table, checked, warn=warn)
+
+    def _rows_of(self, table: EncodedTable, source: Frame | ImageBatch, *, warn: bool) -> Rows:
+        """Return an encoded table in the model's units."""
         with np.errstate(over="ignore", invalid="ignore"):
             values = self.generative_model_.standardise(table.values)
             far = self._is_number & (np.abs(values) > _FAR)
@@ -824,7 +845,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             self._warn_far(far & ~self.encoder_.was_seen(table))
         values = np.where(far, np.copysign(_FAR, values), values)
         values = np.where(table.observed, values, 0.0)
-        return Rows(table, torch.from_numpy(values).to(torch.float32), checked)
+        return Rows(table, torch.from_numpy(values).to(torch.float32), source)
 
     def _scored_and_learned(
         self, rows: Rows, *, of_fit: bool
@@ -856,14 +877,29 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         states = self._learn_method(rows, decoders, without=self._validation_rows)
         return self._inference_by(decoders, states)
 
-    def _decode(self, rows: Rows, values: NDArray[np.float64], *, whole: bool = True) -> Container:
-        """Put values (N, D) of the model into the missing cells, and append the indicator.
+    def _original(
+        self,
+        values: NDArray[np.float64],
+        table: EncodedTable,
+        *,
+        whole: bool,
+        move: bool = True,
+    ) -> NDArray[np.float64]:
+        """Return the model's values (..., N, D) for missing cells in original units.
 
-        ``whole`` rounds columns of whole numbers.
+        ``whole`` rounds columns of whole numbers, ``move`` makes relations between columns hold.
         """
+        encoder = self.encoder_
+        imputed = encoder.from_model(self.generative_model_.unstandardise(values), whole=whole)
+        return encoder.keep_relations(imputed, table, whole=whole, move=move)
+
+    def _decode(
+        self, rows: Rows, values: NDArray[np.float64], *, whole: bool = True, move: bool = True
+    ) -> Container:
+        """Put values (N, D) of the model into the missing cells, and append the indicator."""
         frame, missing, encoder = cast(Frame, rows.source), rows.table.missing, self.encoder_
         with np.errstate(over="ignore"):  # what overflows is named below
-            imputed = encoder.from_model(self.generative_model_.unstandardise(values), whole=whole)
+            imputed = self._original(values, rows.table, whole=whole, move=move)
         bad = encoder.overflows(frame, imputed, missing)
         if bad.any():
             raise InferenceDivergedError(
@@ -938,6 +974,13 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     @property
     def _is_number(self) -> NDArray[np.bool_]:
         return np.array([n is None for n in self.encoder_.n_categories_], dtype=bool)
+
+    @property
+    def relations_(self) -> list[str]:
+        """The linear relations that are kept, as text."""
+        check_is_fitted(self)
+        names = [column.name for column in self.encoder_.modelled]
+        return [text for part in self.encoder_.relations_ for text in part.described(names)]
 
     @property
     def n_nests_(self) -> int | None:

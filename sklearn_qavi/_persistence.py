@@ -16,7 +16,7 @@ from .exceptions import ModelFormatError
 from .generative import MODELS, PretrainedDecoder, Training
 from .generative._checkpoint import saved_kind
 from .inference import POSTERIORS, Adam, Newton
-from .preprocessing import COLUMNS, Column, ImageEncoder, TableEncoder
+from .preprocessing import COLUMNS, Column, ImageEncoder, Relations, TableEncoder
 
 __all__ = ["describe_imputer", "load_model", "read_imputer", "restore_imputer", "write_imputer"]
 
@@ -225,9 +225,11 @@ def _restore_images(imputer: BaseEstimator, config: dict[str, Any]) -> None:
 
 def _plain_table(imputer: BaseEstimator) -> dict[str, object]:
     encoder, indicator = imputer.encoder_, imputer.indicator_
+    relations = [dataclasses.asdict(part) for part in encoder.relations_]
     return {
         "columns": [_plain_column(column) for column in encoder.schema_],
         "limits": _plain([encoder.lower_, encoder.upper_], "limits"),
+        "relations": _plain(relations, "relations"),
         "indicator_features": _plain(
             None if indicator is None else indicator.features_, "indicator"
         ),
@@ -239,7 +241,11 @@ def _restore_table(imputer: BaseEstimator, config: dict[str, Any]) -> None:
     if len(schema) != imputer.n_features_in_:
         raise ValueError(f"{len(schema)} columns are described, not {imputer.n_features_in_}")
     lower, upper = (np.asarray(limit, dtype=np.float64) for limit in _value(config["limits"]))
-    imputer.encoder_ = TableEncoder.restored(schema, lower, upper, imputer)
+    relations = [
+        Relations(**{name: np.array(values) for name, values in part.items()})
+        for part in _value(config["relations"])
+    ]
+    imputer.encoder_ = TableEncoder.restored(schema, lower, upper, relations, imputer)
     imputer._fit_X = None
     imputer._fit_indicator(np.zeros((1, imputer.n_features_in_), dtype=bool))
     if imputer.indicator_ is not None:

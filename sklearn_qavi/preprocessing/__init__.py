@@ -5,6 +5,7 @@ from ._columns import Column
 from ._frames import Frame, as_frame, check_unique_names, is_dataframe, known_container
 from ._images import ImageBatch, ImageEncoder, as_array, find_image_shape
 from ._reading import COLUMNS
+from ._relations import Relations
 from ._rows import rows_to_learn_from
 from ._table import EncodedTable, TableEncoder
 
@@ -16,6 +17,7 @@ __all__ = [
     "Frame",
     "ImageBatch",
     "ImageEncoder",
+    "Relations",
     "TableEncoder",
     "as_array",
     "as_frame",

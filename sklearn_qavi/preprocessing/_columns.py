@@ -152,6 +152,13 @@ class Column(ABC):
         """Return which of the model's numbers lie within the range of those of `fit`."""
         return ~np.isnan(numbers)
 
+    def admits(self, numbers: Array, *, whole: bool = True) -> NDArray[np.bool_]:
+        """Return which numbers, in original units, the column can hold.
+
+        ``whole`` asks columns of whole numbers for such.
+        """
+        return np.isfinite(numbers)
+
     def decode(self, numbers: Array) -> NDArray[np.generic]:
         """Return values of the column's own type for what `from_model` gave, (n,) an array."""
         return numbers
@@ -207,6 +214,12 @@ class Measured(Column):
     def from_model(self, numbers: Array, *, whole: bool = True) -> Array:
         """Return values in original units, within the limits."""
         return np.clip(numbers, *self.limits)
+
+    def admits(self, numbers: Array, *, whole: bool = True) -> NDArray[np.bool_]:
+        """Return which numbers, in original units, lie within the limits and are whole if asked."""
+        lower, upper = self.limits
+        inside: NDArray[np.bool_] = (numbers >= lower) & (numbers <= upper)
+        return inside & (np.round(numbers) == numbers) if self.is_whole and whole else inside
 
     def was_seen(self, numbers: Array) -> NDArray[np.bool_]:
         """Return which of the model's numbers lie within the range of those of `fit`."""

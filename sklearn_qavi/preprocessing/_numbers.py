@@ -129,6 +129,10 @@ class Positive(Numbers):
         self._check(numbers, numbers > 0, "greater than 0")
         return np.log(numbers)
 
+    def admits(self, numbers: Array, *, whole: bool = True) -> NDArray[np.bool_]:
+        """Return which numbers are above 0 and within the limits."""
+        return super().admits(numbers, whole=whole) & (numbers > 0)
+
     def from_model(self, numbers: Array, *, whole: bool = True) -> Array:
         """Return numbers of their logarithms, within the limits."""
         with np.errstate(over="ignore"):

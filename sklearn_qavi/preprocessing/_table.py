@@ -19,6 +19,7 @@ from ._containers import as_array, build_container
 from ._filling import complete_column, largest_number
 from ._frames import Frame
 from ._reading import DECLARABLE, Declared, class_declared, read_column
+from ._relations import Relations, find_relations
 
 __all__ = ["EncodedTable", "TableEncoder"]
 
@@ -33,29 +34,38 @@ class EncodedTable:
         What the model sees before it standardises: numbers (logarithms of "positive" columns),
         codes of categories, counts of units of time; NaN where missing.
     observed : bool ndarray of shape (N, D)
-        True where inference sees a value.
+        True where inference sees a value, derived ones too.
     unseen : bool ndarray of shape (N, D) or None, default=None
         True where a cell has a value that inference ignores, a category that `fit` did not see.
+    derived : bool ndarray of shape (N, D) or None, default=None
+        True where a missing cell can have one value only, which ``values`` holds.
     """
 
     values: NDArray[Any]
     observed: NDArray[np.bool_]
     unseen: NDArray[np.bool_] | None = None
+    derived: NDArray[np.bool_] | None = None
 
     @property
     def missing(self) -> NDArray[np.bool_]:
-        """Cells without a value, (N, D)."""
-        return ~self.observed if self.unseen is None else ~(self.observed | self.unseen)
+        """Cells that came without a value, (N, D)."""
+        return self._open if self.derived is None else self._open | self.derived
 
     @property
     def incomplete_rows(self) -> NDArray[np.intp]:
-        """Positions of the rows with a missing cell."""
-        return np.flatnonzero(self.missing.any(axis=1))
+        """Positions of the rows with a missing cell that could have several values."""
+        return np.flatnonzero(self._open.any(axis=1))
+
+    @property
+    def _open(self) -> NDArray[np.bool_]:
+        return ~self.observed if self.unseen is None else ~(self.observed | self.unseen)
 
     def take(self, rows: NDArray[np.intp]) -> "EncodedTable":
         """Return some rows."""
-        unseen = None if self.unseen is None else self.unseen[rows]
-        return EncodedTable(self.values[rows], self.observed[rows], unseen)
+        unseen, derived = (
+            None if mask is None else mask[rows] for mask in (self.unseen, self.derived)
+        )
+        return EncodedTable(self.values[rows], self.observed[rows], unseen, derived)
 
 
 class TableEncoder:
@@ -82,6 +92,8 @@ class TableEncoder:
         Columns without any value at `fit`.
     n_categories_ : list of (int or None)
         Number of categories of each modelled column, None for numbers and times.
+    relations_ : list of Relations
+        Exact linear relations between modelled columns that `find_relations` found.
     """
 
     def __init__(
@@ -126,7 +138,14 @@ class TableEncoder:
         if not (self.lower_ < self.upper_).all():
             raise ValueError("One (or more) features have min_value >= max_value.")
         self.n_categories_ = [column.n_categories for column in self.modelled]
+        self.relations_: list[Relations] = []
         return self
+
+    def find_relations(self, table: EncodedTable) -> None:
+        """Look for exact linear relations between numbers and times of the table of `fit`."""
+        columns = [j for j, n in enumerate(self.n_categories_) if n is None]
+        whole = [self.modelled[j].is_whole for j in columns]
+        self.relations_ = find_relations(self.in_original_units(table.values), columns, whole)
 
     @classmethod
     def restored(
@@ -134,6 +153,7 @@ class TableEncoder:
         schema: list[Column],
         lower: NDArray[np.float64],
         upper: NDArray[np.float64],
+        relations: list[Relations],
         parameters: Any,
     ) -> Self:
         """Return a fitted encoder from what `fit` learned.
@@ -144,6 +164,8 @@ class TableEncoder:
             What each column holds.
         lower, upper : ndarray of shape (D,)
             Bounds of the modelled columns.
+        relations : list of Relations
+            Between them.
         parameters : object
             Has the parameters as attributes.
         """
@@ -152,7 +174,7 @@ class TableEncoder:
         encoder = cls(**{name: getattr(parameters, name) for name in names})
         encoder.schema_ = schema
         encoder.is_empty_ = np.array([column.is_empty for column in schema])
-        encoder.lower_, encoder.upper_ = lower, upper
+        encoder.lower_, encoder.upper_, encoder.relations_ = lower, upper, relations
         encoder.n_categories_ = [column.n_categories for column in encoder.modelled]
         if not len(encoder.n_categories_) == len(lower) == len(upper):
             raise ValueError(f"{len(lower)} bounds for {len(encoder.n_categories_)} columns")
@@ -198,6 +220,54 @@ class TableEncoder:
             if self.handle_unknown == "error" and unseen[:, i].any():
                 _refuse_unseen(self.schema_[j], cells[unseen[:, i]])
         return EncodedTable(values, ~(missing[:, kept] | unseen), unseen)
+
+    def derive(self, table: EncodedTable) -> EncodedTable:
+        """Return a table with those missing cells that the relations leave one value for.
+
+        Values that their columns cannot hold are left out.
+        """
+        values = self.in_original_units(table.values) if self.relations_ else table.values
+        derived = np.zeros(table.observed.shape, dtype=bool)
+        for relations in self.relations_:
+            values, more = relations.derive(values, table.observed)
+            derived |= more
+        out = table.values.copy()
+        for j in np.flatnonzero(derived.any(axis=0)).tolist():
+            column, cells = self.modelled[j], np.flatnonzero(derived[:, j])
+            good = self._admits(j, column, values[cells, j], whole=True)
+            derived[cells[~good], j] = False
+            out[cells[good], j] = column.to_model(values[cells[good], j])
+        if not derived.any():
+            return table
+        return EncodedTable(out, table.observed | derived, table.unseen, derived)
+
+    def keep_relations(
+        self, imputed: NDArray[np.float64], table: EncodedTable, *, whole: bool, move: bool
+    ) -> NDArray[np.float64]:
+        """Return imputed numbers with derived ones in their places, and others as they can be.
+
+        Parameters
+        ----------
+        imputed : ndarray of shape (..., N, D)
+            What `from_model` gave.
+        table : EncodedTable
+            What `derive` gave.
+        whole : bool
+            As in `from_model`.
+        move : bool
+            Move the other missing cells so that the relations hold.
+        """
+        if not self.relations_:
+            return imputed
+        values, out = self.in_original_units(table.values), imputed
+        for relations in self.relations_ if move else []:
+            moved = relations.impose(out, values, table.observed, whole=whole)
+            inside = np.ones((*out.shape[:-1], 1), dtype=bool)
+            for j in relations.columns.tolist():
+                good = self._admits(j, self.modelled[j], moved[..., j], whole=whole)
+                inside[..., 0] &= good | table.observed[:, j]
+            out = np.where(inside, moved, out)
+        return out if table.derived is None else np.where(table.derived, values, out)
 
     def was_seen(self, table: EncodedTable) -> NDArray[np.bool_]:
         """Return which cells hold numbers within the range of those of `fit`, (N, D)."""
@@ -291,6 +361,15 @@ class TableEncoder:
         kept = np.flatnonzero(~self.is_empty_)
         most = np.array([largest_number(table.native[j]) for j in kept])
         return missing & ~(np.isfinite(imputed) & (np.abs(imputed) <= most))
+
+    def _admits(
+        self, j: int, column: Column, numbers: NDArray[np.float64], *, whole: bool
+    ) -> NDArray[np.bool_]:
+        """Return which numbers the j-th modelled column can hold, within its bounds."""
+        good = column.admits(numbers, whole=whole)
+        if column.is_number:
+            good &= (numbers >= self.lower_[j]) & (numbers <= self.upper_[j])
+        return good
 
     def _parts(
         self, table: Frame, imputed: NDArray[np.float64], missing: NDArray[np.bool_]
