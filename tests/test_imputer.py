@@ -1,6 +1,7 @@
 """QAVIImputer: the contract with missing cells, bad input, pipelines, models handed in."""
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ from sklearn_qavi.exceptions import (
 from sklearn_qavi.generative import PretrainedDecoder, TabularVAE
 from sklearn_qavi.generative._table_training import TableTrainer
 from sklearn_qavi.inference import Adam, Flow, Gaussian, Mixture
+from sklearn_qavi.preprocessing import TableEncoder
 
 Array = NDArray[np.float64]
 POSTERIORS = ["gaussian", "mixture", "flow"]
@@ -780,3 +782,165 @@ def test_weights_need_a_model_that_learns_with_them(X: Array) -> None:
 
     with pytest.raises(ValueError, match="NoWeights cannot learn with sample_weight"):
         tiny_imputer(generative_model=NoWeights()).fit(X, sample_weight=np.ones(len(X)))
+
+
+@pytest.fixture(scope="module")
+def totals() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    n = 200
+    first, second = rng.poisson(20, n), rng.poisson(5, n)
+    celsius = rng.normal(20, 8, n).round(1)
+    start = pd.Timestamp("2026-01-01") + pd.to_timedelta(rng.integers(0, 300, n), unit="D")
+    days = rng.integers(1, 60, n)
+    return pd.DataFrame(
+        {
+            "first": first,
+            "second": second,
+            "total": first + second,
+            "celsius": celsius,
+            "fahrenheit": (1.8 * celsius + 32).round(2),
+            "start": start,
+            "days": days,
+            "end": start + pd.to_timedelta(days, unit="D"),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def with_gaps(totals: pd.DataFrame) -> pd.DataFrame:
+    gone = np.random.default_rng(1).random(totals.shape) < 0.3
+    return totals.assign(**{c: totals[c].mask(gone[:, j]) for j, c in enumerate(totals)})
+
+
+@pytest.fixture(scope="module")
+def related(with_gaps: pd.DataFrame) -> QAVIImputer:
+    return tiny_imputer().set_output(transform="pandas").fit(with_gaps)
+
+
+class TestLinearRelations:
+    """Totals beside their parts and dates beside durations, in whatever a row has of them."""
+
+    @staticmethod
+    def off(completed: pd.DataFrame) -> dict[str, float]:
+        """Return by how much the relations are missed."""
+        lasted = (completed.end - completed.start) / pd.Timedelta(1, "D")
+        differences = {
+            "total": completed["first"] + completed.second - completed.total,
+            "fahrenheit": 1.8 * completed.celsius + 32 - completed.fahrenheit,
+            "days": lasted - completed.days,
+        }
+        return {name: float(value.abs().max()) for name, value in differences.items()}
+
+    def test_relations_are_named(self, related: QAVIImputer) -> None:
+        assert related.relations_ == [
+            "total = first + second",
+            "fahrenheit = 1.8 * celsius + 32",
+            "end = start + days",
+        ]
+
+    def test_draws_have_them_and_observed_cells_stay(
+        self, related: QAVIImputer, with_gaps: pd.DataFrame
+    ) -> None:
+        for draw in related.sample(with_gaps, n=5):
+            off = self.off(draw)
+            assert off["total"] == off["days"] == 0.0
+            assert off["fahrenheit"] < 1e-12 * 100
+            seen = with_gaps.notna()
+            pd.testing.assert_frame_equal(
+                draw.where(seen), with_gaps.where(seen), check_dtype=False
+            )
+            assert (draw[["first", "second", "total"]] >= 0).all(axis=None)
+        # a mean of whole numbers or dates is not whole, but the others add up
+        off = self.off(related.transform(with_gaps))
+        assert max(off["total"], off["fahrenheit"]) < 1e-12 * 100
+
+    def test_what_others_leave_one_value_for_is_that_value(
+        self, related: QAVIImputer, with_gaps: pd.DataFrame, totals: pd.DataFrame
+    ) -> None:
+        parts = {"total": ["first", "second"], "end": ["start", "days"], "fahrenheit": ["celsius"]}
+        lower, upper = related.predict_interval(with_gaps)
+        completed = related.transform(with_gaps)
+        for name, others in parts.items():
+            alone = with_gaps[name].isna() & with_gaps[others].notna().all(axis=1)
+            assert alone.any()
+            for answer in (completed, lower, upper):
+                pd.testing.assert_series_equal(
+                    answer.loc[alone, name], totals.loc[alone, name], check_dtype=False
+                )
+
+    def test_a_row_in_which_nothing_is_open_is_not_inferred(self, related: QAVIImputer) -> None:
+        row = pd.DataFrame(
+            {
+                "first": [3.0],
+                "second": [np.nan],
+                "total": [10.0],
+                "celsius": [100.0],
+                "fahrenheit": [np.nan],
+                "start": [pd.Timestamp("2026-03-01")],
+                "days": [np.nan],
+                "end": [pd.Timestamp("2026-03-08")],
+            }
+        )
+        rows = related._encode(row)
+        assert len(rows.table.incomplete_rows) == 0
+        (completed,) = related.transform(row)[["second", "fahrenheit", "days"]].to_numpy()
+        assert completed.tolist() == [7.0, 212.0, 7.0]
+
+    def test_values_that_a_column_cannot_hold_are_drawn(self, related: QAVIImputer) -> None:
+        """A total below its part would make the other part negative, which no count is."""
+        row = pd.DataFrame({"first": [12.0], "second": [np.nan], "total": [10.0]})
+        row = row.reindex(columns=related.feature_names_in_)
+        completed = related.transform(row)
+        assert completed.second.item() >= 0
+
+    def test_bounds_of_the_user_are_kept(self, with_gaps: pd.DataFrame) -> None:
+        bounded = (
+            tiny_imputer(max_value={"total": 24.0}).set_output(transform="pandas").fit(with_gaps)
+        )
+        missing = with_gaps.total.isna()
+        for draw in bounded.sample(with_gaps, n=3):
+            assert draw.total[missing].max() <= 24.0
+
+    def test_a_model_learns_from_what_is_known_of_missing_cells(
+        self, related: QAVIImputer, with_gaps: pd.DataFrame
+    ) -> None:
+        plain = tiny_imputer(linear_relations=False).fit(with_gaps)
+        assert plain.relations_ == []
+        n_derived = related._rows(related._fit_X).table.derived.sum()
+        assert n_derived > 0
+        observed = [i._rows(i._fit_X).table.observed.sum() for i in (plain, related)]
+        assert observed[1] == observed[0] + n_derived
+        off = self.off(plain.set_output(transform="pandas").sample(with_gaps)[0])
+        assert min(off.values()) > 0
+
+    def test_scores_of_the_model_do_not_know_them(
+        self, related: QAVIImputer, with_gaps: pd.DataFrame
+    ) -> None:
+        """Otherwise a hidden cell would be seen in one that was derived from it."""
+        asked: list[Any] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(TableEncoder, "derive", lambda *args: asked.append(args) or args[1])
+            related.score(with_gaps)
+            related.score_missing(
+                with_gaps, with_gaps.notna() & (with_gaps.columns == "days"), n_draws=2
+            )
+        assert not asked
+
+    def test_expected_errors_are_those_with_relations(
+        self, totals: pd.DataFrame, with_gaps: pd.DataFrame
+    ) -> None:
+        """Of two columns that determine each other, half of the hidden cells or so are exact."""
+        columns = ["celsius", "fahrenheit", "first"]
+        exact, drawn = (
+            tiny_imputer(linear_relations=relations).fit(totals[columns]).expected_error()
+            for relations in (True, False)
+        )
+        assert exact.loc["celsius", "crps"] < 0.7 * drawn.loc["celsius", "crps"]
+
+    def test_they_are_saved(
+        self, related: QAVIImputer, with_gaps: pd.DataFrame, tmp_path: Path
+    ) -> None:
+        related.save(tmp_path / "imputer")
+        loaded = QAVIImputer.load(tmp_path / "imputer")
+        assert loaded.relations_ == related.relations_
+        pd.testing.assert_frame_equal(loaded.transform(with_gaps), related.transform(with_gaps))

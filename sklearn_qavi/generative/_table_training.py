@@ -41,6 +41,7 @@ _LAST_LOOK = Newton(max_iter=8, n_start_codes=256)
 _LAST_LOOK_OF_KNOWN = Newton(max_iter=4, n_start_codes=1)
 _DRAWS_OF_LOOK = 32
 _DRAWS_OF_POOL = 64
+_LEAST_STEPS = 200  # of bootstrapped decoders: the best of few looks is often too early
 _LAST_STEPS, _LAST_STEP_SIZE = 100, 0.1  # the latter a share of the largest step size
 _WORTH_LEARNING = 0.05  # share of the rows that validation has, from which they are learned last
 
@@ -136,8 +137,8 @@ class TableTrainer:
     def run_all(self, candidates: list[Candidate]) -> list[TrainedMember]:
         """Train all candidates side by side, and choose those whose pooled draws score best.
 
-        With ``bootstrap`` one is chosen, and trained again on samples of its own for as many steps
-        as served it best.
+        With ``bootstrap`` one is chosen, and trained again on other samples for as many steps as
+        served it best, 200 at least.
         """
         n_decoders, bootstrap = self.model.n_decoders, self.model.bootstrap
         silent = not self.model.verbose
@@ -158,7 +159,9 @@ class TableTrainer:
             self.validated = [best[1].network]
             more = [self.member(best[0], 1 + i) for i in range(n_decoders - 1)]
             if more:
-                self.follow(more, replace(self.recipe, max_steps=best[1].best_step))
+                wanted = max(best[1].best_step, _LEAST_STEPS)
+                n_steps = min(wanted, self.recipe.max_steps)
+                self.follow(more, replace(self.recipe, max_steps=n_steps))
         return [best[1], *more]
 
     def _pool(self, best: TrainedMember, members: list[TrainedMember]) -> list[TrainedMember]:

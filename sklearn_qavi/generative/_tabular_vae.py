@@ -71,9 +71,9 @@ class TabularVAE(SavedModel):
         hidden validation cells are given up early. The pool is the best one and those that lower
         the CRPS of the pooled draws most; all have seen the same validation rows.
     bootstrap : bool, default=False
-        Train each decoder on as many rows drawn with replacement, and validate it on the others,
-        so that the decoders differ as much as the rows leave open. The open choices are made on
-        the first sample.
+        Train each decoder on as many rows drawn with replacement, so that the decoders differ as
+        much as the rows leave open. The open choices are made on the first sample, by the rows
+        that are not in it; so is the number of steps, 200 at least.
     input_noise : float, default=0.2
         Standard deviation of the noise added to the input of the encoder's hidden layers in
         training, in standard deviations of the columns. Its linear path sees the values as they

@@ -22,6 +22,7 @@ _EPSILON, _EPSILON_SINGLE = 1e-10, 1e-6  # what rounding may do to sums, as a sh
 _DIGITS = 13  # of what is computed, from the largest value of its column on
 _CLOSE = 1e-12  # share of a coefficient that rounding may change
 _SOLVED = 1e-9  # how far from one the share of a cell is that the others give
+_ROUNDS = 3  # in which cells stop at their bounds
 _SMALL = 1e-6  # share of a term that counts as none
 
 _Found: TypeAlias = tuple[dict[int, float], float, float]
@@ -84,7 +85,7 @@ class Relations:
             Where they are.
         """
         out, derived = values.copy(), np.zeros(values.shape, dtype=bool)
-        for rows, seen in self._patterns(observed):
+        for rows, seen in _patterns(observed[:, self.columns]):
             part, scale = self.matrix[:, ~seen], self.scale[~seen]
             inverse = np.linalg.pinv(part * scale, rcond=_SOLVED)
             share = np.einsum("kr,rk->k", inverse, part * scale)
@@ -100,11 +101,20 @@ class Relations:
             derived[cells] = True
         return out, derived
 
-    def impose(self, drawn: Array, values: Array, observed: Mask, *, whole: bool) -> Array:
+    def impose(
+        self,
+        drawn: Array,
+        values: Array,
+        observed: Mask,
+        bounds: tuple[Array, Array],
+        *,
+        whole: bool,
+    ) -> Array:
         """Return drawn cells moved as little as makes the relations hold.
 
-        The distance is that of standardised columns. Rows whose observed cells contradict the
-        relations stay as they are.
+        The distance is that of standardised columns. Cells that would leave their bounds stop
+        there, and the others make up for it. Rows whose observed cells contradict the relations
+        stay as they are, and so do those for which a few rounds find no answer.
 
         Parameters
         ----------
@@ -114,23 +124,59 @@ class Relations:
             Values of the observed cells.
         observed : bool ndarray of shape (N, D)
             Which those are. What they leave only one value for is among them, see `derive`.
+        bounds : tuple of ndarray of shape (D,)
+            What missing cells stay within.
         whole : bool
-            Round columns of whole numbers; a row stays as it is if it cannot be done.
+            Round columns of whole numbers.
         """
+        mine, shape = self.columns, (*drawn.shape[:-1], len(self.columns))
+        known = np.broadcast_to(values[:, mine], shape).reshape(-1, len(mine))
+        seen = np.broadcast_to(observed[:, mine], shape).reshape(-1, len(mine))
+        lower, upper = (part[mine] for part in bounds)
+        if whole:
+            lower = np.where(self.is_whole, np.ceil(lower), lower)
+            upper = np.where(self.is_whole, np.floor(upper), upper)
+        before = drawn[..., mine].reshape(-1, len(mine))
+        after, holds = self._moved(before, known, seen, (lower, upper), whole, _ROUNDS)
         out = drawn.copy()
-        for rows, seen in self._patterns(observed):
-            part, scale = self.matrix[:, ~seen], self.scale[~seen]
-            known = values[np.ix_(rows, self.columns[seen])]
-            sums = self.offset - known @ self.matrix[:, seen].T
-            cells = (..., rows[:, None], self.columns[~seen])
-            before = drawn[cells]
-            after = before + _least(part, scale, sums - before @ part.T)
+        out[..., mine] = np.where(holds[:, None], after, before).reshape(shape)
+        return out
+
+    def _moved(
+        self,
+        drawn: Array,
+        values: Array,
+        observed: Mask,
+        bounds: tuple[Array, Array],
+        whole: bool,
+        rounds: int,
+    ) -> tuple[Array, Mask]:
+        """Return rows (n, K) of the columns with drawn cells moved, and for which that worked."""
+        out, holds = np.where(observed, values, drawn), np.zeros(len(drawn), dtype=bool)
+        for rows, seen in _patterns(observed):
+            part, known = self.matrix[:, ~seen], out[rows]
+            sums = self.offset - known[:, seen] @ self.matrix[:, seen].T
+            before = known[:, ~seen]
+            after = before + _least(part, self.scale[~seen], sums - before @ part.T)
             is_whole = self.is_whole[~seen] & whole
             if is_whole.any():
                 after = _whole(after, part, sums, is_whole)
-            fits = (np.abs(sums - after @ part.T) <= self.tolerance).all(axis=-1, keepdims=True)
-            out[cells] = np.where(fits, after, before)
-        return out
+            fits = (np.abs(sums - after @ part.T) <= self.tolerance).all(axis=1)
+            clipped = np.clip(after, *(bound[~seen] for bound in bounds))
+            inside = clipped == after
+            holds[rows] = fits & inside.all(axis=1)
+            out[np.ix_(rows, ~seen)] = after
+            again = fits & ~inside.all(axis=1)
+            if not again.any() or not rounds:
+                continue
+            left, stopped = rows[again], observed[rows[again]]
+            stopped[:, ~seen] = ~inside[again]
+            fixed = values[left]
+            fixed[:, ~seen] = clipped[again]
+            out[left], holds[left] = self._moved(
+                drawn[left], fixed, stopped, bounds, whole, rounds - 1
+            )
+        return out, holds
 
     def described(self, names: Sequence[object]) -> list[str]:
         """Return the relations as text, each for the column that gives the plainest one."""
@@ -149,13 +195,13 @@ class Relations:
             lines.append(min(texts, key=lambda text: (text.count("-"), len(text))))
         return lines
 
-    def _patterns(self, observed: Mask) -> Iterator[tuple[NDArray[np.intp], Mask]]:
-        """Yield rows with missing cells in the columns, and which are observed in these."""
-        mine = observed[:, self.columns]
-        incomplete = np.flatnonzero(~mine.all(axis=1))
-        patterns, place = np.unique(mine[incomplete], axis=0, return_inverse=True)
-        for k, seen in enumerate(patterns):
-            yield incomplete[place.ravel() == k], seen
+
+def _patterns(observed: Mask) -> Iterator[tuple[NDArray[np.intp], Mask]]:
+    """Yield the rows (n,) that have the same cells observed, and which these are."""
+    incomplete = np.flatnonzero(~observed.all(axis=1))
+    patterns, place = np.unique(observed[incomplete], axis=0, return_inverse=True)
+    for k, seen in enumerate(patterns):
+        yield incomplete[place.ravel() == k], seen
 
 
 def _least(part: Array, scale: Array, sums: Array) -> Array:

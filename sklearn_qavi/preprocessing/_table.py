@@ -231,10 +231,11 @@ class TableEncoder:
         for relations in self.relations_:
             values, more = relations.derive(values, table.observed)
             derived |= more
-        out = table.values.copy()
+        out, (lower, upper) = table.values.copy(), self._bounds
         for j in np.flatnonzero(derived.any(axis=0)).tolist():
             column, cells = self.modelled[j], np.flatnonzero(derived[:, j])
-            good = self._admits(j, column, values[cells, j], whole=True)
+            good = column.admits(values[cells, j])
+            good &= (values[cells, j] >= lower[j]) & (values[cells, j] <= upper[j])
             derived[cells[~good], j] = False
             out[cells[good], j] = column.to_model(values[cells[good], j])
         if not derived.any():
@@ -261,12 +262,12 @@ class TableEncoder:
             return imputed
         values, out = self.in_original_units(table.values), imputed
         for relations in self.relations_ if move else []:
-            moved = relations.impose(out, values, table.observed, whole=whole)
-            inside = np.ones((*out.shape[:-1], 1), dtype=bool)
+            moved = relations.impose(out, values, table.observed, self._bounds, whole=whole)
+            good = np.ones((*out.shape[:-1], 1), dtype=bool)
             for j in relations.columns.tolist():
-                good = self._admits(j, self.modelled[j], moved[..., j], whole=whole)
-                inside[..., 0] &= good | table.observed[:, j]
-            out = np.where(inside, moved, out)
+                admitted = self.modelled[j].admits(moved[..., j], whole=whole)
+                good[..., 0] &= admitted | table.observed[:, j]
+            out = np.where(good, moved, out)
         return out if table.derived is None else np.where(table.derived, values, out)
 
     def was_seen(self, table: EncodedTable) -> NDArray[np.bool_]:
@@ -362,14 +363,14 @@ class TableEncoder:
         most = np.array([largest_number(table.native[j]) for j in kept])
         return missing & ~(np.isfinite(imputed) & (np.abs(imputed) <= most))
 
-    def _admits(
-        self, j: int, column: Column, numbers: NDArray[np.float64], *, whole: bool
-    ) -> NDArray[np.bool_]:
-        """Return which numbers the j-th modelled column can hold, within its bounds."""
-        good = column.admits(numbers, whole=whole)
-        if column.is_number:
-            good &= (numbers >= self.lower_[j]) & (numbers <= self.upper_[j])
-        return good
+    @property
+    def _bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What imputed values of each modelled column stay within, in original units."""
+        limits = np.array([getattr(c, "limits", (-np.inf, np.inf)) for c in self.modelled])
+        numbers = np.array([column.is_number for column in self.modelled])
+        lower = np.where(numbers, self.lower_, -np.inf)
+        upper = np.where(numbers, self.upper_, np.inf)
+        return np.maximum(limits[:, 0], lower), np.minimum(limits[:, 1], upper)
 
     def _parts(
         self, table: Frame, imputed: NDArray[np.float64], missing: NDArray[np.bool_]

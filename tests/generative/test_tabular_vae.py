@@ -249,8 +249,9 @@ def test_bootstrapped_decoders_learn_from_other_rows(X: NDArray[np.float64]) -> 
     assert len(model.fit(X).decoders_) == 2
 
 
+@pytest.mark.parametrize(("least", "max_steps"), [(10, 120), (110, 120), (200, 60)])
 def test_bootstrapped_decoders_take_as_many_steps_as_served_the_first_best(
-    X: NDArray[np.float64], monkeypatch: pytest.MonkeyPatch
+    X: NDArray[np.float64], monkeypatch: pytest.MonkeyPatch, least: int, max_steps: int
 ) -> None:
     followed: list[Any] = []
 
@@ -259,13 +260,15 @@ def test_bootstrapped_decoders_take_as_many_steps_as_served_the_first_best(
         follow(members, data, recipe, **options)
 
     monkeypatch.setattr("sklearn_qavi.generative._table_training.follow", watched)
-    model = quick_table_model(bootstrap=True, n_decoders=3, random_state=0).fit(X)
-    looks = model.history_[0]
-    best = min(looks, key=lambda look: look["valid_crps"])["steps"]
-    assert followed == [(2, best)]
+    monkeypatch.setattr("sklearn_qavi.generative._table_training._LEAST_STEPS", least)
+    options = {"max_steps": max_steps, "n_decoders": 3, "random_state": 0}
+    model = quick_table_model(bootstrap=True, **options).fit(X)
+    best = min(model.history_[0], key=lambda look: look["valid_crps"])["steps"]
+    expected = min(max(best, least), max_steps)
+    assert followed == [(2, expected)]
     assert best > 0
     for history in model.history_[1:]:
-        assert history[-1]["steps"] == best
+        assert history[-1]["steps"] == expected
         assert not any("valid_crps" in look for look in history)
     assert model.validated_decoders_ == model.decoders_[:1]
 

@@ -37,6 +37,20 @@ def relations_of(X: Array, whole: bool = False) -> Relations:
     return relations
 
 
+def imposed(
+    relations: Relations,
+    drawn: Array,
+    values: Array,
+    observed: NDArray[np.bool_],
+    *,
+    whole: bool = True,
+) -> Array:
+    """Return drawn cells moved, without bounds."""
+    n = drawn.shape[-1]
+    bounds = np.full(n, -np.inf), np.full(n, np.inf)
+    return relations.impose(drawn, values, observed, bounds, whole=whole)
+
+
 def derive(groups: list[Relations], X: Array, missing: NDArray[np.bool_]) -> tuple[Array, Any]:
     values, derived = np.where(missing, np.nan, X), np.zeros(X.shape, dtype=bool)
     for relations in groups:
@@ -141,7 +155,7 @@ def test_rows_that_contradict_a_relation_are_left_alone() -> None:
     np.testing.assert_allclose(values, [[np.nan, 2.0, 7.0, 1.0, 3.0]])
     drawn = np.array([[1.3, 0.0, 0.0, 0.0, 0.0]])
     for relations in groups:
-        kept = relations.impose(drawn, values, ~np.isnan(row) | derived, whole=True)
+        kept = imposed(relations, drawn, values, ~np.isnan(row) | derived)
         assert kept[0, 0] == 1.3
 
 
@@ -153,7 +167,7 @@ def test_other_cells_move_as_little_as_makes_the_relations_hold() -> None:
     observed = ~missing | derived
     moved = drawn = X + np.random.default_rng(2).normal(size=(4, *X.shape))
     for relations in groups:
-        moved = relations.impose(moved, values, observed, whole=True)
+        moved = imposed(relations, moved, values, observed)
     completed = np.where(observed, values, moved)
     np.testing.assert_allclose(completed[..., 5], completed[..., :3].sum(-1), rtol=1e-12)
     np.testing.assert_allclose(completed[..., 4], 1.8 * completed[..., 3] + 32, rtol=1e-12)
@@ -179,12 +193,12 @@ def test_whole_numbers_stay_whole_and_add_up() -> None:
     relations = relations_of(X, whole=True)
     observed = np.tile([False, False, True, True], (200, 1))
     drawn = X + rng.normal(size=(20, *X.shape))
-    moved = relations.impose(drawn, X, observed, whole=True)
+    moved = imposed(relations, drawn, X, observed)
     completed = np.where(observed, X, moved)
     np.testing.assert_array_equal(completed, np.round(completed))
     np.testing.assert_array_equal(completed[..., 3], completed[..., :3].sum(-1))
     # means need not be whole; from them to whole numbers it is half a step
-    means = np.where(observed, X, relations.impose(drawn, X, observed, whole=False))
+    means = np.where(observed, X, imposed(relations, drawn, X, observed, whole=False))
     np.testing.assert_allclose(means[..., 3], means[..., :3].sum(-1), rtol=1e-12)
     assert (means != np.round(means)).any()
     assert np.abs(completed - means).max() <= 0.5 + 1e-9
@@ -199,7 +213,25 @@ def test_whole_numbers_without_a_whole_answer_stay_as_they_were() -> None:
     values = np.array([[np.nan, np.nan, 3.3]])
     observed = np.array([[False, False, True]])
     drawn = np.array([[2.0, 4.0, 0.0]])
-    np.testing.assert_array_equal(relations.impose(drawn, values, observed, whole=True), drawn)
+    np.testing.assert_array_equal(imposed(relations, drawn, values, observed), drawn)
+
+
+def test_cells_stop_at_their_bounds_and_others_make_up_for_it() -> None:
+    rng = np.random.default_rng(0)
+    parts = rng.normal(size=(200, 3))
+    relations = relations_of(np.column_stack([parts, parts.sum(axis=1)]))
+    values = np.array([[np.nan, np.nan, np.nan, 6.0]] * 2)
+    observed = ~np.isnan(values)
+    bounds = np.array([0.0, 0.0, 0.0, -9.0]), np.array([1.0, 9.0, 9.0, 9.0])
+    drawn = np.array([[3.0, 2.0, 4.0, 0.0], [1.0, 9.0, 1.0, 0.0]])
+    moved = relations.impose(drawn, values, observed, bounds, whole=True)
+    np.testing.assert_allclose(moved[:, :3].sum(axis=1), 6.0)
+    for bound, above in zip(bounds, (1, -1), strict=True):
+        assert (above * (moved - bound)[:, :3] >= 0).all()
+    assert moved[0, 0] == 1.0
+    impossible = np.zeros(4), np.ones(4)  # at most 3 in all
+    kept = relations.impose(drawn, values, observed, impossible, whole=True)
+    np.testing.assert_array_equal(kept, drawn)
 
 
 def test_parts_that_do_not_fit_each_other_are_refused() -> None:
