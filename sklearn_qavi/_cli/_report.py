@@ -92,6 +92,7 @@ def write_report(
         _head(table, command, source, len(frame)),
         _columns(table, frame),
         _passed_on(table),
+        _relations(imputer),
         _patterns(frame) if table.n_missing else "",
         _imputed(table, imputer, seed) if imputer is not None and table.n_missing else "",
         _hidden_cells(imputer, None if trained else frame)
@@ -238,6 +239,18 @@ def _passed_on(table: Table) -> str:
     if not lines:
         return ""
     return "<h2>Columns passed on as they are</h2>\n<ul>" + "\n".join(lines) + "</ul>"
+
+
+def _relations(imputer: Any) -> str:
+    """Return which columns add up to others."""
+    if imputer is None or not imputer.relations_:
+        return ""
+    return (
+        "<h2>Columns that add up</h2>\n"
+        "<p>All observed rows agree on this, so imputed cells do too.</p>\n<ul>"
+        + "\n".join(f"<li>{_safe(text)}</li>" for text in imputer.relations_)
+        + "</ul>"
+    )
 
 
 def _patterns(frame: pd.DataFrame) -> str:

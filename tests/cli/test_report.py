@@ -111,3 +111,13 @@ def test_nothing_missing_and_nothing_trained(tmp_path: Path) -> None:
     assert "0 of 4 cells are missing (0%)" in content
     assert "Imputed beside observed" not in content
     assert "1.5 to 2.5" in content
+
+
+def test_columns_that_add_up_are_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 60)).round(2)
+    frame = pd.DataFrame({"first": first, "second": second, "a<b>": first + second})
+    frame.loc[::5, "second"] = np.nan
+    read = page(tmp_path / "report.html", FrameTable(frame, Wishes.read))
+    assert "a<b> = first + second" in read.text
+    assert "Columns that add up" not in page(tmp_path / "other.html", table()).text
