@@ -226,7 +226,9 @@ class TableEncoder:
 
         Values that their columns cannot hold are left out.
         """
-        values = self.in_original_units(table.values) if self.relations_ else table.values
+        if not self.relations_:
+            return table
+        values = self.in_original_units(table.values)
         derived = np.zeros(table.observed.shape, dtype=bool)
         for relations in self.relations_:
             values, more = relations.derive(values, table.observed)
