@@ -91,7 +91,7 @@ def measure_recipe(table: str, args: argparse.Namespace) -> None:
     (decoder,) = model.decoders_
     decoder.requires_grad_(False)
     x = torch.where(observed, truth, 0.0)
-    target = DecoderTarget(decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim)
+    target = DecoderTarget.of(decoder, x, observed)
     floor = arithmetic_floor(decoder)
     for name in args.posteriors:
         ours, theirs = families(decoder.latent_dim)[name]

@@ -32,6 +32,7 @@ __all__ = [
     "holds_points",
     "pixels_summed_over",
     "plan_for",
+    "rows_of_bins",
     "rows_scored_in_training",
     "weighed_at_a_time",
     "widest",
@@ -62,11 +63,15 @@ _SHARE = 0.4  # of the memory of a device, for what one step holds
 _UNKNOWN = 2**32  # bytes of a device that does not say how many it has
 
 # codes that are decoded
-_CPU_DECODED = 2**22  # numbers, 16 MiB: to ask a system for more takes longer than to fill them
+_CPU_DECODED = 2**20  # numbers, 4 MiB: to ask a system for more takes longer than to fill them
 _GPU_DECODED = 2**26
 _CODES_OF_BLOCK = 256  # of a row, that memory has to do for
 _SCORED_DRAWS = 250  # codes of a block scored at a time
 _TRAINING_ROWS, _TRAINING_NUMBERS = 256, 2**22  # of an inference that scores networks in training
+
+_CACHED_LOGITS = 2**17  # with as many probabilities, and the slopes behind them, they fit a cache
+
+_CACHED_CELLS = 2**17  # log densities of cells at codes that are tried
 
 # noise and draws
 _POINTS = 2**22  # numbers of Sobol points, 32 MiB
@@ -127,6 +132,12 @@ class Plan:
     def decoded_numbers(self) -> int:
         """How many outputs of a decoder are held at one time where draws are made."""
         return _CPU_DECODED if self.memory is None else _GPU_DECODED
+
+    def codes_scored(self, n_cells: int) -> int:
+        """Return how many codes are tried at one time on this many cells."""
+        if self.memory is None:
+            return max(1, _CACHED_CELLS // max(n_cells, 1))
+        return self.decoded_numbers
 
     @property
     def terms(self) -> int:
@@ -287,6 +298,11 @@ def pixels_summed_over(n_codes: int, n_parameters: int, multiple: int) -> int:
     A multiple of ``multiple``: sums over what missing channels might be copy them.
     """
     return multiple * max(1, _COPIED // (multiple * n_codes * n_parameters))
+
+
+def rows_of_bins(n_draws: int, n_bins: int) -> int:
+    """Return of how many rows the logits of so many draws and bins are in work at one time."""
+    return max(1, _CACHED_LOGITS // (n_draws * n_bins))
 
 
 def draws_held(n_draws: int, n_cells: int) -> int:

@@ -196,6 +196,31 @@ class Encodes(Protocol):
 
 
 @runtime_checkable
+class ScoresCodes(Protocol):
+    """What a likelihood has besides that knows a faster way to try the same codes on many rows."""
+
+    def scores_of_codes(self, params: Tensor) -> Callable[[Any, Tensor], Tensor]:
+        """Return the function from what is prepared of B rows, and their mask (B, D), to scores.
+
+        Scores are log p(x_O | z) in nats, (K, B), at the codes that ``params`` (K, P) are of.
+        """
+        ...
+
+
+@runtime_checkable
+class Observes(Protocol):
+    """What a decoder has besides that knows a faster way to the bound of its rows on a CPU."""
+
+    def observe(self, prepared: Any, observed: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the function from codes (S, B, L), S > 1, to log p(x_O | z) in nats, (S, B).
+
+        ``prepared`` is what the likelihood prepared of B rows, ``observed`` (B, D) their mask. Only
+        codes get gradients.
+        """
+        ...
+
+
+@runtime_checkable
 class HasLayers(Protocol):
     """What a decoder has besides whose code is that of many stochastic layers."""
 

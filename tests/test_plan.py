@@ -21,6 +21,7 @@ from sklearn_qavi._plan import (
     draws_held,
     pixels_summed_over,
     plan_for,
+    rows_of_bins,
     rows_scored_in_training,
     weighed_at_a_time,
 )
@@ -153,13 +154,22 @@ def test_codes_and_uniforms_that_are_held_fit_into_memory(n_columns: int) -> Non
     assert plan.images is None
     for n_rows in (1, 64, 10**6):
         numbers = plan.draws(n_rows) * n_rows * n_outputs
-        assert plan.draws(n_rows) == 1 or numbers <= 2**22
+        assert plan.draws(n_rows) == 1 or numbers <= 2**20
         assert plan.scored_draws(n_rows) <= min(plan.draws(n_rows), 250)
         made = plan.draws_made(10**6, n_rows, n_columns)
         assert made == 1 or made * n_rows * n_columns <= 2**25
     assert plan.draws_made(3, 1, n_columns) == 3
     assert plan.rows_drawn(5) == plan.rows() == CPU_ROWS
     assert plan.density_codes(128) == 128
+
+
+def test_what_a_cache_holds_is_bounded_and_a_row_is_always_done() -> None:
+    assert rows_of_bins(32, 200) * 32 * 200 <= 2**17
+    assert rows_of_bins(1000, 4000) == 1
+    plan = plan_for(CPU)
+    assert plan.codes_scored(64 * 100) * 64 * 100 <= 2**17
+    assert plan.codes_scored(10**9) == plan.codes_scored(2**17) == 1
+    assert Plan(GIB, 4, True).codes_scored(10**6) > 1024  # all codes that there are
 
 
 def test_what_is_held_of_draws_and_of_scores_is_bounded() -> None:

@@ -79,6 +79,10 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """Return the output; ``noise`` is added to the input, but not to that of the linear map."""
+        return apply_tiled(*self.last_layer(x, noise))
+
+    def last_layer(self, x: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what goes into the last layer, (..., H), and its slopes and constants."""
         out = x if noise is None else x + noise
         *hidden, last = self.layers
         assert isinstance(last, nn.Linear)
@@ -93,7 +97,7 @@ class MLP(nn.Module):
             out = torch.cat([out, x], dim=-1)
             weight = torch.cat([weight, self.skip.weight], dim=-1)
             bias = bias + self.skip.bias
-        return apply_tiled(out, weight, bias)
+        return out, weight, bias
 
 
 def apply_tiled(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

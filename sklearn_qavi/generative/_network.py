@@ -1,6 +1,7 @@
 """The bound that VAEs are trained on, and the networks of a VAE for tables."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -145,6 +146,24 @@ class TabularNetwork(GaussianEncoderNetwork):
         """Return the likelihood's parameters (..., P) for codes (..., L)."""
         params: Tensor = self.decoder(z)
         return params
+
+    def observe(self, prepared: Any, observed: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the function from codes (S, B, L) to log p(x_O | z) of B rows, (S, B), in nats.
+
+        Parameters
+        ----------
+        prepared : object
+            What ``likelihood.prepare`` returned for the rows.
+        observed : bool Tensor of shape (B, D)
+            True where the cell is observed.
+        """
+        fit = self.likelihood.fit_of_rows(prepared, observed)
+
+        def log_prob(z: Tensor) -> Tensor:
+            total: Tensor = fit(*self.decoder.last_layer(z))
+            return total
+
+        return log_prob
 
     def draw_code(
         self,

@@ -128,9 +128,7 @@ def draws_of_hidden_cells(
 ) -> tuple[Tensor, Posterior]:
     """Return draws (S, N, D) of rows with hidden cells, and the Gaussian posteriors behind them."""
     with torch.no_grad():
-        target = DecoderTarget(
-            network.decode, network.likelihood, cells.x, cells.visible, network.latent_dim
-        )
+        target = DecoderTarget.of(network, cells.x, cells.visible)
         family = Gaussian(covariance=covariance, optimizer=optimizer).family(network.latent_dim)
         posterior = fit_posterior(
             target,

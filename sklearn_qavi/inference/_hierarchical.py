@@ -267,7 +267,7 @@ class Hierarchical(QAVI):
         if images is None:
             images = LayerPlan(family.decoder).images_with_gradient
         family.draws_at_a_time = max(1, images // (family.slots or 1))
-        target = DecoderTarget(decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim)
+        target = DecoderTarget.of(decoder, x, observed)
         missing_weight = _MISSING_WEIGHT if self.missing_weight is None else self.missing_weight
         return fit_posterior(
             target,

@@ -201,7 +201,7 @@ class _Latent(QAVI):
         self, decoder: Decoder, state: object, x: Tensor, observed: Tensor, context: Context
     ) -> InferenceResult:
         """Return the posteriors of rows under one decoder, see `InferenceMethod`."""
-        target = DecoderTarget(decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim)
+        target = DecoderTarget.of(decoder, x, observed)
         family = self.family(decoder.latent_dim)
         start = context.start if self.start == "auto" else self.start
         starter = None

@@ -1,17 +1,19 @@
 """log p(x_O | z) for rows of a table, from a decoder and an observed mask."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._typing import Likelihood
+from .._typing import Decoder, Likelihood, Observes, ScoresCodes
 
 __all__ = ["DecoderTarget", "FeatureTarget", "FunctionTarget", "log_prob_observed"]
 
 Decode = Callable[[Tensor], Tensor]
 Encode = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Observe = Callable[[Any, Tensor], Callable[[Tensor], Tensor]]
 
 
 def log_prob_observed(
@@ -51,8 +53,11 @@ class DecoderBlock:
     likelihood: Likelihood
     prepared: object
     observed: Tensor
+    log_prob: Callable[[Tensor], Tensor] | None = field(default=None, kw_only=True)
 
     def __call__(self, z: Tensor) -> Tensor:
+        if self.log_prob is not None and len(z) > 1:  # products of one line depend on their place
+            return self.log_prob(z)
         return self.of_decoded(self.decode(z))
 
     def of_decoded(self, params: Tensor) -> Tensor:
@@ -76,6 +81,9 @@ class DecoderTarget:
         True where the cell is observed.
     latent_dim : int
         Size L of the latent code.
+    observe : callable, default=None
+        A decoder's faster way to the log likelihood: ``observe(prepared, observed)`` returns the
+        function from codes (S, B, L) to log p(x_O | z) of B rows, (S, B).
 
     References
     ----------
@@ -88,6 +96,32 @@ class DecoderTarget:
     x: Tensor
     observed: Tensor
     latent_dim: int
+    observe: Observe | None = field(default=None, kw_only=True)
+
+    @classmethod
+    def of(cls, decoder: Decoder, x: Tensor, observed: Tensor) -> "DecoderTarget":
+        """Return rows as a target under a decoder, in the fastest way that it knows.
+
+        Parameters
+        ----------
+        decoder : object
+            Has ``decode``, ``likelihood`` and ``latent_dim``, and maybe ``observe``.
+        x : Tensor of shape (N, D)
+            Values in the decoder's standardised units, finite everywhere.
+        observed : bool Tensor of shape (N, D)
+            True where the cell is observed.
+
+        Returns
+        -------
+        target : DecoderTarget
+            The rows.
+        """
+        observe = None
+        if x.device.type == "cpu" and isinstance(decoder, Observes):  # a GPU would wait for counts
+            observe = decoder.observe
+        return DecoderTarget(
+            decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim, observe=observe
+        )
 
     @property
     def n_rows(self) -> int:
@@ -106,18 +140,24 @@ class DecoderTarget:
 
     def block(self, rows: Tensor) -> DecoderBlock:
         """Return the log likelihood of the rows with these indices."""
-        return DecoderBlock(
-            self.decode, self.likelihood, self.likelihood.prepare(self.x[rows]), self.observed[rows]
-        )
+        prepared, observed = self.likelihood.prepare(self.x[rows]), self.observed[rows]
+        log_prob = None if self.observe is None else self.observe(prepared, observed)
+        return DecoderBlock(self.decode, self.likelihood, prepared, observed, log_prob=log_prob)
 
     def score_codes(self, z: Tensor) -> Callable[[Tensor], Tensor]:
         """Return the function from row indices (B,) to log p(x_O | z), (K, B), for codes (K, L)."""
         with torch.no_grad():
-            params = self.decode(z).unsqueeze(1)
+            params = self.decode(z)
+            scores = None
+            if isinstance(self.likelihood, ScoresCodes):
+                scores = self.likelihood.scores_of_codes(params)
 
         def score(rows: Tensor) -> Tensor:
             with torch.no_grad():
-                return self.block(rows).of_decoded(params)
+                prepared, observed = self.likelihood.prepare(self.x[rows]), self.observed[rows]
+                if scores is not None:
+                    return scores(prepared, observed)
+                return log_prob_observed(self.likelihood, params.unsqueeze(1), prepared, observed)
 
         return score
 
@@ -162,6 +202,8 @@ class FeatureTarget(DecoderTarget):
         See `DecoderTarget`.
     encode : callable
         ``encode(x, visible)`` returns mean and scale of the code's Gaussian, both (..., L).
+    observe : None
+        Not read: features are drawn, encoded and decoded.
 
     References
     ----------

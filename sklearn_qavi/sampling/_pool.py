@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from .._random import derive_seed
 from .._spread import Spread
 from .._typing import Decoder, JointLikelihood, Progress
-from ..inference import Context, InferenceMethod, weigh_codes
-from ._pooled import PooledPosterior, RowsToWeigh, target_of
+from ..inference import Context, DecoderTarget, InferenceMethod, weigh_codes
+from ._pooled import PooledPosterior, RowsToWeigh
 
 __all__ = ["DecoderPool"]
 
@@ -74,7 +74,7 @@ class DecoderPool:
             context = replace(self.context, seed=seed, progress=progress, deadline=share)
             result = self.method.infer(decoder, state, x, observed, context)
             if resample:
-                target = target_of(decoder, x, observed)
+                target = DecoderTarget.of(decoder, x, observed)
                 result = weigh_codes(target, result, seed=seed, resample=True)
             results.append(result)
         dependent = any(isinstance(d.likelihood, JointLikelihood) for d in self.decoders)

@@ -19,7 +19,7 @@ from ._blocks import Given, joined
 from ._draws import keyed_draws, shared_draws_of_rows
 from ._scores import scores_of_decoder
 
-__all__ = ["PooledPosterior", "RowsToWeigh", "target_of"]
+__all__ = ["PooledPosterior", "RowsToWeigh"]
 
 _CODES_OF_CENTER = 16  # behind the means that draws are spread around, Sobol points
 _OF_WEIGHTS = ("pareto_k", "effective_sample_size")
@@ -263,7 +263,9 @@ class PooledPosterior:
             return self.results
         return [
             weigh_codes(
-                target_of(decoder, rows.x, rows.observed), result, seed=derive_seed(rows.seed, k)
+                DecoderTarget.of(decoder, rows.x, rows.observed),
+                result,
+                seed=derive_seed(rows.seed, k),
             )
             if result.pareto_k is None
             else result
@@ -302,8 +304,3 @@ class PooledPosterior:
         if any(value is None for value in values):
             raise AttributeError(f"{name} was not computed by this inference.")
         return torch.stack(values).double().cpu().numpy()
-
-
-def target_of(decoder: Decoder, x: Tensor, observed: Tensor) -> DecoderTarget:
-    """Return rows (N, D) with their observed mask as what inference under a decoder works on."""
-    return DecoderTarget(decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim)

@@ -1,16 +1,28 @@
 """What a family of observation models has to offer."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..._plan import plan_for
 from .._factor_analyser import FactorAnalyser
+from .._layers import apply_tiled
 
-__all__ = ["MAX_SCORE", "ColumnLikelihood", "broadcast_shape"]
+__all__ = ["MAX_SCORE", "ColumnLikelihood", "FitOfRows", "ScoresOfRows", "broadcast_shape"]
+
+FitOfRows = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""``fit(hidden, weight, bias)`` is the log density (S, B), in nats, of what B rows have observed,
+from the last hidden layer (S, B, H) and the map (P, H), (P,) from there to the parameters. Only the
+hidden layer gets gradients."""
+
+ScoresOfRows = Callable[[Any, Tensor], Tensor]
+"""``scores(prepared, observed)`` is the log density (K, B), in nats, of what B rows have observed,
+at the same K codes for all rows."""
 
 MAX_SCORE = 4.0  # standard deviations beyond which a value counts as this far
 
@@ -62,6 +74,33 @@ class ColumnLikelihood(nn.Module, ABC):
     @abstractmethod
     def log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
         """Return log densities in nats, (..., B, d), from params (..., n_outputs)."""
+
+    def fit_of_rows(self, prepared: tuple[Tensor, ...], observed: Tensor) -> FitOfRows:
+        """Return what gives the log density of the observed columns of rows, see `FitOfRows`.
+
+        Parameters
+        ----------
+        prepared : tuple of Tensor
+            What `prepare` returned for the B rows.
+        observed : bool Tensor of shape (B, d)
+            True where the column is observed.
+        """
+
+        def fit(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+            params = apply_tiled(hidden, weight.detach(), bias.detach())
+            return torch.where(observed, self.log_prob(params, prepared), 0.0).sum(-1)
+
+        return fit
+
+    def scores_of_codes(self, params: Tensor) -> ScoresOfRows:
+        """Return what scores codes on any rows, from their ``params`` (K, n_outputs)."""
+
+        def scores(prepared: Any, observed: Tensor) -> Tensor:
+            size = plan_for(params.device).codes_scored(observed.numel())
+            parts = (self.log_prob(part.unsqueeze(1), prepared) for part in params.split(size))
+            return torch.cat([torch.where(observed, part, 0.0).sum(-1) for part in parts])
+
+        return scores
 
     def training_log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
         """Return what training maximises; the log density unless a family smooths it."""

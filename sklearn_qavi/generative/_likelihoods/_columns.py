@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .._factor_analyser import FactorAnalyser
-from ._base import ColumnLikelihood
+from ._base import ColumnLikelihood, FitOfRows, ScoresOfRows
 from ._bernoulli import BernoulliLikelihood
 from ._categorical import MAX_WIDTH, CategoricalLikelihood
 from ._histogram import HistogramLikelihood
@@ -138,6 +138,34 @@ class ColumnLikelihoods(nn.Module):
         return self._join(
             [g.log_prob(p, q) for g, p, q in zip(self.groups, parts, prepared, strict=True)]
         )
+
+    def fit_of_rows(self, prepared: Prepared, observed: Tensor) -> FitOfRows:
+        """Return what gives the log density of the observed columns of rows, see `FitOfRows`."""
+        fits = [
+            group.fit_of_rows(mine, observed[:, columns])
+            for group, mine, columns in zip(self.groups, prepared, self.columns, strict=True)
+        ]
+
+        def fit(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+            maps, constants = self._split(weight.mT), self._split(bias)
+            parts = [f(hidden, w.mT, b) for f, w, b in zip(fits, maps, constants, strict=True)]
+            return sum(parts[1:], parts[0])
+
+        return fit
+
+    def scores_of_codes(self, params: Tensor) -> ScoresOfRows:
+        """Return what scores the codes of which ``params`` (K, P) are decoded, on any rows."""
+        pairs = zip(self.groups, self._split(params), strict=True)
+        by_group = [group.scores_of_codes(part) for group, part in pairs]
+
+        def scores(prepared: Any, observed: Tensor) -> Tensor:
+            parts = [
+                of_group(mine, observed[:, columns])
+                for of_group, mine, columns in zip(by_group, prepared, self.columns, strict=True)
+            ]
+            return sum(parts[1:], parts[0])
+
+        return scores
 
     def training_log_prob(self, params: Tensor, prepared: Prepared) -> Tensor:
         """Return what training maximises, (..., B, D)."""

@@ -5,11 +5,14 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import ndtri
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
+from ..._plan import rows_of_bins
 from .._factor_analyser import FactorAnalyser
-from ._base import ColumnLikelihood
+from ._base import ColumnLikelihood, FitOfRows, ScoresOfRows
 from ._log_softmax import log_softmax_at, mean_log_softmax, without_unused
 from ._marginals import marginal_offsets
+from ._observed_fit import fit_of_parts, observed_bins
 
 __all__ = ["HistogramLikelihood"]
 
@@ -135,6 +138,36 @@ class HistogramLikelihood(ColumnLikelihood):
         index, log_width = prepared
         logits = params.unflatten(-1, (self.n_columns, self.widest))
         return log_softmax_at(logits, ~self.is_used, index) - log_width
+
+    def fit_of_rows(self, prepared: tuple[Tensor, ...], observed: Tensor) -> FitOfRows:
+        index, log_width = prepared
+        by_count = observed_bins(index, observed, self.widest)
+        log_widths = torch.where(observed, log_width, 0.0).sum(-1)
+
+        def fit(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+            parts = [
+                part
+                for rows in by_count
+                for part in rows.split(
+                    rows_of_bins(len(hidden), rows.columns.shape[1] * self.widest)
+                )
+            ]
+            return fit_of_parts(parts, hidden, weight, self._logits(bias).flatten()) - log_widths
+
+        return fit
+
+    def scores_of_codes(self, params: Tensor) -> ScoresOfRows:
+        log_p = torch.log_softmax(self._logits(params), dim=-1)
+        by_bin = torch.cat([log_p.flatten(1).T, log_p.new_zeros(1, len(log_p))])
+        first = torch.arange(0, self.n_outputs, self.widest, device=log_p.device)
+
+        def scores(prepared: tuple[Tensor, ...], observed: Tensor) -> Tensor:
+            index, log_width = prepared
+            line = torch.where(observed, index + first, self.n_outputs)  # the last line is of zeros
+            total = embedding_bag(line, by_bin, mode="sum").T
+            return total - torch.where(observed, log_width, 0.0).sum(-1)
+
+        return scores
 
     def training_log_prob(self, params: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
         if self.smoothing == 0.0:

@@ -10,8 +10,10 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from ..._plan import ROWS_MULTIPLE
 from .._factor_analyser import FactorAnalyser
-from ._base import ColumnLikelihood
+from ._base import ColumnLikelihood, FitOfRows
+from ._observed_fit import ObservedStudentT, fit_of_parts
 
 __all__ = ["DiscretisedNormalLikelihood", "GaussianLikelihood", "StudentTLikelihood"]
 
@@ -118,6 +120,20 @@ class StudentTLikelihood(_LocationScale):
         constant = torch.lgamma((df + 1) / 2) - torch.lgamma(df / 2) - 0.5 * torch.log(df * math.pi)
         squared = ((prepared[0] - location) / scale).square()
         return constant - scale.log() - 0.5 * (df + 1) * torch.log1p(squared / df)
+
+    def fit_of_rows(self, prepared: tuple[Tensor, ...], observed: Tensor) -> FitOfRows:
+        if self.n_scales is not None:
+            return super().fit_of_rows(prepared, observed)
+        df = self.df.detach()
+        parts = [
+            ObservedStudentT(rows, prepared[0][rows], observed[rows], df, self.min_scale)
+            for rows in torch.arange(len(observed)).split(ROWS_MULTIPLE)
+        ]
+
+        def fit(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+            return fit_of_parts(parts, hidden, weight, bias)
+
+        return fit
 
     def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
         # Bailey (1994): a polar method that is exact for any degrees of freedom

@@ -9,11 +9,11 @@ from torch.autograd.function import once_differentiable
 
 from ._base import broadcast_shape
 
-__all__ = ["log_softmax_at", "mean_log_softmax", "without_unused"]
+__all__ = ["IMPROBABLE", "NEVER", "log_softmax_at", "mean_log_softmax", "without_unused"]
 
 _LEAST = -80.0  # below, exp takes ten times as long, and what is so improbable counts as 0
-_IMPROBABLE = 2.0 * math.exp(_LEAST)  # counts as 0 in gradients; logarithms are taken with care
-_NEVER = -1e9  # a logit whose probability is exactly 0, and whose product with a share of 0 is 0
+IMPROBABLE = 2.0 * math.exp(_LEAST)  # counts as 0 in gradients; logarithms are taken with care
+NEVER = -1e9  # a logit whose probability is exactly 0, and whose product with a share of 0 is 0
 
 
 def without_unused(logits: Tensor, unused: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ def without_unused(logits: Tensor, unused: Tensor) -> Tensor:
     logits : Tensor of shape (..., d, K)
         By addition, which takes a tenth of the time of filling.
     """
-    return logits + unused.to(logits) * _NEVER if _may_hold(unused) else logits
+    return logits + unused.to(logits) * NEVER if _may_hold(unused) else logits
 
 
 def log_softmax_at(logits: Tensor, unused: Tensor, index: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ class _LogSoftmaxAt(torch.autograd.Function):
             exact = torch.log_softmax(logits, dim=-1)
             return exact.expand(*shape, -1).gather(-1, index).squeeze(-1)
         picked = probability.gather(-1, index)
-        improbable = picked < _IMPROBABLE
+        improbable = picked < IMPROBABLE
         log_picked = picked.log()
         if _may_hold(improbable):
             exact = torch.log_softmax(logits, dim=-1).gather(-1, index)
@@ -125,7 +125,7 @@ class _LogSoftmaxAt(torch.autograd.Function):
         probability, index = ctx.saved_tensors
         gradient = gradient.unsqueeze(-1)
         # products with numbers near the smallest one take ten times as long
-        out = torch.threshold(probability, _IMPROBABLE, 0.0)
+        out = torch.threshold(probability, IMPROBABLE, 0.0)
         if index.shape[:-1] != probability.shape[:-1]:  # the same logits for several values
             out = (out * -gradient).scatter_add_(-1, index, gradient)
             return out.sum_to_size(probability.shape), None, None
@@ -134,7 +134,7 @@ class _LogSoftmaxAt(torch.autograd.Function):
 
 def _probability(log_probability: Tensor) -> Tensor:
     probability = log_probability.clamp_min(_LEAST).exp_()
-    return torch.threshold_(probability, _IMPROBABLE, 0.0)
+    return torch.threshold_(probability, IMPROBABLE, 0.0)
 
 
 def _may_hold(mask: Tensor) -> bool:
