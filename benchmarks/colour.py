@@ -98,13 +98,17 @@ def trained(train: Images, args: argparse.Namespace) -> tuple[QAVIInpainter, dic
         vae, about = WideResNetVAE.load(args.model), {}
     else:
         start = time.process_time()
-        vae = WideResNetVAE(**(QUICK if args.quick else {}), random_state=args.seed, device="cpu")
+        options = QUICK if args.quick else {"max_epochs": args.max_epochs}
+        vae = WideResNetVAE(**options, random_state=args.seed, verbose=1, device="cpu")
+        if args.steps_per_epoch is not None:
+            vae.set_params(training__steps_per_epoch=args.steps_per_epoch)
         vae.fit(train.transpose(0, 3, 1, 2))
         about = {"train_seconds": time.process_time() - start}
         vae.save(args.model)
     about |= {"epochs": [len(run) for run in vae.history_], "beta": vae.inference_beta_}
-    options = {"generative_model": vae, "data_format": "channels_last", "device": "cpu"}
-    return QAVIInpainter(**options, random_state=args.seed).fit(), about
+    about["validation_crps"] = [[h["valid_crps"] for h in run] for run in vae.history_]
+    given = {"generative_model": vae, "data_format": "channels_last", "device": "cpu"}
+    return QAVIInpainter(**given, random_state=args.seed).fit(), about
 
 
 def answers(
@@ -211,6 +215,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--validation", action="store_true", help="score training images, to choose settings on"
     )
+    parser.add_argument("--max-epochs", type=int, default=100, help="of a decoder")
+    parser.add_argument("--steps-per-epoch", type=int, help="default: the model's own")
     parser.add_argument("--pictures", type=Path, help="folder for a picture of each method")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="few images, little of everything")

@@ -379,3 +379,16 @@ def test_images_with_one_observed_pixel_can_be_validated(shape: tuple[int, int])
     X[:, shape[0] // 2, shape[1] // 2] = 0.5  # the centre, which no half holds
     model = tiny_image_model(random_state=0).fit(X)
     assert np.isfinite(model.history_[0][0]["valid_crps"])
+
+
+@pytest.mark.parametrize(("n_channels", "limit"), [(1, np.inf), (2, 1.0), (3, 1.0)])
+def test_gradients_of_colour_images_alone_have_a_limit(n_channels: int, limit: float) -> None:
+    coarse = np.random.default_rng(0).integers(0, 2, (60, n_channels, 2, 2)).astype(float)
+    images = np.kron(coarse, np.ones((1, 1, 4, 4)))
+    another = 1.0 if limit == np.inf else np.inf
+    choices = ({}, {"training__clip_norm": limit}, {"training__clip_norm": another})
+    options = {"likelihood": "logistic_mixture", "steps": 8, "random_state": 0}
+    models = [tiny_image_model(**options).set_params(**more).fit(images) for more in choices]
+    default, same, other = (model.decoders_[0].decoder.first.weight for model in models)
+    assert torch.equal(default, same)
+    assert not torch.equal(default, other)
