@@ -356,7 +356,8 @@ def _points(n: int, n_dims: int) -> Tensor:
     """
     i = torch.arange(n, dtype=torch.float64)
     step = torch.arange(n_dims, dtype=torch.float64).unsqueeze(1) * _GOLDEN_RATIO
-    return ((i * step).frac().argsort(dim=-1, stable=True).argsort(dim=-1) + 0.5) / n
+    rank = (i * step).frac().argsort(dim=-1, stable=True).argsort(dim=-1)
+    return (rank.to(i) + 0.5) / n
 
 
 def _clipped_mean(location: Tensor, scale: Tensor, last: float) -> Tensor:
