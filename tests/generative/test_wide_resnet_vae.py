@@ -381,7 +381,7 @@ def test_images_with_one_observed_pixel_can_be_validated(shape: tuple[int, int])
     assert np.isfinite(model.history_[0][0]["valid_crps"])
 
 
-@pytest.mark.parametrize(("n_channels", "limit"), [(1, np.inf), (2, 128.0), (3, 192.0)])
+@pytest.mark.parametrize(("n_channels", "limit"), [(1, np.inf), (2, 32.0), (3, 48.0)])
 def test_gradients_of_colour_images_alone_have_a_limit(
     monkeypatch: pytest.MonkeyPatch, n_channels: int, limit: float
 ) -> None:
@@ -393,8 +393,8 @@ def test_gradients_of_colour_images_alone_have_a_limit(
             limits.append(clip_norm)
 
     monkeypatch.setattr("sklearn_qavi.generative._image_vae.GuardSteps", Watched)
-    images = np.random.default_rng(0).random((20, n_channels, 8, 8))
-    tiny_image_model().fit(images)
+    images = np.random.default_rng(0).random((8, n_channels, 4, 4))
+    tiny_image_model(random_state=0).fit(images)
     assert limits == ([] if limit == np.inf else [limit])  # a nat for each cell
-    tiny_image_model(clip_norm=0.5).fit(images)
-    assert limits[-1] == 32.0 * n_channels
+    tiny_image_model(random_state=0, clip_norm=0.5).fit(images)
+    assert limits[-1] == 8.0 * n_channels
