@@ -38,7 +38,7 @@ _TRAINING = Training(
     skip_norm=np.inf,
 )
 """What stands for None; for ``validation_beta`` the size of the images says it."""
-_CLIP_NORM_OF_COLOUR = 1.0  # nats per cell; the second step's gradient may be 70 times the usual one
+_CLIP_NORM_OF_COLOUR = 1.0  # nats per cell; of the second step it may be 70 times the usual norm
 
 
 class WideResNetVAE(ImageVAE):
