@@ -1,7 +1,8 @@
 """Simple ways to complete images, to set a trained model's figures beside.
 
-Each takes training images (n, H, W) without gaps, test images and masks, True where a pixel is
-missing, and returns draws (S, n, H, W); those that give one answer return it as one draw.
+Each takes training images without gaps, grey (n, H, W) or of colour (n, H, W, C), test images and
+masks (n, H, W), True where a pixel is missing, and returns draws (S, n, H, W) or (S, n, H, W, C);
+those that give one answer return it as one draw.
 """
 
 import importlib.util
@@ -19,9 +20,14 @@ Masks = NDArray[np.bool_]
 N_DONORS, N_NEIGHBOURS, N_COMPONENTS, N_DRAWS = 20, 5, 20, 20
 
 
+def every_channel(masks: Masks, images: Images) -> Masks:
+    """Return masks that fit images, with an axis for the channels if those have one."""
+    return masks.reshape(*masks.shape, *[1] * (images.ndim - masks.ndim))
+
+
 def nearest(train: Images, image: Images, mask: Masks, k: int) -> NDArray[np.intp]:
     """Return the k training images nearest on the visible pixels."""
-    distance = np.square(train[:, ~mask] - image[~mask]).sum(axis=1)
+    distance = np.square(train[:, ~mask] - image[~mask]).reshape(len(train), -1).sum(axis=1)
     return np.argsort(distance, kind="stable")[:k]
 
 
@@ -39,28 +45,34 @@ def knn(train: Images, test: Images, masks: Masks, seed: int) -> Images:
     ]
 
 
-def ppca(train: Images, test: Images, masks: Masks, seed: int) -> Images:
+def ppca(
+    train: Images, test: Images, masks: Masks, seed: int, n_components: int = N_COMPONENTS
+) -> Images:
     """Draw from the Gaussian of a probabilistic PCA given the visible pixels."""
     rows = train.reshape(len(train), -1)
-    model = PCA(min(N_COMPONENTS, rows.shape[1] - 1)).fit(rows)
-    mean, covariance = model.mean_, model.get_covariance()
+    model = PCA(min(n_components, rows.shape[1] - 1, len(rows) - 1), random_state=seed).fit(rows)
+    noise = model.noise_variance_
+    loadings = model.components_.T * np.sqrt(np.maximum(model.explained_variance_ - noise, 0.0))
     rng, out = np.random.default_rng(seed), np.repeat(test[None], N_DRAWS, axis=0)
     for i, (image, mask) in enumerate(zip(test, masks, strict=True)):
-        gone = mask.ravel()
+        gone = np.broadcast_to(every_channel(mask, image), image.shape).ravel()
         if not gone.any():
             continue
-        seen = ~gone
-        gain = np.linalg.solve(covariance[np.ix_(seen, seen)], covariance[np.ix_(seen, gone)]).T
-        centre = mean[gone] + gain @ (image.ravel()[seen] - mean[seen])
-        rest = covariance[np.ix_(gone, gone)] - gain @ covariance[np.ix_(seen, gone)]
-        drawn = rng.multivariate_normal(centre, 0.5 * (rest + rest.T), N_DRAWS, method="eigh")
-        out[:, i, mask] = drawn.clip(0.0, 1.0)
+        seen = loadings[~gone]
+        # of the codes: precision over the noise's variance, and the mean
+        precision = seen.T @ seen + noise * np.eye(len(seen.T))
+        centre = np.linalg.solve(precision, seen.T @ (image.ravel() - model.mean_)[~gone])
+        root = np.linalg.inv(np.linalg.cholesky(precision)) * np.sqrt(noise)
+        codes = centre + rng.standard_normal((N_DRAWS, len(centre))) @ root
+        grain = np.sqrt(noise) * rng.standard_normal((N_DRAWS, gone.sum()))
+        drawn = model.mean_[gone] + codes @ loadings[gone].T + grain
+        out[:, i, mask] = drawn.clip(0.0, 1.0).reshape(out[:, i, mask].shape)
     return out
 
 
 def mean(train: Images, test: Images, masks: Masks, seed: int) -> Images:
     """Fill in the mean of each pixel."""
-    return np.where(masks, train.mean(axis=0), test)[None]
+    return np.where(every_channel(masks, test), train.mean(axis=0), test)[None]
 
 
 def telea(train: Images, test: Images, masks: Masks, seed: int) -> Images:
@@ -76,8 +88,10 @@ def biharmonic(train: Images, test: Images, masks: Masks, seed: int) -> Images:
     """Solve the biharmonic equation in the missing part, by scikit-image."""
     from skimage.restoration import inpaint_biharmonic
 
+    axis = -1 if test.ndim == 4 else None
     pairs = zip(test, masks, strict=True)
-    return np.stack([inpaint_biharmonic(image, mask) for image, mask in pairs])[None].clip(0, 1)
+    done = [inpaint_biharmonic(image, mask, channel_axis=axis) for image, mask in pairs]
+    return np.stack(done)[None].clip(0.0, 1.0)
 
 
 RIVALS: dict[str, tuple[Callable[..., Images], str | None]] = {
@@ -96,4 +110,4 @@ def complete(name: str, train: Images, test: Images, masks: Masks, seed: int = 0
     function, needed = RIVALS[name]
     if needed is not None and importlib.util.find_spec(needed) is None:
         return None
-    return np.where(masks, function(train, test, masks, seed), test)
+    return np.where(every_channel(masks, test), function(train, test, masks, seed), test)

@@ -38,6 +38,7 @@ _TRAINING = Training(
     skip_norm=np.inf,
 )
 """What stands for None; for ``validation_beta`` the size of the images says it."""
+_CLIP_NORM_OF_COLOUR = 1.0  # nats per cell; of the second step it may be 70 times the usual norm
 
 
 class WideResNetVAE(ImageVAE):
@@ -84,8 +85,9 @@ class WideResNetVAE(ImageVAE):
     training : Training, default=None
         How it is trained, such as ``Training(patience=20)``; searched as ``training__patience``.
         Options at None, and None itself, take ``learning_rate=4e-3``, ``batch_size=64``,
-        ``patience=3``, ``kl_warmup=300``, ``weight_decay=0``, ``average_decay=0.99``, no limits of
-        gradients, and for ``validation_beta`` one for each 40 cells of an image, between 1 and 20.
+        ``patience=3``, ``kl_warmup=300``, ``weight_decay=0``, ``average_decay=0.99``,
+        ``clip_norm=1`` for images of several channels and else no limits of gradients, and for
+        ``validation_beta`` one for each 40 cells of an image, between 1 and 20.
         No more than 64 images are used for validation. They are inferred with a heavier KL because
         a decoder of many pixels is far too sure of them: with a weight of 1 its score is ruled by
         the few images whose posteriors sit in the wrong place, and stays flat while the decoder
@@ -292,7 +294,8 @@ class WideResNetVAE(ImageVAE):
         self.inference_beta_ = float(kept["inference_beta"])
 
     def _own_training(self) -> Training:
-        return _TRAINING
+        n_channels = self.image_shape_[0] if hasattr(self, "image_shape_") else 1
+        return replace(_TRAINING, clip_norm=_CLIP_NORM_OF_COLOUR) if n_channels > 1 else _TRAINING
 
     def _validation(self, x: Tensor, observed: Tensor, weight: Tensor, seed: int) -> Score:
         halves = hidden_halves(self.image_shape_, len(x), torch_generator(seed))

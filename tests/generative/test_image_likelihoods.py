@@ -11,7 +11,10 @@ from torch import Tensor
 from sklearn_qavi._random import torch_generator
 from sklearn_qavi.generative import IMAGE_LIKELIHOODS, ImageLikelihood, make_image_likelihood
 from sklearn_qavi.generative._likelihoods import ContinuousBernoulliLikelihood
-from sklearn_qavi.generative._likelihoods._logistic_mixture import LogisticMixtureLikelihood
+from sklearn_qavi.generative._likelihoods._logistic_mixture import (
+    LogisticMixtureLikelihood,
+    _points,
+)
 
 LEVELS = torch.arange(256, dtype=torch.float64) / 255
 LOGITS = torch.tensor([0.0, 1e-5, -1e-3, 0.02, -0.99, 1.01, 8.0, -60.0, 400.0], dtype=torch.float64)
@@ -290,6 +293,31 @@ class TestLogisticMixture:
         mass = likelihood.log_prob(params, likelihood.prepare(colours)).sum(-1).exp()
         expected = (mass.unsqueeze(1) * colours).sum(0)
         torch.testing.assert_close(likelihood.mean(params)[0], expected, atol=2e-3, rtol=0)
+
+    @pytest.mark.parametrize("n_channels", [3, 4])
+    def test_means_of_later_channels_are_averages_over_the_earlier_ones(
+        self, n_channels: int
+    ) -> None:
+        likelihood, params = _mixture(n_channels, n_pixels=20)
+        u = torch.rand(10_000, 20 * n_channels, 2, generator=torch_generator(0)).double()
+        draws = likelihood.sample(params, u)
+        expected, error = draws.mean(0), draws.std(0) / len(draws) ** 0.5
+        off = (likelihood.mean(params)[0] - expected).abs()
+        # for rounding half a level, and as much again for few points in three dimensions
+        tolerance = 2e-3 if n_channels == 3 else 4e-3
+        assert bool((off < tolerance + 4 * error).all())
+
+    def test_points_of_two_channels_are_a_lattice(self) -> None:
+        points = 13 * _points(13, 2) - 0.5
+        i = torch.arange(13.0).double()
+        torch.testing.assert_close(points, torch.stack([i, 8 * i % 13]))
+
+    @pytest.mark.parametrize("n_dims", [0, 1, 3, 5])
+    def test_points_have_even_coordinates_of_their_own(self, n_dims: int) -> None:
+        points = _points(13, n_dims)
+        middles = ((torch.arange(13) + 0.5) / 13).double()
+        torch.testing.assert_close(points.sort(-1).values, middles.expand(n_dims, -1))
+        assert len(points.unique(dim=0)) == n_dims
 
     @pytest.mark.parametrize("pattern", list(product([True, False], repeat=3))[:-1])
     def test_observed_channels_sum_to_one_whatever_is_missing(self, pattern: list[bool]) -> None:

@@ -20,7 +20,7 @@ from sklearn_qavi._random import derive_seed, seed_from, torch_generator
 from sklearn_qavi.exceptions import ModelFormatError
 from sklearn_qavi.generative import GenerativeModel, WideResNetVAE
 from sklearn_qavi.generative._image_vae import augmented
-from sklearn_qavi.generative._training import HiddenCells, crps_of_hidden_cells, risen
+from sklearn_qavi.generative._training import GuardSteps, HiddenCells, crps_of_hidden_cells, risen
 from sklearn_qavi.generative._wide_resnet_vae import hidden_halves
 from sklearn_qavi.inference import (
     Context,
@@ -379,3 +379,22 @@ def test_images_with_one_observed_pixel_can_be_validated(shape: tuple[int, int])
     X[:, shape[0] // 2, shape[1] // 2] = 0.5  # the centre, which no half holds
     model = tiny_image_model(random_state=0).fit(X)
     assert np.isfinite(model.history_[0][0]["valid_crps"])
+
+
+@pytest.mark.parametrize(("n_channels", "limit"), [(1, np.inf), (2, 32.0), (3, 48.0)])
+def test_gradients_of_colour_images_alone_have_a_limit(
+    monkeypatch: pytest.MonkeyPatch, n_channels: int, limit: float
+) -> None:
+    limits = []
+
+    class Watched(GuardSteps):
+        def __init__(self, clip_norm: float, skip_norm: float) -> None:
+            super().__init__(clip_norm, skip_norm)
+            limits.append(clip_norm)
+
+    monkeypatch.setattr("sklearn_qavi.generative._image_vae.GuardSteps", Watched)
+    images = np.random.default_rng(0).random((8, n_channels, 4, 4))
+    tiny_image_model(random_state=0).fit(images)
+    assert limits == ([] if limit == np.inf else [limit])  # a nat for each cell
+    tiny_image_model(random_state=0, clip_norm=0.5).fit(images)
+    assert limits[-1] == 8.0 * n_channels
