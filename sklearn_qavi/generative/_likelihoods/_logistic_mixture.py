@@ -21,7 +21,7 @@ _LOG_SCALES = (-7.0, 7.0)
 _GRID = {1: 256, 2: 32}  # most values a missing channel is summed over, by how many are missing
 _COARSE_GRID = 8
 _VECTOR = 16  # numbers that processors work on at one time, at most
-_NODES, _MORE_NODES = 13, 55  # quantiles that means are taken over, for up to three channels and for more
+_NODES, _MORE_NODES = 13, 55  # quantiles behind means, for up to three channels and for more
 _GOLDEN_RATIO = 0.5 * (5**0.5 - 1)
 
 
