@@ -42,7 +42,7 @@ _LAST_LOOK_OF_KNOWN = Newton(max_iter=4, n_start_codes=1)
 _DRAWS_OF_LOOK = 32
 _DRAWS_OF_POOL = 64
 _LEAST_STEPS = 200  # of bootstrapped decoders: the best of few looks is often too early
-_LAST_STEPS, _LAST_STEP_SIZE = 100, 0.1  # the latter a share of the largest step size
+_LAST_STEPS, _LAST_STEP_SIZE = 30, 0.1  # the latter a share of the largest step size
 _WORTH_LEARNING = 0.05  # share of the rows that validation has, from which they are learned last
 
 

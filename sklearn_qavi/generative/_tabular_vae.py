@@ -90,7 +90,7 @@ class TabularVAE(SavedModel):
         with a mass of their own (``atoms_``). Without effect with ``bootstrap``, fewer than 20
         rows, and methods of inference to compare with.
     refit : bool, default=True
-        After all choices are made, take 100 more steps on all rows, those of validation too.
+        After all choices are made, take 30 more steps on all rows, those of validation too.
         Without effect with ``bootstrap``, fewer than 20 rows, or where validation has less than a
         twentieth of the rows.
     learning_rate : float, default=2e-2
