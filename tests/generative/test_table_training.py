@@ -31,7 +31,8 @@ def test_the_pool_is_the_best_and_what_adds_most_to_it(monkeypatch: pytest.Monke
     best, alike, opposite = (at_work.member(candidate(), 0) for _ in range(3))
     for member, score in ((best, 1.0), (alike, 1.01), (opposite, 1.05)):
         member.score = score
-    truth = at_work.cells[best].x
+    at_work._watch(best.validation)
+    truth = at_work.cells.x
     shift = {id(best.network): 0.5, id(alike.network): 0.55, id(opposite.network): -0.6}
 
     def draws(network: torch.nn.Module, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, None]:
@@ -54,7 +55,8 @@ def test_a_random_start_needs_a_clear_gain() -> None:
 
 def test_validation_of_few_rows_has_several_masks() -> None:
     at_work = trainer()
-    cells = at_work.cells[at_work.member(candidate(), 0)]
+    at_work._watch(at_work.member(candidate(), 0).validation)
+    cells = at_work.cells
     n_rows = len(cells.x.unique(dim=0))
     assert len(cells.x) > 4 * n_rows
     same = (cells.x == cells.x[0]).all(1)
