@@ -18,6 +18,7 @@ _MOST_TERMS = 8  # of a relation, besides the column that it gives
 _SEARCHED_ROWS = 2000
 _LEAST_ROWS = 20  # that bear a relation out, in each of its columns
 _LEAST_VALUES = 3  # distinct ones of a column: indicators may agree by chance
+_LARGEST = 1e100  # number whose square, and the squares' sum, are no infinities
 _EPSILON, _EPSILON_SINGLE = 1e-10, 1e-6  # what rounding may do to sums, as a share of their terms
 _DIGITS = 13  # of what is computed, from the largest value of its column on
 _CLOSE = 1e-12  # share of a coefficient that rounding may change
@@ -199,9 +200,15 @@ class Relations:
 def _patterns(observed: Mask) -> Iterator[tuple[NDArray[np.intp], Mask]]:
     """Yield the rows (n,) that have the same cells observed, and which these are."""
     incomplete = np.flatnonzero(~observed.all(axis=1))
-    patterns, place = np.unique(observed[incomplete], axis=0, return_inverse=True)
-    for k, seen in enumerate(patterns):
-        yield incomplete[place.ravel() == k], seen
+    if len(incomplete) == 0:
+        return
+    packed = np.packbits(observed[incomplete], axis=1)
+    packed = np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8))).view(np.uint64)
+    _, first, place = np.unique(packed, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(place.ravel(), kind="stable")
+    ends = np.bincount(place.ravel()).cumsum()
+    for k, rows in zip(first, np.split(incomplete[order], ends[:-1]), strict=True):
+        yield rows, observed[incomplete[k]]
 
 
 def _least(part: Array, scale: Array, sums: Array) -> Array:
@@ -246,9 +253,9 @@ def find_relations(
     is_whole : sequence of bool
         For each of them whether it holds whole numbers.
     """
-    able = [j for j in columns if _varies(values[:, j])]
-    step = max(1, len(values) // _SEARCHED_ROWS)
-    z = values[::step][:, able]
+    searched = values[:: max(1, len(values) // _SEARCHED_ROWS)]
+    able = [j for j in columns if _varies(searched[:, j])]
+    z = searched[:, able]
     z = (z - np.nanmean(z, axis=0)) / np.nanstd(z, axis=0)
     found: list[_Found] = []
     left = _suspects(z)
@@ -308,8 +315,10 @@ def _sum(terms: Sequence[tuple[float, str]]) -> str:
 
 def _varies(column: Array) -> bool:
     """Return whether enough rows have another value than the most frequent one."""
-    counts = np.unique(column[~np.isnan(column)], return_counts=True)[1]
-    return len(counts) >= _LEAST_VALUES and int(counts.sum() - counts.max()) >= _LEAST_ROWS
+    distinct, counts = np.unique(column[~np.isnan(column)], return_counts=True)
+    if len(counts) < _LEAST_VALUES or int(counts.sum() - counts.max()) < _LEAST_ROWS:
+        return False
+    return bool(max(abs(distinct[0]), abs(distinct[-1])) < _LARGEST)
 
 
 def _suspects(z: Array) -> list[int]:

@@ -123,6 +123,30 @@ def test_what_is_not_exact_or_not_borne_out_is_no_relation(
     assert found_in(change(X)) == []
 
 
+def test_columns_that_are_huge_or_hardly_known_are_left_out() -> None:
+    """The rows that are searched may show nothing of a column; squares may be infinite."""
+    rng = np.random.default_rng(0)
+    X = np.full((30_000, 4), np.nan)
+    X[:, 0] = rng.normal(size=len(X))
+    X[1::15, 1] = 2 * X[1::15, 0]  # every fifteenth row from the first on is searched
+    X[:, 2] = rng.normal(size=len(X)) * 1e200
+    X[:, 3] = 3 * X[:, 2]
+    with np.errstate(all="raise"):
+        assert found_in(X) == []
+
+
+def test_many_columns_have_many_patterns() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 70))
+    X[:, 0] = X[:, 1:9].sum(axis=1)
+    X[:, 69] = X[:, 61:69].sum(axis=1)
+    missing = rng.random(X.shape) < 0.1
+    values, derived = derive(found_in(X), X, missing)
+    alone = [missing[:, block].sum(axis=1) == 1 for block in (slice(0, 9), slice(61, 70))]
+    assert derived.sum() == sum(rows.sum() for rows in alone)
+    np.testing.assert_allclose(values[derived], X[derived], rtol=1e-9, atol=1e-12)
+
+
 def test_sums_of_single_precision_are_exact_up_to_its_rounding() -> None:
     X = complete().astype(np.float32)
     X[:, 5] = X[:, 0] + X[:, 1] + X[:, 2]
