@@ -39,7 +39,7 @@ TABLES = {
 
 @dataclass(frozen=True)
 class Split:
-    """One split of a standardised table.
+    """One split of a standardized table.
 
     ``fit`` holds training and validation rows, complete; ``truth`` the test rows, ``test`` the same
     with missing values, and ``missing`` where those are.
@@ -72,7 +72,7 @@ def _fetch(name: str) -> pd.DataFrame:
 
 
 def split_table(X: NDArray[np.float64], seed: int, max_rows: int | None = None) -> Split:
-    """Shuffle, split, standardise by the training rows and hide half of each test row."""
+    """Shuffle, split, standardize by the training rows and hide half of each test row."""
     X = np.random.default_rng(seed).permutation(X)[:max_rows]
     n_train, n_fit = (int(share * len(X)) for share in SHARES)
     scale = X[:n_train].std(axis=0)

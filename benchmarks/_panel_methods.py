@@ -24,7 +24,7 @@ Outcome = tuple[Array, Array | None]  # point answer, draws
 
 
 class OneHot:
-    """Standardised numbers, and a column for each category that the training rows have.
+    """Standardized numbers, and a column for each category that the training rows have.
 
     Unless ``full``, the most frequent category has no column. A regression of one column on the
     others would otherwise be exact, by the column's own category, and leave a missing category at

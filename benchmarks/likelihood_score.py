@@ -2,7 +2,7 @@
 
 Trains models with a continuous likelihood, infers the test rows under each posterior family and
 averages ``log 1/S sum_s p(x_M | z_s) p(z_s) / q(z_s)``, z_s ~ q, over rows, in nats on columns
-standardised by the training rows. Prints and saves numbers, asserts nothing.
+standardized by the training rows. Prints and saves numbers, asserts nothing.
 
 The score rewards a q that is wider than the posterior given x_O, because it is an estimate of
 log p(x_M) alone: read it beside the predictive score ``log 1/S sum_s p(x_M | z_s)``.
@@ -60,7 +60,7 @@ def run(table: str, seed: int, args: argparse.Namespace) -> None:
         max_steps=args.max_steps,
         random_state=seed,
     ).fit(split.fit)
-    x = torch.tensor(model.standardise(split.truth), dtype=torch.float32)
+    x = torch.tensor(model.standardize(split.truth), dtype=torch.float32)
     missing = torch.tensor(split.missing)
     # from the model's units (all rows it was fitted to) to those of the training rows
     shift = float(-(np.log(model.scale_) * split.missing).sum(1).mean())

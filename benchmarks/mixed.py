@@ -107,7 +107,7 @@ def run_mode(incomplete: pd.DataFrame, seed: int, params: dict[str, Any]) -> Out
 
 
 def run_knn(incomplete: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outcome:
-    """Nearest neighbours on standardised numbers and one-hot categories."""
+    """Nearest neighbours on standardized numbers and one-hot categories."""
     categorical = categorical_columns(incomplete)
     parts, groups = [], {}
     for column in incomplete:
@@ -116,7 +116,7 @@ def run_knn(incomplete: pd.DataFrame, seed: int, params: dict[str, Any]) -> Outc
             one_hot[incomplete[column].isna()] = np.nan
             parts.append(one_hot.to_numpy())
         else:
-            parts.append(_standardised(incomplete[column]).to_numpy()[:, None])
+            parts.append(_standardized(incomplete[column]).to_numpy()[:, None])
         start = sum(part.shape[1] for part in parts[:-1])
         groups[column] = slice(start, start + parts[-1].shape[1])
     completed = KNNImputer().fit_transform(np.hstack(parts))
@@ -247,7 +247,7 @@ def measure(
     return record
 
 
-def _standardised(column: pd.Series) -> pd.Series:
+def _standardized(column: pd.Series) -> pd.Series:
     return (column - column.mean()) / (column.std() or 1.0)
 
 

@@ -155,7 +155,7 @@ METHODS: dict[str, Callable[[Split, Settings], Outcome]] = {
 
 
 def score(outcome: Outcome, split: Split) -> dict[str, float | None]:
-    """Return the scores of the hidden cells, in standardised units."""
+    """Return the scores of the hidden cells, in standardized units."""
     truth, missing, draws = split.truth, split.missing, outcome.draws
     has_draws = draws is not None
     wide = has_draws and len(draws) >= 19  # fewer give no 90% interval
@@ -257,7 +257,7 @@ def summary(records: list[dict[str, Any]]) -> str:
                 groups.setdefault(label(record), []).append(record)
         lines += ["", f"### {table}", "", f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
         lines += [summary_line(name, group) for name, group in groups.items()]
-    lines += ["", "Mean ± standard deviation over seeds; hidden cells, standardised units."]
+    lines += ["", "Mean ± standard deviation over seeds; hidden cells, standardized units."]
     lines += ["\\* mean absolute error: the CRPS of a method that gives one value per cell."]
     return "\n".join(lines)
 

@@ -86,7 +86,7 @@ def measure_recipe(table: str, args: argparse.Namespace) -> None:
         max_steps=args.max_steps,
     ).fit(split.fit)
     rows = split.test[: args.rows]
-    truth = torch.from_numpy(model.standardise(split.truth[: args.rows])).float()
+    truth = torch.from_numpy(model.standardize(split.truth[: args.rows])).float()
     observed = torch.from_numpy(~np.isnan(rows))
     (decoder,) = model.decoders_
     decoder.requires_grad_(False)

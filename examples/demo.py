@@ -46,7 +46,7 @@ class Completed:
 
 
 def load(name: str) -> tuple[pd.DataFrame, pd.DataFrame, NDArray[np.bool_]]:
-    """Return the truth, the incomplete table and where cells are missing, in standardised units.
+    """Return the truth, the incomplete table and where cells are missing, in standardized units.
 
     The units come from the cells that stay visible: nothing is learned from a hidden one.
     """

@@ -32,7 +32,7 @@ class Chunk:
     Parameters
     ----------
     x : Tensor of shape (N, D)
-        Standardised values, finite everywhere, on the CPU.
+        Standardized values, finite everywhere, on the CPU.
     observed : bool Tensor of shape (N, D)
         True where inference sees the value.
     positions : ndarray of shape (N,)

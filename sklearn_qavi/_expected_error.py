@@ -110,7 +110,7 @@ def _errors(column: Column, truth: Array, point: Array) -> dict[str, float]:
 
 
 class _NumericTable:
-    """Standardised numbers and indicators of categories, for imputers of numbers alone.
+    """Standardized numbers and indicators of categories, for imputers of numbers alone.
 
     The first category has no indicator: with all of them, each would be predicted by the others.
     """

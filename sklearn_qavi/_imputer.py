@@ -231,7 +231,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             None,
             nn.Module,
             HasMethods(["fit"]),
-            HasMethods(["standardise", "unstandardise"]),
+            HasMethods(["standardize", "unstandardize"]),
         ],
         "column_types": [None, dict],
         "handle_unknown": [StrOptions({"error", "missing"})],
@@ -571,7 +571,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         Returns
         -------
         pooled : PooledPosterior
-            Per row ``bound`` (nats, on standardised columns), ``n_iter``, ``n_evaluations``,
+            Per row ``bound`` (nats, on standardized columns), ``n_iter``, ``n_evaluations``,
             ``converged``, and, computed from 1,024 importance weights when they are first read,
             ``pareto_k`` and ``effective_sample_size``; per decoder, in ``results``, the posteriors.
 
@@ -600,7 +600,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         Returns
         -------
         score : float
-            Nats per hidden cell, on standardised columns; higher is better. A histogram's density
+            Nats per hidden cell, on standardized columns; higher is better. A histogram's density
             has point masses at its atoms, so scores compare between parameters, not between a
             histogram and a continuous likelihood.
 
@@ -739,7 +739,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         Returns
         -------
         scores : dict of ndarray of shape (n_rows,), or (len(n_draws), n_rows)
-            "iwae", "predictive" and "conditional" in nats per row on standardised columns and
+            "iwae", "predictive" and "conditional" in nats per row on standardized columns and
             "minimum_nrmse" in standard deviations; NaN for rows without a hidden cell. What they
             mean is said in `sklearn_qavi.metrics`.
         details : dict
@@ -839,7 +839,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     def _rows_of(self, table: EncodedTable, source: Frame | ImageBatch, *, warn: bool) -> Rows:
         """Return an encoded table in the model's units."""
         with np.errstate(over="ignore", invalid="ignore"):
-            values = self.generative_model_.standardise(table.values)
+            values = self.generative_model_.standardize(table.values)
             far = self._is_number & (np.abs(values) > _FAR)
         if warn and len(table.incomplete_rows):
             self._warn_far(far & ~self.encoder_.was_seen(table))
@@ -890,7 +890,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         ``whole`` rounds columns of whole numbers, ``move`` makes relations between columns hold.
         """
         encoder = self.encoder_
-        imputed = encoder.from_model(self.generative_model_.unstandardise(values), whole=whole)
+        imputed = encoder.from_model(self.generative_model_.unstandardize(values), whole=whole)
         return encoder.keep_relations(imputed, table, whole=whole, move=move)
 
     def _decode(
@@ -997,8 +997,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     def _curved_columns(self) -> list[CurvedColumn]:
         """Return the columns whose mean is not the model's mean in original units."""
         model, n = self.generative_model_, len(self.encoder_.modelled)
-        location = model.unstandardise(np.zeros(n))
-        scale = model.unstandardise(np.ones(n)) - location
+        location = model.unstandardize(np.zeros(n))
+        scale = model.unstandardize(np.ones(n)) - location
         return [
             CurvedColumn(j, column, float(location[j]), float(scale[j]))
             for j, column in enumerate(self.encoder_.modelled)

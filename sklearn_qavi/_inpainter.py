@@ -206,7 +206,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
             StrOptions(set(IMAGE_MODELS)),
             nn.Module,
             HasMethods(["fit"]),
-            HasMethods(["standardise", "unstandardise"]),
+            HasMethods(["standardize", "unstandardize"]),
         ],
         "image_shape": [None, tuple, list, np.ndarray],
         "data_format": [StrOptions({"channels_first", "channels_last"})],
@@ -732,7 +732,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
 
     def _rows(self, batch: ImageBatch, original: Table | None = None) -> Rows:
         """Return images in the model's units."""
-        values = self.generative_model_.standardise(batch.table.values)
+        values = self.generative_model_.standardize(batch.table.values)
         values = np.where(batch.table.observed, values, 0.0)
         return Rows(batch.table, torch.from_numpy(values).to(torch.float32), batch, original)
 
@@ -788,7 +788,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
 
     def _completed(self, rows: Rows, values: NDArray[np.float64]) -> NDArray[np.generic]:
         """Put values (N, D) of the model into the missing pixels."""
-        imputed = self.generative_model_.unstandardise(values)
+        imputed = self.generative_model_.unstandardize(values)
         bad = ~np.isfinite(imputed) & ~rows.table.observed
         if bad.any():
             images = np.flatnonzero(bad.any(axis=1))

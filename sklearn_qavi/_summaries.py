@@ -1,7 +1,7 @@
 """What becomes of posteriors: summaries, draws, scores.
 
 Classes of a module, so that they can be pickled and reach other processes. Each is called with the
-posteriors of some rows and the `Chunk` they are of. Values are standardised, (n_values, rows, D).
+posteriors of some rows and the `Chunk` they are of. Values are standardized, (n_values, rows, D).
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class CurvedColumn:
     scale: float
 
     def mean(self, draws: _Array) -> _Array:
-        """Return the standardised number whose value is the mean of the draws' values, (rows,)."""
+        """Return the standardized number whose value is the mean of the draws' values, (rows,)."""
         values = self.column.from_model(draws * self.scale + self.location).mean(axis=0)
         return (self.column.to_model(values) - self.location) / self.scale
 

@@ -58,10 +58,10 @@ class LinearImageVAE(BaseEstimator):
         self.history_, self.n_iter_ = [[{"train_loss": 0.0}]], 1
         return self
 
-    def standardise(self, X: NDArray[Any]) -> NDArray[Any]:
+    def standardize(self, X: NDArray[Any]) -> NDArray[Any]:
         return X
 
-    def unstandardise(self, values: NDArray[Any]) -> NDArray[Any]:
+    def unstandardize(self, values: NDArray[Any]) -> NDArray[Any]:
         return values
 
     def save(self, folder: Any) -> None:

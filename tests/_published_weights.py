@@ -66,7 +66,7 @@ class Published:
         return self.mixture(self.conv("decoder.out_net.out_conv", out), images), kls
 
     def mixture(self, maps: Tensor, images: Tensor) -> Tensor:
-        """Return minus the log mass of bytes under mixtures of discretised logistics."""
+        """Return minus the log mass of bytes under mixtures of discretized logistics."""
         m = self.mixtures
         y = (images - 127.5) / 127.5
         logits, rest = maps[:, :m], maps[:, m:].unflatten(1, (3, 3 * m))

@@ -231,7 +231,7 @@ def test_infinity_is_found_by_its_place(call: Callable[[], Any], message: str) -
 
 def test_one_unit_for_all_columns() -> None:
     model = PretrainedDecoder(LINEAR, "gaussian", 2, mean=1.0, scale=2.0)
-    np.testing.assert_array_equal(model.unstandardise(np.array([[0.0, 1.0]])), [[1.0, 3.0]])
+    np.testing.assert_array_equal(model.unstandardize(np.array([[0.0, 1.0]])), [[1.0, 3.0]])
 
 
 @pytest.mark.parametrize("number", [20, np.int64(20), 0.5, np.array(7)])

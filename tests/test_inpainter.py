@@ -462,7 +462,7 @@ class TestNetworks:
 
     @pytest.mark.parametrize(
         "likelihood",
-        ["discretised_normal", pytest.param("logistic_mixture", marks=pytest.mark.slow)],
+        ["discretized_normal", pytest.param("logistic_mixture", marks=pytest.mark.slow)],
     )
     def test_colour(self, likelihood: str) -> None:
         rng = np.random.default_rng(0)
@@ -731,7 +731,7 @@ class TestBadInput:
             QAVIInpainter(generative_model=_broken(how), random_state=0).fit()
 
     def test_filled_pixels_that_are_not_finite(self, monkeypatch) -> None:
-        monkeypatch.setattr(LinearImages, "unstandardise", lambda self, values: values * np.inf)
+        monkeypatch.setattr(LinearImages, "unstandardize", lambda self, values: values * np.inf)
         X = images()
         X[4, 0, 0, 0] = np.nan
         with pytest.raises(InferenceDivergedError, match=r"1 image\(s\).*positions \[4\]"):

@@ -22,7 +22,7 @@ __all__ = ["FillZeros", "gaussian_result"]
 class FillZeros(InferenceMethod):
     """The encoder's posterior for the row with zeros in its missing cells.
 
-    On standardised columns zero is the mean. The encoder takes the zeros for observations, so the
+    On standardized columns zero is the mean. The encoder takes the zeros for observations, so the
     posterior is too narrow and pulled towards rows that are average in the missing columns.
 
     References

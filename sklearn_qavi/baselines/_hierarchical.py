@@ -83,7 +83,7 @@ class _PartialNetwork(VAENetwork):
             Divergence of the full encoder's posterior from the partial one, over all layers.
         """
         shapes = self.partial.feature_shapes
-        images = self.partial.standardised(x)
+        images = self.partial.standardized(x)
         by_resolution = self.encoder(images)
         full = [by_resolution[shape[-1]] for shape in shapes]
         partial, noises = self.partial_features(x, seen), self.partial.split_codes(noise)

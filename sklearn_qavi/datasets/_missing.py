@@ -127,7 +127,7 @@ def make_missing(
         if mechanism == "mnar_quantile":
             probability = _tail_probability(values, rate, quantile, tail)
         elif mechanism == "mnar_self":
-            probability = _logistic(_standardised(values), ~absent, rate)
+            probability = _logistic(_standardized(values), ~absent, rate)
         else:
             is_driver = _choose_drivers(table.shape[1], observed_fraction, rng)
             probability = _driven(values, is_driver, rate, mechanism, rng)
@@ -192,7 +192,7 @@ def _driven(
     """Return each cell's probability of being hidden where some columns decide about others."""
     present = np.isfinite(values)
     weight = rng.normal(size=(int(is_driver.sum()), int((~is_driver).sum())))
-    score = _standardised(_standardised(values[:, is_driver]) @ weight)
+    score = _standardized(_standardized(values[:, is_driver]) @ weight)
     wanted, in_drivers = rate, 0.0
     if mechanism == "mnar_logistic":
         in_drivers = rate
@@ -247,14 +247,14 @@ def _tail_probability(
     return probability
 
 
-def _standardised(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _standardized(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return columns with mean 0 and spread 1; 0 where a value is missing, or a column constant."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # columns without a value
         centred = values - np.nanmean(values, axis=0)
         spread = np.nanstd(values, axis=0)
-    standardised = centred / np.where(spread > 0, spread, 1.0)
-    return np.asarray(np.nan_to_num(standardised, posinf=0.0, neginf=0.0))
+    standardized = centred / np.where(spread > 0, spread, 1.0)
+    return np.asarray(np.nan_to_num(standardized, posinf=0.0, neginf=0.0))
 
 
 def _as_floats(X: Table) -> "Array | pd.DataFrame":

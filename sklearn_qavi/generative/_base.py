@@ -11,7 +11,7 @@ __all__ = ["GenerativeModel"]
 
 @runtime_checkable
 class GenerativeModel(Protocol):
-    """A trained model: one or more decoders that work on the same standardised columns.
+    """A trained model: one or more decoders that work on the same standardized columns.
 
     Models of images have flat rows of D = C * H * W cells in the order channel, row, column as
     columns, pixel values from 0 to 1 as original units, and ``image_shape_``.
@@ -27,10 +27,10 @@ class GenerativeModel(Protocol):
     decoders_: list[nn.Module]
     n_features_in_: int
 
-    def standardise(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+    def standardize(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn values (N, D) in original units into the decoders' units; NaN stays NaN."""
         ...
 
-    def unstandardise(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def unstandardize(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn values (..., D) in the decoders' units into original units."""
         ...

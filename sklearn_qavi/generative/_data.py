@@ -28,7 +28,7 @@ class TrainingData(Protocol):
 
 
 class TableData(Dataset[Any]):
-    """Standardised rows in memory, as skorch passes them around."""
+    """Standardized rows in memory, as skorch passes them around."""
 
     n_workers = 0
 

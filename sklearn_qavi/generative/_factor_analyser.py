@@ -64,10 +64,10 @@ class FactorAnalyser:
         mean, covariance = self.infer(scores)
         fitted = self.mean + mean @ self.loadings.T
         leverage = np.einsum("fi,nij,fj->nf", self.loadings, covariance, self.loadings)
-        standardised: Array = (scores - fitted) / np.sqrt(
+        standardized: Array = (scores - fitted) / np.sqrt(
             self.noise * np.maximum(1.0 - leverage / self.noise, 1e-6)
         )
-        return standardised
+        return standardized
 
     def _outer(self, weight: Array) -> Array:
         """Return sum_f weight_f w_f w_f' for each line of weights (K, F)."""

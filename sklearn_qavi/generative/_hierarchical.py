@@ -438,10 +438,10 @@ class HierarchicalNetwork(VAENetwork):
         """
         if seen is not None:
             seen = pad(seen.to(x.dtype).unflatten(1, self.image_shape), self.margin)
-        by_resolution = self.encoder(self.standardised(x), seen)
+        by_resolution = self.encoder(self.standardized(x), seen)
         return [by_resolution[shape[-1]] for shape in self.feature_shapes]
 
-    def standardised(self, x: Tensor) -> Tensor:
+    def standardized(self, x: Tensor) -> Tensor:
         """Return rows (n, D) as images with a margin, (n, C, R, R), as the encoder reads them."""
         images = (x - self.shift) / self.scale
         return pad(images.unflatten(1, self.image_shape), self.margin)

@@ -349,7 +349,7 @@ class HierarchicalVAE(ImageVAE):
         image_shape : tuple of int
             Channels C, height H and width W.
         input_mean, input_scale : float, default=None
-            What the encoder's input is standardised by, pixels counted from 0 to 255. None takes
+            What the encoder's input is standardized by, pixels counted from 0 to 255. None takes
             those of the published model of these layers and this width (CIFAR-10, ImageNet of 32
             or 64 pixels, FFHQ of 256), whatever the preset is called. A file does not say on which
             images its weights were trained: pass both for those trained on others.
@@ -391,7 +391,7 @@ class HierarchicalVAE(ImageVAE):
         return model
 
     def _published_input(self, mean: float | None, scale: float | None) -> tuple[float, float]:
-        """Return what the encoder's input is standardised by, given or known for the layers."""
+        """Return what the encoder's input is standardized by, given or known for the layers."""
         names = ("encoder_layers", "decoder_layers", "width")
         known = _PUBLISHED_INPUTS.get(tuple(map(self._setting, names)))
         if mean is not None and scale is not None:

@@ -178,7 +178,7 @@ class ImageVAE(SavedModel):
             )
         return self
 
-    def standardise(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+    def standardize(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn pixel values into the model's unit, which is the same.
 
         Parameters
@@ -193,7 +193,7 @@ class ImageVAE(SavedModel):
         """
         return np.asarray(X, dtype=np.float64)
 
-    def unstandardise(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def unstandardize(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn values in the model's unit into pixel values.
 
         Parameters

@@ -41,7 +41,7 @@ def start_linear(
     network : TabularNetwork
         With linear paths, changed in place.
     x : Tensor of shape (N, D)
-        Standardised values.
+        Standardized values.
     observed : bool Tensor of shape (N, D)
         True where the cell is observed.
     weight : Tensor of shape (N,)

@@ -85,7 +85,7 @@ class GaussianEncoderNetwork(VAENetwork):
 
 
 class TabularNetwork(GaussianEncoderNetwork):
-    """Encoder and decoder of one VAE on standardised columns.
+    """Encoder and decoder of one VAE on standardized columns.
 
     The encoder reads numbers and indicators of categories, filled where a cell is not visible, and
     the mask. Its posterior has the covariance ``D V D``: D is diagonal and depends on the row,

@@ -29,7 +29,7 @@ from ._wide_resnet import in_chunks
 __all__ = ["PretrainedDecoder", "find_latent_dim"]
 
 _NEEDS_COLUMNS = ("categorical", "histogram")
-_WITH_SCALE = ("discretised_normal", "gaussian", "student_t")
+_WITH_SCALE = ("discretized_normal", "gaussian", "student_t")
 _MIN_SCALE = 1e-3
 
 Cells = ColumnLikelihoods | ImageLikelihood
@@ -95,7 +95,7 @@ class PretrainedDecoder:
         What the output means. Of tables "gaussian", "student_t" or "bernoulli", for all columns or
         for each: the parameters of one family stand together, families in alphabetical order. Of
         images a name that `make_image_likelihood` knows, or an object. "gaussian", "student_t" and
-        "discretised_normal" take D locations, then D raw scales (the scale is
+        "discretized_normal" take D locations, then D raw scales (the scale is
         ``softplus(raw) + 0.001``); "bernoulli" the D log odds of 1 against 0;
         "continuous_bernoulli" the D logits.
     n_features : int, default=None
@@ -231,11 +231,11 @@ class PretrainedDecoder:
         }
         self._adopt(copy.deepcopy(module), cells, size, copy.deepcopy(encoder))
 
-    def standardise(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+    def standardize(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn values in original units, of images 0 to 1, into the decoder's units."""
         return (np.asarray(X, dtype=np.float64) - self.mean_) / self.scale_
 
-    def unstandardise(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def unstandardize(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn values in the decoder's units into original units; pixels end at 0 and 1."""
         original = values * self.scale_ + self.mean_
         return np.clip(original, 0.0, 1.0) if self._is_image else original

@@ -103,7 +103,7 @@ class TableTrainer:
     model : TabularVAE
         Parameters, and what it learned of the columns.
     values : ndarray of shape (N, D)
-        Standardised rows, NaN where missing.
+        Standardized rows, NaN where missing.
     weight : ndarray of shape (N,)
         How much each row counts.
     seed : int

@@ -38,7 +38,7 @@ _OF_NUMBERS = sorted(set(LIKELIHOODS) - {"categorical"})
 class TabularVAE(SavedModel):
     """Variational autoencoder for numeric tables; an ensemble of them on request.
 
-    Columns are standardised by the training rows. Training adds noise to the encoder's input and
+    Columns are standardized by the training rows. Training adds noise to the encoder's input and
     scores hidden cells of validation rows by fast QAVI at growing intervals: the weights with the
     best score are kept, averaged over about the last tenth of the steps. Networks are trained side
     by side, in one pass where they share a likelihood. On a CPU one thread does it, whatever
@@ -131,7 +131,7 @@ class TabularVAE(SavedModel):
     history_ : list of list of dict
         For each decoder and look at the validation cells the mean training loss since the last
         one ("train_loss", negative bound per row, in nats), the CRPS of hidden cells
-        ("valid_crps", in standardised units) and the optimisation steps so far ("steps").
+        ("valid_crps", in standardized units) and the optimisation steps so far ("steps").
     n_iter_ : int
         Most optimisation steps that a decoder was trained for.
     validation_rows_ : ndarray of int
@@ -145,7 +145,7 @@ class TabularVAE(SavedModel):
         What draws of each column are spread by around the mean of their cell; 1 leaves them as the
         decoders give them.
     mean_, scale_ : ndarray of shape (n_features,)
-        Standardisation of the columns; codes of categories are left as they are.
+        Standardization of the columns; codes of categories are left as they are.
     n_categories_ : list of (int or None)
         Number of categories of each categorical column, None for numbers.
     n_features_in_ : int
@@ -276,7 +276,7 @@ class TabularVAE(SavedModel):
         y : None
             Ignored, present for the scikit-learn contract.
         sample_weight : array-like of shape (n_rows,), default=None
-            How much each row counts, in the bound, the standardisation and validation; rows of
+            How much each row counts, in the bound, the standardization and validation; rows of
             weight 0 are left out. None counts all alike.
 
         Returns
@@ -305,10 +305,10 @@ class TabularVAE(SavedModel):
             )
         weight = weight / weight.mean()
         self.n_categories_ = self._checked_categories(X)
-        self._learn_standardisation(X, weight)
+        self._learn_standardization(X, weight)
         self.spread_, self.validation_rows_ = np.ones(X.shape[1]), learned[:0]
         self.validated_decoders_: list[TabularNetwork] = []
-        runs = self._train(self.standardise(X), weight, seed_from(self.random_state))
+        runs = self._train(self.standardize(X), weight, seed_from(self.random_state))
         self.validation_rows_ = learned[self.validation_rows_]
         self.decoders_ = [run.network.cpu() for run in runs]
         self.validated_decoders_ = [network.cpu() for network in self.validated_decoders_]
@@ -327,8 +327,8 @@ class TabularVAE(SavedModel):
             return None
         return Spread(self.spread_, atoms_of(self.decoders_))
 
-    def standardise(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Turn values in original units into standardised ones.
+    def standardize(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn values in original units into standardized ones.
 
         Parameters
         ----------
@@ -340,11 +340,11 @@ class TabularVAE(SavedModel):
         values : ndarray of shape (..., n_features)
             In standard deviations from the training mean.
         """
-        standardised: NDArray[np.float64] = (X - self.mean_) / self.scale_
-        return standardised
+        standardized: NDArray[np.float64] = (X - self.mean_) / self.scale_
+        return standardized
 
-    def unstandardise(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Turn standardised values into original units.
+    def unstandardize(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn standardized values into original units.
 
         Parameters
         ----------
@@ -420,7 +420,7 @@ class TabularVAE(SavedModel):
             atoms.append(distinct[exact].tolist())
         return atoms
 
-    def _learn_standardisation(self, X: NDArray[np.float64], weight: NDArray[np.float64]) -> None:
+    def _learn_standardization(self, X: NDArray[np.float64], weight: NDArray[np.float64]) -> None:
         observed = ~np.isnan(X)
         empty = np.flatnonzero(~observed.any(axis=0))
         if len(empty):
@@ -469,7 +469,7 @@ class TabularVAE(SavedModel):
     def _train(
         self, values: NDArray[np.float64], weight: NDArray[np.float64], seed: int
     ) -> list[TrainedMember]:
-        """Return the trained decoders for standardised rows.
+        """Return the trained decoders for standardized rows.
 
         Keeps what draws are spread by, and validation rows with decoders that do not know them.
         """

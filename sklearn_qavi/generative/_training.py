@@ -60,7 +60,7 @@ class HiddenCells:
     Parameters
     ----------
     x : Tensor of shape (N, D)
-        Standardised values, finite everywhere.
+        Standardized values, finite everywhere.
     visible, hidden : bool Tensors of shape (N, D)
         What inference may see and what is scored.
     weight : Tensor of shape (N,), default=None
@@ -102,7 +102,7 @@ class HiddenCells:
 def crps_of_hidden_cells(network: VAENetwork, cells: HiddenCells, beta: float = 1.0) -> Tensor:
     """Return the CRPS of quick QAVI draws on hidden cells, summed and counted by column, (2, D).
 
-    In standardised units, see `crps_of_draws`. ``beta`` is the weight of the KL in the bound that
+    In standardized units, see `crps_of_draws`. ``beta`` is the weight of the KL in the bound that
     the posteriors maximise.
     """
     return _crps_of_pool([network], cells, beta)

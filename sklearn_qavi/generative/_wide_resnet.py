@@ -107,7 +107,7 @@ class _Convolution(nn.Module):
         self.conv: nn.Conv2d = nn.utils.skip_init(
             nn.Conv2d, n_in, n_out, size, stride=stride, padding=padding
         )
-        _initialise(self.conv, n_in * size * size, generator, zero=zero and not norm)
+        _initialize(self.conv, n_in * size * size, generator, zero=zero and not norm)
         self.norm = nn.BatchNorm2d(n_out) if norm else None
         if self.norm is not None and zero:
             nn.init.zeros_(self.norm.weight)
@@ -176,7 +176,7 @@ class _Doubling(nn.Module):
         self.layer: nn.Module
         if self.transposed:
             layer = nn.utils.skip_init(nn.ConvTranspose2d, n_in, n_out, 4, stride=2, padding=1)
-            _initialise(layer, 4 * n_in, generator)  # a pixel is reached by 2 x 2 of the 4 x 4
+            _initialize(layer, 4 * n_in, generator)  # a pixel is reached by 2 x 2 of the 4 x 4
             self.layer = layer
         else:
             self.layer = _Convolution(n_in, n_out, 1, generator)
@@ -342,7 +342,7 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
     return folded
 
 
-def _initialise(
+def _initialize(
     layer: nn.Linear | nn.Conv2d,
     fan_in: int,
     generator: torch.Generator | None,

@@ -72,7 +72,7 @@ class WideResNetVAE(ImageVAE):
         Activation function.
     likelihood : str, default="logistic_mixture"
         Observation model of the pixels: "bernoulli", "continuous_bernoulli", "gaussian",
-        "discretised_normal" or "logistic_mixture", see `make_image_likelihood`.
+        "discretized_normal" or "logistic_mixture", see `make_image_likelihood`.
     likelihood_options : dict, default=None
         Its options, such as ``{"scale": "decoder"}``. None takes two components of
         "logistic_mixture", and the family's own defaults of others.

@@ -76,7 +76,7 @@ class RowAdam(RowOptimizer[AdamState]):
 
     def start(self, start: Start) -> AdamState:
         """Return the state of rows that have taken no step."""
-        parameters = self.family.initialise(start)
+        parameters = self.family.initialize(start)
         one = parameters.new_zeros(len(parameters))
         return AdamState(
             parameters=parameters,

@@ -91,7 +91,7 @@ class InferenceMethod(BaseEstimator, ABC):  # type: ignore[misc]
         decoder : object
             The trained decoder; it is not changed.
         x : Tensor of shape (N, D)
-            Training rows in the decoder's standardised units, 0 where missing.
+            Training rows in the decoder's standardized units, 0 where missing.
         observed : bool Tensor of shape (N, D)
             True where the cell is observed.
         seed : int
@@ -117,7 +117,7 @@ class InferenceMethod(BaseEstimator, ABC):  # type: ignore[misc]
         state : object
             What `learn` returned for this decoder.
         x : Tensor of shape (N, D)
-            Rows in the decoder's standardised units; missing cells hold a finite number.
+            Rows in the decoder's standardized units; missing cells hold a finite number.
         observed : bool Tensor of shape (N, D)
             True where the cell is observed.
         context : Context

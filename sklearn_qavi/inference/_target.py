@@ -75,7 +75,7 @@ class DecoderTarget:
     likelihood : object
         Has ``prepare(x)`` and ``log_prob(params, prepared)``, see ``generative``.
     x : Tensor of shape (N, D)
-        Values in the model's own (standardised) units; what stands in missing cells is ignored
+        Values in the model's own (standardized) units; what stands in missing cells is ignored
         but must be finite.
     observed : bool Tensor of shape (N, D)
         True where the cell is observed.
@@ -107,7 +107,7 @@ class DecoderTarget:
         decoder : object
             Has ``decode``, ``likelihood`` and ``latent_dim``, and maybe ``observe``.
         x : Tensor of shape (N, D)
-            Values in the decoder's standardised units, finite everywhere.
+            Values in the decoder's standardized units, finite everywhere.
         observed : bool Tensor of shape (N, D)
             True where the cell is observed.
 

@@ -24,7 +24,7 @@ def iwae(
     Returns
     -------
     score : float
-        Nats per row, on the model's standardised columns; mean over the rows with a missing cell.
+        Nats per row, on the model's standardized columns; mean over the rows with a missing cell.
         Higher is better. `QAVIImputer.score_missing` gives it row by row.
 
     Raises
@@ -70,7 +70,7 @@ def predictive(
     Returns
     -------
     score : float
-        Nats per row, on the model's standardised columns; mean over the rows with a missing cell.
+        Nats per row, on the model's standardized columns; mean over the rows with a missing cell.
         Higher is better. `QAVIImputer.score_missing` gives it row by row.
 
     Raises
@@ -111,7 +111,7 @@ def conditional(
     Returns
     -------
     score : float
-        Nats per row, on the model's standardised columns; mean over the rows with a missing cell.
+        Nats per row, on the model's standardized columns; mean over the rows with a missing cell.
         Higher is better. `QAVIImputer.score_missing` gives it row by row.
 
     Raises

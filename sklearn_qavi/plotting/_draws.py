@@ -34,16 +34,16 @@ __all__ = ["DrawsDisplay"]
 class DrawsDisplay:
     """Draws of some hidden cells against the truth.
 
-    One line per cell, in standardised units of its column so that columns share the axis: each draw
+    One line per cell, in standardized units of its column so that columns share the axis: each draw
     a dot, the central interval of the draws a bar, their mean a tick and the truth a diamond. Build
     one with `from_draws`.
 
     Parameters
     ----------
     draws : ndarray of shape (n, n_cells)
-        Draws of the cells, in standardised units.
+        Draws of the cells, in standardized units.
     truth : ndarray of shape (n_cells,)
-        True values of the cells, in standardised units.
+        True values of the cells, in standardized units.
     labels : sequence of str
         Name of each cell.
     n_hidden : int, default=None
@@ -98,13 +98,13 @@ class DrawsDisplay:
         random_state: int | np.random.RandomState | None = None,
         ax: Axes | None = None,
     ) -> Self:
-        """Choose cells, standardise them and plot.
+        """Choose cells, standardize them and plot.
 
         Parameters
         ----------
         X_true : array-like or dataframe of shape (n_rows, n_features)
             True values in original units. Mean and standard deviation of its columns, over the
-            values that are known, make the standardised units of the picture. Categories are not
+            values that are known, make the standardized units of the picture. Categories are not
             shown.
         draws : array-like of shape (n, n_rows, n_features) or iterable of tables
             Completed tables in original units, such as `QAVIImputer.sample` returns.

@@ -113,7 +113,7 @@ class Relations:
     ) -> Array:
         """Return drawn cells moved as little as makes the relations hold.
 
-        The distance is that of standardised columns. Cells that would leave their bounds stop
+        The distance is that of standardized columns. Cells that would leave their bounds stop
         there, and the others make up for it. Rows whose observed cells contradict the relations
         stay as they are, and so do those for which a few rounds find no answer.
 

@@ -31,7 +31,7 @@ class EncodedTable:
     Parameters
     ----------
     values : ndarray of floats of shape (N, D)
-        What the model sees before it standardises: numbers (logarithms of "positive" columns),
+        What the model sees before it standardizes: numbers (logarithms of "positive" columns),
         codes of categories, counts of units of time; NaN where missing.
     observed : bool ndarray of shape (N, D)
         True where inference sees a value, derived ones too.

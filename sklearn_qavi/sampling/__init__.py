@@ -1,7 +1,7 @@
 """From decoders and incomplete rows to posteriors, draws, means and predictive densities.
 
 A pool holds one or more decoders of the same columns; each is inferred on its own and their draws
-count alike. Everything here is in the decoders' standardised units.
+count alike. Everything here is in the decoders' standardized units.
 """
 
 from ._draws import shared_draws

@@ -50,7 +50,7 @@ def draw_values(
     Returns
     -------
     draws : Tensor of shape (S, N, D)
-        In the decoder's standardised units.
+        In the decoder's standardized units.
     """
     size = DecoderPlan(member, posterior.parameters.device).draws(len(posterior))
     if len(code_u) > size:
@@ -90,7 +90,7 @@ def shared_draws(
     Returns
     -------
     draws : Tensor of shape (S, N, D)
-        In the decoder's standardised units.
+        In the decoder's standardized units.
     """
     n_noise, n_dims = posterior.family.n_noise, posterior.family.n_noise + 2 * n_features
     points = SobolPoints(n_draws, n_dims, seed=0, antithetic=False)

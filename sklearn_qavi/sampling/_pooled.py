@@ -32,7 +32,7 @@ class RowsToWeigh:
     Parameters
     ----------
     x : Tensor of shape (N, D)
-        Values in the decoders' standardised units.
+        Values in the decoders' standardized units.
     observed : bool Tensor of shape (N, D)
         What inference saw.
     seed : int
@@ -208,7 +208,7 @@ class PooledPosterior:
     def log_predictive(self, x: Tensor, n_codes: int = 128) -> NDArray[np.float64]:
         """Return the log predictive density of each cell at values x, (N, D), in nats.
 
-        ``log 1/S sum_s p(x_d | z_s)`` over codes of all decoders, on the standardised scale.
+        ``log 1/S sum_s p(x_d | z_s)`` over codes of all decoders, on the standardized scale.
         """
         log_factor: NDArray[np.float64] | float = 0.0
         if self.spread is not None:
@@ -228,7 +228,7 @@ class PooledPosterior:
         Parameters
         ----------
         x : Tensor of shape (N, D)
-            True values in the decoders' standardised units.
+            True values in the decoders' standardized units.
         observed, missing : bool Tensors of shape (N, D)
             What inference saw, and what is scored.
         n_draws : int or list of int, default=10000

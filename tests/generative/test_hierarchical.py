@@ -124,7 +124,7 @@ class TestWalk:
     def test_images_are_padded_and_cut_around_their_middle(self) -> None:
         made = network(image_shape=(1, 6, 5))
         x = torch.arange(30.0, dtype=torch.float64).view(1, -1) / 30
-        padded = made.standardised(x)[0, 0] * made.scale + made.shift
+        padded = made.standardized(x)[0, 0] * made.scale + made.shift
         np.testing.assert_allclose(padded[1:7, 1:6].flatten(), x[0])
         outside = padded.clone()
         outside[1:7, 1:6] = made.shift

@@ -37,7 +37,7 @@ class TestTraining:
         assert losses[-1] < losses[0] - 5.0
         assert not layered_digits.decoders_[0].training
 
-    def test_the_encoder_reads_standardised_pixels(self, layered_digits: HierarchicalVAE) -> None:
+    def test_the_encoder_reads_standardized_pixels(self, layered_digits: HierarchicalVAE) -> None:
         network = layered_digits.decoders_[0]
         assert float(network.shift) == pytest.approx(IMAGES[:400].mean(), abs=0.01)
         assert float(network.scale) == pytest.approx(IMAGES[:400].std(), abs=0.01)

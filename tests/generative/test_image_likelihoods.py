@@ -141,8 +141,8 @@ class TestContinuousBernoulli:
 
 @pytest.mark.parametrize("scale", [0.0006, 0.004, 0.1, 3.0])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_discretised_normal_sums_to_one(scale: float, dtype: torch.dtype) -> None:
-    likelihood, params = _scaled("discretised_normal", [-2.0, 0.0, 0.3, 0.5, 1.0, 1.7], scale)
+def test_discretized_normal_sums_to_one(scale: float, dtype: torch.dtype) -> None:
+    likelihood, params = _scaled("discretized_normal", [-2.0, 0.0, 0.3, 0.5, 1.0, 1.7], scale)
     likelihood.to(dtype)
     total = _masses(likelihood, params.to(dtype)).sum(0)
     # the two levels at an edge round it apart by eps, which counts by the density there: by
@@ -151,8 +151,8 @@ def test_discretised_normal_sums_to_one(scale: float, dtype: torch.dtype) -> Non
     torch.testing.assert_close(total, torch.ones_like(total), atol=tolerance, rtol=0)
 
 
-def test_discretised_normal_has_the_masses_of_the_normal() -> None:
-    likelihood, params = _scaled("discretised_normal", [0.2, 0.9, -0.01], 0.05)
+def test_discretized_normal_has_the_masses_of_the_normal() -> None:
+    likelihood, params = _scaled("discretized_normal", [0.2, 0.9, -0.01], 0.05)
     edges = (LEVELS[:-1] + LEVELS[1:]).unsqueeze(1) / 2
     below = torch.special.ndtr((edges - params[0, :3]) / 0.05)
     ends = torch.zeros(1, 3, dtype=torch.float64)
@@ -161,14 +161,14 @@ def test_discretised_normal_has_the_masses_of_the_normal() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.002, 0.02, 0.5])
-def test_discretised_mean_is_that_of_the_masses(scale: float) -> None:
-    likelihood, params = _scaled("discretised_normal", [-0.1, 0.0, 0.301, 0.5, 1.0, 1.1], scale)
+def test_discretized_mean_is_that_of_the_masses(scale: float) -> None:
+    likelihood, params = _scaled("discretized_normal", [-0.1, 0.0, 0.301, 0.5, 1.0, 1.1], scale)
     mean = (_masses(likelihood, params) * LEVELS.unsqueeze(1)).sum(0)
     tolerance = 1e-4 if scale > 0.01 else 0.5 / 255
     torch.testing.assert_close(likelihood.mean(params)[0], mean, atol=tolerance, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["discretised_normal", "gaussian"])
+@pytest.mark.parametrize("name", ["discretized_normal", "gaussian"])
 def test_learned_scales_are_those_of_channels_or_cells(name: str) -> None:
     shape = (3, 2, 2)
     x = torch.rand(5, 12, generator=torch_generator(0), dtype=torch.float64)
@@ -186,7 +186,7 @@ def test_learned_scales_are_those_of_channels_or_cells(name: str) -> None:
 
 
 def test_learned_scales_get_a_gradient() -> None:
-    likelihood = make_image_likelihood("discretised_normal", (2, 1, 3), scale="channel")
+    likelihood = make_image_likelihood("discretized_normal", (2, 1, 3), scale="channel")
     value = likelihood.log_prob(torch.zeros(1, 6), likelihood.prepare(torch.full((1, 6), 0.4)))
     value.sum().backward()
     assert bool((likelihood.family.raw_scale.grad.abs() > 0).all())
@@ -196,8 +196,8 @@ EXTREME = [
     ("bernoulli", {}),
     ("continuous_bernoulli", {}),
     ("gaussian", {"scale": "decoder"}),
-    ("discretised_normal", {"scale": "decoder"}),
-    ("discretised_normal", {"scale": "channel"}),
+    ("discretized_normal", {"scale": "decoder"}),
+    ("discretized_normal", {"scale": "channel"}),
     ("logistic_mixture", {}),
     ("logistic_mixture", {"n_bits": 5}),
 ]
@@ -221,7 +221,7 @@ def test_values_and_gradients_are_finite_at_the_extremes(
 
 def test_far_tails_pull_with_the_gradient_of_the_normal() -> None:
     """Ten thousand scales away the masses are far below anything a float holds."""
-    likelihood, params = _scaled("discretised_normal", [30.0], 0.003)
+    likelihood, params = _scaled("discretized_normal", [30.0], 0.003)
     params = params.float().requires_grad_()
     likelihood.float()
     value = likelihood.log_prob(params, likelihood.prepare(torch.tensor([[0.5]])))

@@ -70,9 +70,9 @@ def test_units_are_the_callers() -> None:
     model = PretrainedDecoder(
         _decoder(), "gaussian", 3, mean=[1.0, 2.0, 3.0], scale=[1.0, 10.0, 2.0]
     )
-    values = model.standardise(torch.tensor([[2.0, 12.0, 3.0]]).numpy())
+    values = model.standardize(torch.tensor([[2.0, 12.0, 3.0]]).numpy())
     assert values.tolist() == [[1.0, 1.0, 0.0]]
-    assert model.unstandardise(values).tolist() == [[2.0, 12.0, 3.0]]
+    assert model.unstandardize(values).tolist() == [[2.0, 12.0, 3.0]]
 
 
 SHAPE = (1, 8, 6)
@@ -153,7 +153,7 @@ class TestImages:
         with pytest.raises(
             ValueError, match=r"returns 48 numbers per row, but images of .* take 96"
         ):
-            PretrainedDecoder(_Maps(), "discretised_normal", image_shape=SHAPE)
+            PretrainedDecoder(_Maps(), "discretized_normal", image_shape=SHAPE)
         with pytest.raises(ValueError, match="cannot read codes of shape"):
             PretrainedDecoder(_Maps(), "bernoulli", latent_dim=5, image_shape=SHAPE)
         with pytest.raises(ValueError, match="neither a latent_dim"):
@@ -213,10 +213,10 @@ class TestImages:
         # the decoder models pixels from -1 to 1, with one scale
         units = {"mean": 0.5, "scale": 0.5, "likelihood_options": {"scale": 0.2}}
         model = PretrainedDecoder(_Maps(), "gaussian", image_shape=SHAPE, **units)
-        values = model.standardise(np.array([[0.0, 0.25, 1.0] * 16]))
+        values = model.standardize(np.array([[0.0, 0.25, 1.0] * 16]))
         assert values[0, :3].tolist() == [-1.0, -0.5, 1.0]
-        np.testing.assert_allclose(model.unstandardise(values)[0, :3], [0.0, 0.25, 1.0])
-        assert model.unstandardise(2 * values)[0, :3].tolist() == [0.0, 0.0, 1.0]
+        np.testing.assert_allclose(model.unstandardize(values)[0, :3], [0.0, 0.25, 1.0])
+        assert model.unstandardize(2 * values)[0, :3].tolist() == [0.0, 0.0, 1.0]
         colours = PretrainedDecoder(
             _Maps(3), "gaussian", image_shape=(3, 8, 6), mean=[0.1, 0.2, 0.3],
             likelihood_options={"scale": 0.2},

@@ -17,8 +17,8 @@ def trainer(**options: Any) -> TableTrainer:
     X = load_iris().data
     model = quick_table_model(max_steps=1, **options)
     model.n_categories_ = [None] * 4
-    model._learn_standardisation(X, np.ones(len(X)))
-    return TableTrainer(model, model.standardise(X), np.ones(len(X)), 0)
+    model._learn_standardization(X, np.ones(len(X)))
+    return TableTrainer(model, model.standardize(X), np.ones(len(X)), 0)
 
 
 def candidate(family: str = "student_t", *, linear: bool = True) -> Candidate:

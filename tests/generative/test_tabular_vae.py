@@ -46,10 +46,10 @@ def model(X: NDArray[np.float64]) -> TabularVAE:
 def test_a_fitted_model_follows_the_contract(model: TabularVAE, X: NDArray[np.float64]) -> None:
     assert isinstance(model, GenerativeModel)
     assert len(model.decoders_) == 2
-    values = model.standardise(X)
+    values = model.standardize(X)
     np.testing.assert_allclose(values.mean(0), 0, atol=1e-12)
     np.testing.assert_allclose(values.std(0), 1)
-    np.testing.assert_allclose(model.unstandardise(values), X)
+    np.testing.assert_allclose(model.unstandardize(values), X)
 
 
 def test_training_improves_on_the_untrained_network(X: NDArray[np.float64]) -> None:
@@ -139,7 +139,7 @@ def test_auto_prefers_the_histogram_on_atoms() -> None:
 
 
 def test_draws_of_an_atom_are_the_value_itself(tmp_path: Path) -> None:
-    """A tenth is no sum of powers of two: standardising and back would miss it by a bit."""
+    """A tenth is no sum of powers of two: standardizing and back would miss it by a bit."""
     rng = np.random.default_rng(0)
     table = np.column_stack(
         [
@@ -275,7 +275,7 @@ def test_bootstrapped_decoders_take_as_many_steps_as_served_the_first_best(
 
 def bound_of(model: TabularVAE, networks: list[TabularNetwork], X: NDArray[np.float64]) -> float:
     """Return the mean bound of complete rows in nats, with codes at their posteriors' means."""
-    x = torch.from_numpy(model.standardise(X)).float()
+    x = torch.from_numpy(model.standardize(X)).float()
     seen = torch.ones_like(x).bool()
     with torch.no_grad():
         parts = [
@@ -347,7 +347,7 @@ def test_weights_count_like_repeated_rows() -> None:
     for fitted, share in [(weighted, 0.75), (plain, 0.5)]:
         z = torch.randn(4000, 2, generator=torch_generator(0))
         member = fitted.decoders_[0]
-        drawn = fitted.unstandardise(member.likelihood.mean(member.decode(z)).double().numpy())
+        drawn = fitted.unstandardize(member.likelihood.mean(member.decode(z)).double().numpy())
         assert (drawn[:, 0] < 0.5).mean() == pytest.approx(share, abs=0.1)
 
 
@@ -366,7 +366,7 @@ def test_rows_without_weight_are_left_out(X: NDArray[np.float64]) -> None:
 
 @pytest.mark.parametrize("shift", [0.0, 1.0, -1e9, 2.0**60, 4873214862074861312.0, 1e300, 1e-300])
 @pytest.mark.parametrize("spread", [0.0, 1e-310, 1e-9, 1.0, 120.0, 1e200])
-def test_standardised_columns_have_deviation_one_or_are_constant(
+def test_standardized_columns_have_deviation_one_or_are_constant(
     shift: float, spread: float
 ) -> None:
     """Whatever their size: the deviation of n values, one of them apart, is at most sqrt(n - 1)."""
@@ -375,8 +375,8 @@ def test_standardised_columns_have_deviation_one_or_are_constant(
     vae = TabularVAE()
     vae.n_categories_ = [None, None]
     vae.atoms_ = [[], []]
-    vae._learn_standardisation(X, np.ones(40))
-    values = vae.standardise(X)
+    vae._learn_standardization(X, np.ones(40))
+    values = vae.standardize(X)
     assert np.abs(values).max() <= np.sqrt(39) + 1  # rounding of the mean to the next float
     for j in range(2):
         if np.ptp(X[:, j]) > 64 * np.spacing(np.abs(X[:, j]).max()):

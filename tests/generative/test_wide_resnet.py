@@ -27,7 +27,7 @@ KINDS: list[dict[str, Any]] = [
 
 def _network(shape: tuple[int, int, int] = (1, 12, 12), **options: Any) -> ImageNetwork:
     options = {"width": 8, **options}
-    likelihood = make_image_likelihood("discretised_normal", shape, scale="decoder")
+    likelihood = make_image_likelihood("discretized_normal", shape, scale="decoder")
     return ImageNetwork(likelihood, 3, Architecture(shape, **options), torch_generator(0))
 
 

@@ -52,8 +52,8 @@ def test_a_fitted_model_follows_the_contract(
     assert model.image_shape_ == (1, 8, 8)
     assert model.n_features_in_ == 64
     rows = images.reshape(-1, 64)
-    assert model.unstandardise(model.standardise(rows)) == pytest.approx(rows)
-    assert model.unstandardise(np.array([-0.5, 1.5, np.nan])).tolist()[:2] == [0.0, 1.0]
+    assert model.unstandardize(model.standardize(rows)) == pytest.approx(rows)
+    assert model.unstandardize(np.array([-0.5, 1.5, np.nan])).tolist()[:2] == [0.0, 1.0]
     member = model.decoders_[0]
     assert not member.training
     assert not any(p.requires_grad for p in member.parameters())
@@ -113,7 +113,7 @@ def test_missing_pixels_teach_nothing_and_harm_nothing(images: NDArray[np.float6
     [
         {"likelihood": "bernoulli"},
         {"likelihood": "gaussian", "likelihood_options": {"scale": "decoder"}},
-        {"likelihood": "discretised_normal", "batch_norm": True},
+        {"likelihood": "discretized_normal", "batch_norm": True},
         {"likelihood": "logistic_mixture", "likelihood_options": {"n_components": 2}},
         {"dense": True, "upsampling": "transposed", "activation": "silu", "n_levels": 1},
     ],
@@ -322,7 +322,7 @@ def test_the_kept_epoch_has_the_best_score_under_the_tempered_posterior(
         fitted = quick_image_model(validation_beta=beta, rounds=3, patience=3).fit(images[:60])
         scores.append([epoch["valid_crps"] for epoch in fitted.history_[0]])
     assert scores[0] != scores[1]
-    network, rows = fitted.decoders_[0], fitted.standardise(images[:60].reshape(60, -1))
+    network, rows = fitted.decoders_[0], fitted.standardize(images[:60].reshape(60, -1))
     seed = seed_from(0)
     _, validation = fitted._split(60, derive_seed(seed, 0))
     x = torch.tensor(rows[validation], dtype=torch.float32)

@@ -169,7 +169,7 @@ def test_more_entropy_means_wider_intervals(mixed_model) -> None:
 
 
 def test_an_observation_model_without_an_entropy_is_told() -> None:
-    likelihood = make_image_likelihood("discretised_normal", (1, 1, 3), scale="decoder")
+    likelihood = make_image_likelihood("discretized_normal", (1, 1, 3), scale="decoder")
     family = FeaturePosterior(2, 3, torch.zeros_like, likelihood)
     missing = torch.ones(4, 3, dtype=torch.bool)
     with pytest.raises(

@@ -35,19 +35,19 @@ def names(display):
     return [label.get_text() for label in display.ax_.get_yticklabels()]
 
 
-def standardised(X, values, column):
+def standardized(X, values, column):
     return (values - X[:, column].mean()) / X[:, column].std()
 
 
-def test_chosen_cells_are_shown_in_standardised_units(table):
+def test_chosen_cells_are_shown_in_standardized_units(table):
     X, draws, missing = table
     display = DrawsDisplay.from_draws(X, draws, missing, cells=CELLS)
     assert names(display) == ["x1, row 3", "x0, row 0", "x2, row 7"]
     truth, mean = line(display, "truth"), line(display, "mean")
     for place, (i, j) in enumerate(CELLS):
         assert truth.get_ydata()[place] == place
-        assert truth.get_xdata()[place] == pytest.approx(standardised(X, X[i, j], j))
-        expected = standardised(X, draws[:, i, j].mean(), j)
+        assert truth.get_xdata()[place] == pytest.approx(standardized(X, X[i, j], j))
+        expected = standardized(X, draws[:, i, j].mean(), j)
         assert mean.get_xdata()[place] == pytest.approx(expected)
 
 
@@ -57,7 +57,7 @@ def test_every_draw_is_on_the_line_of_its_cell(table):
     for place, (i, j) in enumerate(CELLS):
         mine = np.abs(dots.get_ydata() - place) < 0.5
         shown = np.sort(dots.get_xdata()[mine])
-        np.testing.assert_allclose(shown, np.sort(standardised(X, draws[:, i, j], j)))
+        np.testing.assert_allclose(shown, np.sort(standardized(X, draws[:, i, j], j)))
 
 
 def test_bar_is_the_interval_of_the_draws():

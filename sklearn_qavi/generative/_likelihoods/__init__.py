@@ -1,7 +1,7 @@
 """Observation models of table columns: from the decoder's output to densities, means and draws.
 
 A likelihood serves a group of columns. It learns constants of its columns from the training rows
-(`fit_columns`), says how many decoder outputs it needs, and works on standardised values.
+(`fit_columns`), says how many decoder outputs it needs, and works on standardized values.
 `ColumnLikelihoods` puts groups of different families side by side; it is what decoders carry.
 
 Shapes: decoder output (..., P), values (N, D); `...` ends in N or broadcasts with it.
@@ -16,7 +16,7 @@ from ._histogram import HistogramLikelihood
 from ._image import ImageLikelihood
 from ._image_table import IMAGE_LIKELIHOODS, make_image_likelihood
 from ._location_scale import (
-    DiscretisedNormalLikelihood,
+    DiscretizedNormalLikelihood,
     GaussianLikelihood,
     StudentTLikelihood,
 )
@@ -32,7 +32,7 @@ __all__ = [
     "ColumnLikelihood",
     "ColumnLikelihoods",
     "ContinuousBernoulliLikelihood",
-    "DiscretisedNormalLikelihood",
+    "DiscretizedNormalLikelihood",
     "GaussianLikelihood",
     "HistogramLikelihood",
     "ImageLikelihood",

@@ -150,7 +150,7 @@ class ColumnLikelihood(nn.Module, ABC):
         model : FactorAnalyser
             Fitted to the scores (N, F).
         residuals : ndarray of shape (N, F)
-            Its standardised residuals, NaN where missing.
+            Its standardized residuals, NaN where missing.
 
         Returns
         -------

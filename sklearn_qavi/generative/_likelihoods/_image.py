@@ -40,7 +40,7 @@ class ImageLikelihood(nn.Module):
     Examples
     --------
     >>> from sklearn_qavi.generative import ImageLikelihood, make_image_likelihood
-    >>> likelihood = make_image_likelihood("discretised_normal", (3, 32, 32), scale="decoder")
+    >>> likelihood = make_image_likelihood("discretized_normal", (3, 32, 32), scale="decoder")
     >>> likelihood.n_outputs  # a mean and a scale for each cell
     6144
     """

@@ -9,7 +9,7 @@ from ._base import ColumnLikelihood
 from ._bernoulli import BernoulliLikelihood
 from ._continuous_bernoulli import ContinuousBernoulliLikelihood
 from ._image import ImageLikelihood
-from ._location_scale import DiscretisedNormalLikelihood, GaussianLikelihood
+from ._location_scale import DiscretizedNormalLikelihood, GaussianLikelihood
 from ._logistic_mixture import LogisticMixtureLikelihood
 
 __all__ = ["IMAGE_LIKELIHOODS", "make_image_likelihood"]
@@ -38,7 +38,7 @@ IMAGE_LIKELIHOODS: dict[str, Callable[..., ImageLikelihood]] = {
         _of_family, ContinuousBernoulliLikelihood, "continuous_bernoulli"
     ),
     "gaussian": partial(_with_scale, GaussianLikelihood, "gaussian"),
-    "discretised_normal": partial(_with_scale, DiscretisedNormalLikelihood, "discretised_normal"),
+    "discretized_normal": partial(_with_scale, DiscretizedNormalLikelihood, "discretized_normal"),
     "logistic_mixture": LogisticMixtureLikelihood,
 }
 """Option string -> what makes the observation model of an image shape."""
@@ -51,14 +51,14 @@ def make_image_likelihood(
 
     Parameters
     ----------
-    name : {"bernoulli", "continuous_bernoulli", "gaussian", "discretised_normal", \
+    name : {"bernoulli", "continuous_bernoulli", "gaussian", "discretized_normal", \
             "logistic_mixture"}
         "bernoulli" takes values above 1/2 for 1 and others for 0; the two next are densities on
         [0, 1] and on the line; the last two are masses of the levels 0, 1/255, ..., 1.
     image_shape : tuple of int
         Channels C, height H and width W.
     **options : object
-        ``scale`` of "gaussian" and "discretised_normal": "channel" (default) and "pixel" learn one
+        ``scale`` of "gaussian" and "discretized_normal": "channel" (default) and "pixel" learn one
         number for each channel or each cell, "decoder" has the decoder give it, as
         ``softplus(raw)`` plus a floor. ``max_logit`` of "continuous_bernoulli", default 50, where
         logits begin to grow as logarithms only, and its ``density``, "exact" (default) or "torch",

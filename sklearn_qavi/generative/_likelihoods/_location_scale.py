@@ -15,7 +15,7 @@ from .._factor_analyser import FactorAnalyser
 from ._base import ColumnLikelihood, FitOfRows
 from ._observed_fit import ObservedStudentT, fit_of_parts
 
-__all__ = ["DiscretisedNormalLikelihood", "GaussianLikelihood", "StudentTLikelihood"]
+__all__ = ["DiscretizedNormalLikelihood", "GaussianLikelihood", "StudentTLikelihood"]
 
 Array = NDArray[np.float64]
 
@@ -169,7 +169,7 @@ class StudentTLikelihood(_LocationScale):
         return (scale.log() + constant).expand_as(location)
 
 
-class DiscretisedNormalLikelihood(_LocationScale):
+class DiscretizedNormalLikelihood(_LocationScale):
     """Masses that a normal gives to the 256 levels 0, 1/255, ..., 1.
 
     A level takes what lies nearer to it than to any other; the first and the last level take the
@@ -225,7 +225,7 @@ class DiscretisedNormalLikelihood(_LocationScale):
         return level
 
     def entropy(self, params: Tensor) -> Tensor:
-        raise NotImplementedError("The entropy of a discretised normal has no closed form.")
+        raise NotImplementedError("The entropy of a discretized normal has no closed form.")
 
 
 def _log_erfcx(t: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Mixtures of discretised logistics whose channels depend on each other."""
+"""Mixtures of discretized logistics whose channels depend on each other."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -185,8 +185,8 @@ class ObservedStudentT(ObservedFit):
         location, raw_scale = params[..., :d], params[..., d : 2 * d]
         missing = ~self.observed.unsqueeze(1)
         scale = softplus(raw_scale).add_(self.min_scale)
-        standardised = (self.x.unsqueeze(1) - location).div_(scale)
-        squared = standardised.square().div_(self.df)
+        standardized = (self.x.unsqueeze(1) - location).div_(scale)
+        squared = standardized.square().div_(self.df)
         half = 0.5 * (self.df + 1.0)
         cells = scale.log().add_(torch.log1p(squared).mul_(half)).masked_fill_(missing, 0.0)
         constant = (
@@ -195,11 +195,11 @@ class ObservedStudentT(ObservedFit):
         total = torch.where(self.observed, constant, 0.0).sum(-1, keepdim=True) - cells.sum(-1)
         if not with_gradient:
             return total, None
-        # of the standardised value, in units of the scale
-        pull = standardised.mul((self.df + 1.0) / self.df).div_(squared.add_(1.0))
+        # of the standardized value, in units of the scale
+        pull = standardized.mul((self.df + 1.0) / self.df).div_(squared.add_(1.0))
         slope = torch.zeros_like(params)
         torch.div(pull, scale, out=slope[..., :d])
-        spread = pull.mul_(standardised).sub_(1.0).div_(scale)
+        spread = pull.mul_(standardized).sub_(1.0).div_(scale)
         torch.mul(spread, torch.sigmoid(raw_scale), out=slope[..., d : 2 * d])
         for half_of_them in (slope[..., :d], slope[..., d : 2 * d]):
             half_of_them.masked_fill_(missing, 0.0)  # no product: 0 times infinity would be NaN

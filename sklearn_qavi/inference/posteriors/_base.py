@@ -194,7 +194,7 @@ class PosteriorFamily(ABC):
         return normal_from_uniform(u)
 
     @abstractmethod
-    def initialise(self, start: Start) -> Tensor:
+    def initialize(self, start: Start) -> Tensor:
         """Return the first parameters of a block, (B, P)."""
 
     def step_scale(self, step: Tensor) -> Tensor:

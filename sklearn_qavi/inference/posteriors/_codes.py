@@ -46,7 +46,7 @@ class SampledCodes(PosteriorFamily):
         """Return the uniforms themselves."""
         return u
 
-    def initialise(self, start: Start) -> Tensor:
+    def initialize(self, start: Start) -> Tensor:
         """Raise: codes come from a chain or from resampling."""
         raise NotImplementedError("SampledCodes is made from codes, not fitted.")
 

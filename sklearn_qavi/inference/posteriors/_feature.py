@@ -69,7 +69,7 @@ class FeaturePosterior(PosteriorFamily):
         n = 2 * self.n_features
         return torch.cat([u[..., :n], normal_from_uniform(u[..., n:])], dim=-1)
 
-    def initialise(self, start: Start) -> Tensor:
+    def initialize(self, start: Start) -> Tensor:
         """Start at the decoder's output for the prior codes that explain the row, averaged."""
         weight = torch.softmax(start.log_likelihood, dim=0)
         return torch.einsum("kb,kp->bp", weight, self.decode(start.codes))

@@ -108,7 +108,7 @@ class FlowPosterior(PosteriorFamily):
         """Number P of unconstrained parameters per row."""
         return self.n_layers * sum(self._layer_sizes) + 2 * self.latent_dim
 
-    def initialise(self, start: Start) -> Tensor:
+    def initialize(self, start: Start) -> Tensor:
         """Start at the Gaussian start, with its covariance in the first layer's linear path.
 
         The networks' output weights are zero, their input weights random.

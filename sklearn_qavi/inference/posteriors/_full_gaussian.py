@@ -88,7 +88,7 @@ class FullGaussianPosterior(PosteriorFamily):
             mean, torch.where(usable[:, None, None], root[:, :n_latent, :n_latent], diagonal)
         )
 
-    def initialise(self, start: Start) -> Tensor:
+    def initialize(self, start: Start) -> Tensor:
         """Return the first parameters of a block, (B, P)."""
         if start.covariance is None:
             return self.parameters_of(start.mean, torch.diag_embed(start.scale))
@@ -105,9 +105,9 @@ class FullGaussianPosterior(PosteriorFamily):
         """Return log q(z) in nats, (S, B), for codes (S, B, L)."""
         mean, root = self.mean_and_root(parameters)
         centred = (z - mean).permute(1, 2, 0)
-        standardised = torch.linalg.solve_triangular(root, centred, upper=False)
+        standardized = torch.linalg.solve_triangular(root, centred, upper=False)
         log_scale = torch.diagonal(root, dim1=-2, dim2=-1).log().sum(-1)
-        squares = (standardised.square() + _LOG_2PI).sum(1)
+        squares = (standardized.square() + _LOG_2PI).sum(1)
         by_row: Tensor = -0.5 * squares - log_scale.unsqueeze(1)
         return by_row.mT
 

@@ -14,8 +14,8 @@ _LOG_2PI = 1.8378770664093453
 
 def diagonal_normal_log_prob(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     """Return log N(z; mean, diag(scale^2)) in nats, summed over the last axis."""
-    standardised = (z - mean) / scale
-    return -0.5 * (standardised.square() + _LOG_2PI).sum(-1) - scale.log().sum(-1)
+    standardized = (z - mean) / scale
+    return -0.5 * (standardized.square() + _LOG_2PI).sum(-1) - scale.log().sum(-1)
 
 
 class GaussianPosterior(PosteriorFamily):
@@ -79,7 +79,7 @@ class GaussianPosterior(PosteriorFamily):
         mean, raw_scale = parameters.split(self.latent_dim, dim=-1)
         return mean, softplus(raw_scale)
 
-    def initialise(self, start: Start) -> Tensor:
+    def initialize(self, start: Start) -> Tensor:
         """Return the first parameters of a block, (B, P)."""
         return torch.cat([start.mean, inverse_softplus(start.scale)], dim=-1)
 

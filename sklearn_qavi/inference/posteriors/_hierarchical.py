@@ -168,7 +168,7 @@ class HierarchicalPosterior(PosteriorFamily):
         ]
         return features, weights[:n], weights[n:]
 
-    def initialise(self, start: Start) -> Tensor:
+    def initialize(self, start: Start) -> Tensor:
         """Return the parameters that the start brings, which has seen the rows' images."""
         if start.parameters is None:
             raise ValueError(

@@ -122,7 +122,7 @@ class MixturePosterior(PosteriorFamily):
         log_weight, mean, scale = self._split(parameters)
         return log_weight.exp(), mean, scale
 
-    def initialise(self, start: Start) -> Tensor:
+    def initialize(self, start: Start) -> Tensor:
         """Spread the components of each row over the prior codes that explain this row.
 
         The first component starts at the row's best code, each next one at the code that is both
@@ -223,8 +223,8 @@ class MixturePosterior(PosteriorFamily):
 
 def _by_component(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     """Return log N(z_l; mean_cl, scale_cl), (S, B, C, L)."""
-    standardised = (z.unsqueeze(-2) - mean) / scale
-    return -0.5 * (standardised.square() + _LOG_2PI) - scale.log()
+    standardized = (z.unsqueeze(-2) - mean) / scale
+    return -0.5 * (standardized.square() + _LOG_2PI) - scale.log()
 
 
 def _conditional_cdf(

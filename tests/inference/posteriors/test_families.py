@@ -124,7 +124,7 @@ def test_start_surrounds_the_rows_own_start(make) -> None:  # type: ignore[no-un
     # row 0 is explained by the first code alone, row 1 by the second
     log_likelihood = torch.tensor([[0.0, -900.0], [-900.0, 0.0], [-900.0, -900.0]])
     start = Start(codes[:2], torch.full((2, 2), 0.5), codes, log_likelihood)
-    mean, _ = Posterior(family, family.initialise(start)).moments()
+    mean, _ = Posterior(family, family.initialize(start)).moments()
     torch.testing.assert_close(mean, codes[:2], atol=0.05, rtol=0.0)
 
 
@@ -153,8 +153,8 @@ def test_flow_starts_at_its_gaussian_start() -> None:
     noise = torch.randn(7, 1, 3, generator=torch_generator(1))
     # the order of the dimensions is reversed by every layer, twice is none
     torch.testing.assert_close(
-        flow.rsample(flow.initialise(start), noise),
-        gaussian.rsample(gaussian.initialise(start), noise),
+        flow.rsample(flow.initialize(start), noise),
+        gaussian.rsample(gaussian.initialize(start), noise),
     )
 
 

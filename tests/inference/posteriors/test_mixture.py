@@ -88,7 +88,7 @@ def test_components_of_a_row_start_around_that_row() -> None:
     codes = torch.tensor([[-2.0], [-1.0], [1.0], [2.0]])
     log_likelihood = torch.tensor([[0.0, -400.0], [0.0, -400.0], [-400.0, 0.0], [-400.0, 0.0]])
     start = Start(torch.tensor([[-1.5], [1.5]]), torch.full((2, 1), 0.5), codes, log_likelihood)
-    _, mean, _ = family.components(family.initialise(start))
+    _, mean, _ = family.components(family.initialize(start))
     assert (mean[0] < 0).all()
     assert (mean[1] > 0).all()
     # both hypotheses about a row are kept
