@@ -113,7 +113,7 @@ def main() -> None:
     truth, X, missing = load(name)
     n_complete = int((~missing).all(axis=1).sum())
     print(f"{name}: {X.shape[0]} rows, {X.shape[1]} columns, {missing.mean():.0%} of the cells")
-    print(f"hidden, complete rows left: {n_complete}. This takes some ten seconds ...\n", flush=True)
+    print(f"hidden, complete rows left: {n_complete}. It takes ten seconds ...\n", flush=True)
     results = complete_with_all(X)
     print(f"{'':<28}{'RMSE':>6}  {'CRPS':>6}  {'in 90%':>9}{'seconds':>9}")
     for result in results:
