@@ -131,7 +131,9 @@ class TabularVAE(SavedModel):
     history_ : list of list of dict
         For each decoder and look at the validation cells the mean training loss since the last
         one ("train_loss", negative bound per row, in nats), the CRPS of hidden cells
-        ("valid_crps", in standardized units) and the optimisation steps so far ("steps").
+        ("valid_crps", in standardized units) and the optimisation steps so far ("steps"). With
+        ``bootstrap`` decoders but the first have no looks, so no "valid_crps". The last steps of
+        ``refit`` are not counted.
     n_iter_ : int
         Most optimisation steps that a decoder was trained for.
     validation_rows_ : ndarray of int
