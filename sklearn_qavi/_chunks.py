@@ -163,10 +163,10 @@ def run_chunks(
     shared_memory = getattr(backend, "supports_sharedmem", False)
     # neither a bar nor a crew travels to another process; joblib kills those that it started
     each_row, crew = (progress, Crew()) if shared_memory else (None, None)
-    done = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(
-        delayed(_run)(task, crew, rows.take(place), each_row) for place in places
-    )
-    try:
+    try:  # an interrupt may come while the first chunks are handed out, to threads at work already
+        done = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(
+            delayed(_run)(task, crew, rows.take(place), each_row) for place in places
+        )
         for place, result in zip(places, done, strict=True):
             if each_row is None:
                 progress(len(result.converged) * len(task.pool.decoders))

@@ -1,6 +1,8 @@
 """Rows spread over threads, processes and a cluster: the same answers, whatever happens."""
 
 import os
+import threading
+import time
 import warnings
 
 import joblib
@@ -11,7 +13,10 @@ import torch
 from _deadly import Deadly
 from _factories import iris, with_missing
 from sklearn_qavi import QAVIImputer
+from sklearn_qavi._chunks import Chunk, ChunkTask, run_chunks
 from sklearn_qavi._device import one_torch_thread
+from sklearn_qavi._interrupts import AbandonedError, go_on
+from sklearn_qavi._plan import Plan
 from sklearn_qavi.exceptions import InferenceConvergenceWarning, UnreliablePosteriorWarning
 from sklearn_qavi.inference import Gaussian, _methods
 
@@ -105,6 +110,39 @@ def test_a_worker_that_dies_loses_nothing(fitted, table, cluster, tmp_path, monk
         survived = fitted.transform(table)
     assert os.path.exists(flag)
     np.testing.assert_array_equal(survived, serial)
+
+
+def test_an_interrupt_while_chunks_are_handed_out_ends_the_first_ones(
+    fitted, table, monkeypatch
+) -> None:
+    monkeypatch.setattr(Plan, "chunk_rows", lambda *args: 10)
+    at_work, left = threading.Event(), threading.Event()
+
+    def long_work(*args: object) -> None:
+        at_work.set()
+        try:
+            for _ in range(20_000):
+                go_on()
+                time.sleep(0.001)
+        except AbandonedError:
+            left.set()
+            raise
+
+    class Interrupted(Chunk):
+        """Rows of which later parts meet an interrupt, the first ones being worked on."""
+
+        def take(self, rows: slice) -> Chunk:
+            if rows.start >= 20:
+                assert at_work.wait(60)
+                raise KeyboardInterrupt
+            return super().take(rows)
+
+    x = torch.from_numpy(np.nan_to_num(table)).float()
+    rows = Interrupted(x, torch.from_numpy(~np.isnan(table)), np.arange(len(x)))
+    task = ChunkTask(fitted._inference().pool, "cpu", long_work)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_chunks(task, rows, n_jobs=2, progress=lambda n: None))
+    assert left.wait(10)
 
 
 def test_parts_with_their_offset_are_the_whole(fitted, table) -> None:
