@@ -10,10 +10,11 @@ from typing import cast
 
 import torch
 from threadpoolctl import ThreadpoolController
+from torch import Tensor
 
 from ._checks import plain
 
-__all__ = ["one_torch_thread", "resolve_device"]
+__all__ = ["all_known", "may_hold", "one_torch_thread", "resolve_device"]
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -40,6 +41,16 @@ def resolve_device(device: str | torch.device) -> torch.device:
             "'auto', 'cpu', or a device of this machine such as 'cuda'."
         ) from error
     return resolved
+
+
+def may_hold(mask: Tensor) -> bool:
+    """Return whether any entry may be True; elsewhere than on a CPU asking would be a wait."""
+    return mask.device.type != "cpu" or bool(mask.any())
+
+
+def all_known(mask: Tensor) -> bool:
+    """Return whether all entries are known to be True; elsewhere than on a CPU nobody asks."""
+    return mask.device.type == "cpu" and bool(mask.all())
 
 
 @contextmanager

@@ -59,6 +59,7 @@ _GPU_CHUNK = 32_768
 _CHUNK_CELLS = 2**20  # 256 draws of each, as a median takes, are 2 GiB
 _LAYER_NUMBERS_HELD = 2**26  # of the posteriors of a chunk of rows, 256 MiB
 _GPU_STEPS = 4  # not yet measured
+_STEPS_DRAWN = 32  # what is sent has to wait for the step in work
 _SHARE = 0.4  # of the memory of a device, for what one step holds
 _UNKNOWN = 2**32  # bytes of a device that does not say how many it has
 
@@ -127,6 +128,11 @@ class Plan:
             return rows
         numbers = len(layers) * max(plan.numbers_per_row for plan in layers)
         return min(rows, max(1, _LAYER_NUMBERS_HELD // numbers))
+
+    @property
+    def steps_drawn(self) -> int:
+        """For how many steps of training rows and noise are drawn, and sent, at one time."""
+        return 1 if self.memory is None else _STEPS_DRAWN
 
     @property
     def decoded_numbers(self) -> int:
@@ -362,4 +368,4 @@ class _BytesMade(TorchDispatchMode):
 
 
 def _address(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage().data_ptr())
+    return int(tensor.untyped_storage()._cdata)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from skorch.callbacks import Callback, EpochTimer
 from torch import Tensor
 
+from .._plan import plan_for
 from .._random import torch_generator
 from ..exceptions import InferenceDivergedError, TrainingDivergedError
 from ._data import TableData
@@ -222,9 +223,11 @@ class EnsembleNet(EpochLoop):
         self.rows_ = torch.stack([member.rows for member in self.members])
         self.smoothing_ = torch.tensor([member.smoothing for member in self.members])
         self.anneals_ = torch.tensor([member.anneals for member in self.members])
-        self.has_start_ = torch.tensor([[member.has_start] for member in self.members])
+        has_start = [[member.has_start] for member in self.members]
+        self.has_start_ = torch.tensor(has_start, device=self.device)
         self.order_ = self.rows_[:, :0]
         self.inputs_: Tensor | None = None
+        self.drawn_: list[tuple[Tensor, ...]] = []
         super().initialize_module()
         self.average_ = self.stack.weights.clone()
         return self
@@ -246,7 +249,7 @@ class EnsembleNet(EpochLoop):
         n = self.looks[len(self.history) - 1] - self.n_steps_
         self.module_.train()
         total = sum((self.step(iterator) for _ in range(n)), torch.zeros(()))
-        losses = (total / n).tolist()
+        losses = (total / n).cpu().tolist()
         for loss in losses:
             if not np.isfinite(loss):
                 raise _diverged(f"The training loss became {loss}", self)
@@ -255,23 +258,21 @@ class EnsembleNet(EpochLoop):
 
     def step(self, table: "_Table") -> Tensor:
         """Take one step of all networks, and return their losses (M,)."""
-        recipe, generator, stack = self.recipe, self.generator_, self.stack
+        recipe, stack = self.recipe, self.stack
         if self.n_steps_ % _SMOOTHED_EVERY == 0:
             self._smooth()
-        index = self._next_rows()
+        index, noise, code, *masks = self._next_draws(table)
         x, observed, weight, prepared = table.at(index, stack.kinds)
         visible = observed
-        if recipe.mask_rate:
-            visible = observed & ~self._hide(observed.shape).to(observed.device)
+        if masks:
+            visible = observed & ~masks[0]
             inputs = stack.inputs(x, visible)
         else:
-            inputs = self._inputs_at(table, index.to(x.device))
-        noise = recipe.input_noise * torch.randn(*x.shape, generator=generator).to(x.device)
-        code = torch.randn(*x.shape[:-1], stack.latent_dim, generator=generator).to(x.device)
+            inputs = self._inputs_at(table, index)
         z, kl = stack.draw_code(inputs, visible, noise, code)
         fit = stack.reconstruction(stack.decode(z), prepared, observed)
         beta = torch.where(self.has_start_, recipe.beta, recipe.kl_weight(self.n_steps_))
-        loss = (weight * (beta.to(kl) * kl - fit)).mean(-1)
+        loss = (weight * (beta * kl - fit)).mean(-1)
         loss.sum().backward()
         step_size = recipe.step_size(self.n_steps_)
         self.optimizer_.step(stack.weights, stack.take_gradient(), step_size)
@@ -284,7 +285,8 @@ class EnsembleNet(EpochLoop):
     def select(self, kept: Tensor) -> None:
         """Go on with the networks under a mask (M,)."""
         for name in ("rows_", "order_", "smoothing_", "anneals_", "has_start_"):
-            setattr(self, name, getattr(self, name)[kept])
+            of_members = getattr(self, name)
+            setattr(self, name, of_members[kept.to(of_members.device)])
         if self.inputs_ is not None:
             self.inputs_ = self.inputs_[kept.to(self.inputs_.device)]
         if hasattr(self, "table_"):
@@ -311,6 +313,31 @@ class EnsembleNet(EpochLoop):
         share = torch.where(self.anneals_, self.recipe.remaining(self.n_steps_), 1.0)
         self.stack.smooth(self.smoothing_ * share)
 
+    def _next_draws(self, table: "_Table") -> tuple[Tensor, ...]:
+        """Return what a step draws by chance: rows, two kinds of noise, perhaps what is hidden.
+
+        Drawn on the CPU, so that every device learns from the same, and sent for several steps at
+        a time, never beyond the next look, after which there may be fewer networks.
+        """
+        if not self.drawn_:
+            until = next(look for look in self.looks if look > self.n_steps_)
+            n_steps = min(until - self.n_steps_, plan_for(table.x.device).steps_drawn)
+            drawn = [self._draw(table.x.shape[1]) for _ in range(n_steps)]
+            if n_steps == 1:
+                self.drawn_ = [tuple(t.to(table.x.device) for t in drawn[0])]
+            else:
+                sent = [torch.stack(part).to(table.x.device) for part in zip(*drawn, strict=True)]
+                self.drawn_ = list(zip(*sent, strict=True))
+        return self.drawn_.pop(0)
+
+    def _draw(self, n_columns: int) -> tuple[Tensor, ...]:
+        recipe, generator = self.recipe, self.generator_
+        index = self._next_rows()
+        masks = [self._hide((*index.shape, n_columns))] if recipe.mask_rate else []
+        noise = recipe.input_noise * torch.randn(*index.shape, n_columns, generator=generator)
+        code = torch.randn(*index.shape, self.stack.latent_dim, generator=generator)
+        return index, noise, code, *masks
+
     def _next_rows(self) -> Tensor:
         """Return the next rows of each network, (M, B), each passing through its own in turn."""
         n_members, n_rows = self.rows_.shape
@@ -323,7 +350,7 @@ class EnsembleNet(EpochLoop):
         index, self.order_ = self.order_[:, :n], self.order_[:, n:]
         return index
 
-    def _hide(self, shape: torch.Size) -> Tensor:
+    def _hide(self, shape: tuple[int, ...]) -> Tensor:
         rate = self.recipe.mask_rate * torch.rand(*shape[:-1], 1, generator=self.generator_)
         return torch.rand(*shape, generator=self.generator_) < rate
 
@@ -347,7 +374,6 @@ class _Table:
         self, index: Tensor, kinds: Sequence[slice]
     ) -> tuple[Tensor, Tensor, Tensor, list[Prepared]]:
         """Return rows (M, B, ...) at an index (M, B), and (M', B, ...) prepared for each kind."""
-        index = index.to(self.x.device)
         prepared = [
             tuple(tuple(_rows_at(part, index[members]) for part in group) for group in of_kind)
             for of_kind, members in zip(self.prepared, kinds, strict=True)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot, pad
 
+from .._device import all_known
 from ._factor_analyser import FactorAnalyser
 from ._layers import apply_tiled
 from ._likelihoods import MAX_WIDTH
@@ -31,7 +32,7 @@ class EncoderInputs(nn.Module):
         Size of the code, which bounds the rank of the factor analyser; 0 for none.
     """
 
-    is_number: Tensor
+    numbers: Tensor
     column: Tensor
     loadings: Tensor
     mean: Tensor
@@ -41,11 +42,10 @@ class EncoderInputs(nn.Module):
         super().__init__()
         widths = [None if n is None else min(n, MAX_WIDTH) for n in n_categories]
         self.categories = [(j, n) for j, n in enumerate(widths) if n is not None]
-        is_number = torch.tensor([n is None for n in n_categories])
-        column = is_number.nonzero().squeeze(1).tolist()
-        column += [j for j, n in self.categories for _ in range(n)]
+        numbers = [j for j, n in enumerate(n_categories) if n is None]
+        column = numbers + [j for j, n in self.categories for _ in range(n)]
         self.rank = min(latent_dim, len(column), _MAX_RANK)
-        self.register_buffer("is_number", is_number, persistent=False)
+        self.register_buffer("numbers", torch.tensor(numbers).long(), persistent=False)
         self.register_buffer("column", torch.tensor(column), persistent=False)
         self.register_buffer("loadings", torch.zeros(len(column), self.rank))
         self.register_buffer("mean", torch.zeros(len(column)))
@@ -62,7 +62,7 @@ class EncoderInputs(nn.Module):
         """Return numbers, then indicators of categories, (..., F), of finite rows (..., D)."""
         if not self.categories:
             return x
-        parts = [x[..., self.is_number]]
+        parts = [x[..., self.numbers]]
         for j, n in self.categories:
             code = x[..., j].detach().round().long().clamp(0, n - 1)
             parts.append(one_hot(code, n).to(x.dtype))
@@ -71,7 +71,7 @@ class EncoderInputs(nn.Module):
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
         """Return the inputs (..., n_inputs) of rows (..., D) with their mask of visible cells."""
         features = self.features(torch.where(visible, x, 0.0))
-        if self.rank and not visible.all():
+        if self.rank and not all_known(visible):
             seen = visible[..., self.column]
             features = torch.where(seen, features, self._expected(features, seen))
         return torch.cat([features, visible.to(x.dtype)], dim=-1)
@@ -81,7 +81,7 @@ class EncoderInputs(nn.Module):
 
         Indicators and the mask get none.
         """
-        numbers = noise[..., self.is_number]
+        numbers = noise[..., self.numbers]
         return pad(numbers, (0, self.n_inputs - numbers.shape[-1]))
 
     def _expected(self, features: Tensor, seen: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from .._device import all_known
 from .._typing import JointLikelihood
 from ._code import MIN_SCALE, draw_code, posterior_root
 from ._inputs import EncoderInputs
@@ -199,6 +200,6 @@ def root_of_rows(
         One of each row or one for all of them.
     """
     # of complete rows, which all have the same V, one is enough
-    mask = visible[..., :1, :] if visible.all() else visible
+    mask = visible[..., :1, :] if all_known(visible) else visible
     column = score_column.unsqueeze(-2).expand(*mask.shape[:-1], -1)
     return posterior_root(information, mask.gather(-1, column).to(dtype))

@@ -145,7 +145,7 @@ class RowAdam(RowOptimizer[AdamState]):
         For codes of many dimensions: a window's noise is made when a row comes to it, and forgotten
         when none is in it.
         """
-        wanted = windows.tolist() if self.settings.rotate else [0] * len(windows)
+        wanted = windows.cpu().tolist() if self.settings.rotate else [0] * len(windows)
         self.made = {k: self.made[k] if k in self.made else self._window(k) for k in set(wanted)}
         return torch.stack([self.made[k] for k in wanted], dim=2)
 

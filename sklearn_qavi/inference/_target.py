@@ -54,6 +54,7 @@ class DecoderBlock:
     prepared: object
     observed: Tensor
     log_prob: Callable[[Tensor], Tensor] | None = field(default=None, kw_only=True)
+    fit: Callable[[Tensor], Tensor] | None = field(default=None, kw_only=True)
 
     def __call__(self, z: Tensor) -> Tensor:
         if self.log_prob is not None and len(z) > 1:  # products of one line depend on their place
@@ -61,6 +62,8 @@ class DecoderBlock:
         return self.of_decoded(self.decode(z))
 
     def of_decoded(self, params: Tensor) -> Tensor:
+        if self.fit is not None:
+            return self.fit(params)
         return log_prob_observed(self.likelihood, params, self.prepared, self.observed)
 
 
@@ -142,7 +145,11 @@ class DecoderTarget:
         """Return the log likelihood of the rows with these indices."""
         prepared, observed = self.likelihood.prepare(self.x[rows]), self.observed[rows]
         log_prob = None if self.observe is None else self.observe(prepared, observed)
-        return DecoderBlock(self.decode, self.likelihood, prepared, observed, log_prob=log_prob)
+        fit_of_rows = getattr(self.likelihood, "fit_of_decoded", None)
+        fit = None if fit_of_rows is None else fit_of_rows(prepared, observed)
+        return DecoderBlock(
+            self.decode, self.likelihood, prepared, observed, log_prob=log_prob, fit=fit
+        )
 
     def score_codes(self, z: Tensor) -> Callable[[Tensor], Tensor]:
         """Return the function from row indices (B,) to log p(x_O | z), (K, B), for codes (K, L)."""

@@ -37,6 +37,8 @@ class CategoricalLikelihood(ColumnLikelihood):
     """
 
     is_category: Tensor
+    last_category: Tensor
+    last_logit: Tensor
     log_share: Tensor
 
     def __init__(self, n_columns: int, n_categories: Sequence[int] | None = None) -> None:
@@ -46,6 +48,8 @@ class CategoricalLikelihood(ColumnLikelihood):
         self.width = max(self.widths)
         is_category = torch.arange(self.width) < torch.tensor(self.widths).unsqueeze(1)
         self.register_buffer("is_category", is_category, persistent=False)
+        for name, counts in (("last_category", self.n_categories), ("last_logit", self.widths)):
+            self.register_buffer(name, torch.tensor(counts) - 1, persistent=False)
         # a category's share of its logit's probability, (d, max K)
         self.register_buffer("log_share", torch.zeros(n_columns, max(self.n_categories)))
         for j in range(n_columns):
@@ -67,8 +71,7 @@ class CategoricalLikelihood(ColumnLikelihood):
         return torch.arange(self.n_categories[column], dtype=torch.float32)
 
     def prepare(self, x: Tensor) -> tuple[Tensor, ...]:
-        last = torch.tensor(self.n_categories, device=x.device) - 1
-        code = x.round().long().clamp_min(0).minimum(last)
+        code = x.round().long().clamp_min(0).minimum(self.last_category)
         share = self.log_share.expand(*code.shape, -1).gather(-1, code.unsqueeze(-1)).squeeze(-1)
         return code.clamp(max=self.width - 1), share
 
@@ -102,8 +105,7 @@ class CategoricalLikelihood(ColumnLikelihood):
     def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
         cumulative = self.probabilities(params).cumsum(-1)
         u = uniform[..., :1] * cumulative[..., -1:]
-        last = torch.tensor(self.widths, device=u.device) - 1
-        code = (cumulative < u).sum(-1).minimum(last)
+        code = (cumulative < u).sum(-1).minimum(self.last_logit)
         for j, (n, width) in enumerate(zip(self.n_categories, self.widths, strict=True)):
             if n > width:
                 shares = self.log_share[j, width - 1 : n].double().exp().cumsum(0)
@@ -123,8 +125,8 @@ class CategoricalLikelihood(ColumnLikelihood):
                 )
             ]
         ).to(probability)
-        last = torch.tensor(self.widths, device=params.device) - 1
-        shared = probability.gather(-1, last.expand(probability.shape[:-1]).unsqueeze(-1))
+        last = self.last_logit.expand(probability.shape[:-1]).unsqueeze(-1)
+        shared = probability.gather(-1, last)
         entropy: Tensor = torch.special.entr(probability).sum(-1) + shared.squeeze(-1) * within
         return entropy
 

@@ -63,6 +63,8 @@ class ColumnLikelihoods(nn.Module):
                 extra = {**extra, "n_categories": [self.n_categories[j] for j in columns]}
             self.columns.append(columns)
             self.modules_by_family.append(LIKELIHOODS[name](len(columns), **extra))
+        for k, columns in enumerate(self.columns):  # lists would travel to the device each time
+            self.register_buffer(f"columns_{k}", torch.tensor(columns), persistent=False)
         flat = [j for columns in self.columns for j in columns]
         self.register_buffer("order", torch.as_tensor(np.argsort(flat)), persistent=False)
         self._one_group = len(self.columns) == 1
@@ -127,10 +129,8 @@ class ColumnLikelihoods(nn.Module):
 
     def prepare(self, x: Tensor) -> Prepared:
         """Return what `log_prob` needs of the values (B, D)."""
-        prepared = []
-        for group, columns in zip(self.groups, self.columns, strict=True):
-            prepared.append(group.prepare(x[..., columns]))
-        return tuple(prepared)
+        parts = self._by_group(x, -1)
+        return tuple(g.prepare(part) for g, part in zip(self.groups, parts, strict=True))
 
     def log_prob(self, params: Tensor, prepared: Prepared) -> Tensor:
         """Return log densities in nats, (..., B, D)."""
@@ -142,8 +142,10 @@ class ColumnLikelihoods(nn.Module):
     def fit_of_rows(self, prepared: Prepared, observed: Tensor) -> FitOfRows:
         """Return what gives the log density of the observed columns of rows, see `FitOfRows`."""
         fits = [
-            group.fit_of_rows(mine, observed[:, columns])
-            for group, mine, columns in zip(self.groups, prepared, self.columns, strict=True)
+            group.fit_of_rows(mine, part)
+            for group, mine, part in zip(
+                self.groups, prepared, self._by_group(observed, -1), strict=True
+            )
         ]
 
         def fit(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -160,8 +162,10 @@ class ColumnLikelihoods(nn.Module):
 
         def scores(prepared: Any, observed: Tensor) -> Tensor:
             parts = [
-                of_group(mine, observed[:, columns])
-                for of_group, mine, columns in zip(by_group, prepared, self.columns, strict=True)
+                of_group(mine, part)
+                for of_group, mine, part in zip(
+                    by_group, prepared, self._by_group(observed, -1), strict=True
+                )
             ]
             return sum(parts[1:], parts[0])
 
@@ -190,12 +194,9 @@ class ColumnLikelihoods(nn.Module):
 
     def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
         """Return values (..., D) from two uniforms per cell, (..., D, 2)."""
-        parts = self._split(params)
+        parts, noise = self._split(params), self._by_group(uniform, -2)
         return self._join(
-            [
-                group.sample(part, uniform[..., columns, :])
-                for group, part, columns in zip(self.groups, parts, self.columns, strict=True)
-            ]
+            [g.sample(part, u) for g, part, u in zip(self.groups, parts, noise, strict=True)]
         )
 
     @property
@@ -239,6 +240,13 @@ class ColumnLikelihoods(nn.Module):
             for g, c in zip(self.groups, self.columns, strict=True)
         ]
         return torch.cat(by_group).to(self.order.device)[self.order]
+
+    def _by_group(self, values: Tensor, dim: int) -> list[Tensor]:
+        """Return the columns of each group, which lie along this dimension."""
+        if self._one_group:
+            return [values]
+        places = [getattr(self, f"columns_{k}") for k in range(len(self.columns))]
+        return [values.index_select(dim, place) for place in places]
 
     def _split(self, params: Tensor) -> tuple[Tensor, ...]:
         parts: tuple[Tensor, ...] = params.split([group.n_outputs for group in self.groups], dim=-1)

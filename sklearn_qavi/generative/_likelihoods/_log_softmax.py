@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..._device import may_hold
 from ._base import broadcast_shape
 
 __all__ = ["IMPROBABLE", "NEVER", "log_softmax_at", "mean_log_softmax", "without_unused"]
@@ -31,7 +32,7 @@ def without_unused(logits: Tensor, unused: Tensor) -> Tensor:
     logits : Tensor of shape (..., d, K)
         By addition, which takes a tenth of the time of filling.
     """
-    return logits + unused.to(logits) * NEVER if _may_hold(unused) else logits
+    return logits + unused.to(logits) * NEVER if may_hold(unused) else logits
 
 
 def log_softmax_at(logits: Tensor, unused: Tensor, index: Tensor) -> Tensor:
@@ -114,7 +115,7 @@ class _LogSoftmaxAt(torch.autograd.Function):
         picked = probability.gather(-1, index)
         improbable = picked < IMPROBABLE
         log_picked = picked.log()
-        if _may_hold(improbable):
+        if may_hold(improbable):
             exact = torch.log_softmax(logits, dim=-1).gather(-1, index)
             log_picked = torch.where(improbable, exact, log_picked)
         return log_picked.squeeze(-1)
@@ -135,8 +136,3 @@ class _LogSoftmaxAt(torch.autograd.Function):
 def _probability(log_probability: Tensor) -> Tensor:
     probability = log_probability.clamp_min(_LEAST).exp_()
     return torch.threshold_(probability, IMPROBABLE, 0.0)
-
-
-def _may_hold(mask: Tensor) -> bool:
-    """Return whether any entry may be True; elsewhere than on a CPU asking would be a wait."""
-    return mask.device.type != "cpu" or bool(mask.any())

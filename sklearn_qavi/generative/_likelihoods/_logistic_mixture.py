@@ -165,20 +165,34 @@ class LogisticMixtureLikelihood(ImageLikelihood):
         self, params: Tensor, prepared: tuple[Tensor, ...], observed: Tensor
     ) -> Tensor:
         """Return the log mass of the observed cells together, (..., B), in nats."""
-        mixture, (y,) = self._by_map(params), prepared
+        return self.fit_of_decoded(prepared, observed)(params)
+
+    def fit_of_decoded(
+        self, prepared: tuple[Tensor, ...], observed: Tensor
+    ) -> Callable[[Tensor], Tensor]:
+        """Return `log_prob_observed` of rows as a function of what is decoded.
+
+        Where their pixels have gaps is found once: the host waits for that.
+        """
+        (y,) = prepared
         values = y.unbind(-3)
         seen = observed.unflatten(-1, (self.n_channels, self.n_pixels))
-        joint = mixture.logits.log_softmax(-2)
-        for c in range(len(values)):
-            log_mass = mixture.log_mass(c, values)
-            joint = joint + torch.where(seen[..., c, :].unsqueeze(-2), log_mass, 0.0)
-        by_pixel = joint.logsumexp(-2)
         rows, pixels = _with_gaps(seen).nonzero(as_tuple=True)
-        if len(rows):
-            marginal = self._log_marginals(params, y, seen, rows, pixels)
-            by_pixel = by_pixel.clone()
-            by_pixel[..., rows, pixels] = marginal
-        return by_pixel.sum(-1)
+
+        def fit(params: Tensor) -> Tensor:
+            mixture = self._by_map(params)
+            joint = mixture.logits.log_softmax(-2)
+            for c in range(len(values)):
+                log_mass = mixture.log_mass(c, values)
+                joint = joint + torch.where(seen[..., c, :].unsqueeze(-2), log_mass, 0.0)
+            by_pixel = joint.logsumexp(-2)
+            if len(rows):
+                marginal = self._log_marginals(params, y, seen, rows, pixels)
+                by_pixel = by_pixel.clone()
+                by_pixel[..., rows, pixels] = marginal
+            return by_pixel.sum(-1)
+
+        return fit
 
     def mean(self, params: Tensor) -> Tensor:
         """Return the mean of every cell given the code, (..., D)."""

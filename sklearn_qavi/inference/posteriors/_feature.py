@@ -53,6 +53,8 @@ class FeaturePosterior(PosteriorFamily):
         self.n_features = n_features
         self.decode = decode
         self.likelihood = likelihood
+        self._is_scored = ~likelihood.reparameterised
+        self._scores_any = bool(self._is_scored.any())
 
     @property
     def n_parameters(self) -> int:
@@ -111,9 +113,9 @@ class FeaturePosterior(PosteriorFamily):
         the draws' mean as a baseline.
         """
         n_draws = values.shape[0]
-        scored = missing & ~self.likelihood.reparameterised
-        if not scored.any():
+        if not self._scores_any:
             return values.new_full((n_draws, 1), 1.0 / n_draws)
+        scored = missing & self._is_scored
         by_cell = self.likelihood.log_prob(parameters, self.likelihood.prepare(values.detach()))
         log_q = torch.where(scored, by_cell, 0.0).sum(-1)
         ratio = (log_q - log_q.detach()).exp()

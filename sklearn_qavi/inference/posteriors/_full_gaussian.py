@@ -58,7 +58,7 @@ class FullGaussianPosterior(PosteriorFamily):
 
     def parameters_of(self, mean: Tensor, root: Tensor) -> Tensor:
         """Return parameters (B, P) for means (B, L) and lower triangular roots (B, L, L)."""
-        row, column = self._below()
+        row, column = self._below(root.device)
         diagonal = torch.diagonal(root, dim1=-2, dim2=-1).clamp_min(_LEAST_SCALE)
         return torch.cat([mean, inverse_softplus(diagonal), root[..., row, column]], dim=-1)
 
@@ -68,10 +68,10 @@ class FullGaussianPosterior(PosteriorFamily):
         mean, raw, below = parameters.split(
             [n_latent, n_latent, n_latent * (n_latent - 1) // 2], dim=-1
         )
-        row, column = self._below()
-        index = (torch.arange(len(parameters)).unsqueeze(1), row, column)
+        row, column = self._below(parameters.device)
+        first = torch.arange(len(parameters), device=parameters.device).unsqueeze(1)
         root = torch.diag_embed(softplus(raw))
-        return mean, root.index_put(tuple(i.to(parameters.device) for i in index), below)
+        return mean, root.index_put((first, row, column), below)
 
     def mean_and_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of each latent dimension, each (B, L)."""
@@ -128,7 +128,8 @@ class FullGaussianPosterior(PosteriorFamily):
         mean, root = self.mean_and_root(parameters)
         return mean, root @ root.mT
 
-    def _below(self) -> tuple[Tensor, Tensor]:
+    def _below(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return rows and columns of the entries below the diagonal."""
-        row, column = torch.tril_indices(self.latent_dim, self.latent_dim, offset=-1)
+        n_latent = self.latent_dim
+        row, column = torch.tril_indices(n_latent, n_latent, offset=-1, device=device)
         return row, column
