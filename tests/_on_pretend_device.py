@@ -34,6 +34,7 @@ from sklearn_qavi.baselines import (
 )
 from sklearn_qavi.generative import _ensemble
 from sklearn_qavi.generative._ensemble import EnsembleNet
+from sklearn_qavi.generative._training import VAENet
 from sklearn_qavi.inference import _engine
 
 POSTERIORS = ["gaussian", "mixture", "flow", "feature"]
@@ -188,6 +189,9 @@ def waits() -> None:
         assert all(call.read == 0 for call in steps[1:]), likelihood
         assert sum(call.sent for call in steps[1:]) <= 2, likelihood  # the smoothing of bins
     pictures = digits(0, 16)
+    epochs = watch(VAENet, "run_single_epoch")
+    tiny_image_model(steps=5, device=_pretend_device.NAME).fit(pictures)
+    assert [call.read for call in epochs] == [1]  # all losses together
     model = tiny_image_model(likelihood="logistic_mixture", random_state=0).fit(pictures)
     for posterior in ("gaussian", "mixture"):
         inpainter = tiny_inpainter(

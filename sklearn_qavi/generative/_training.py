@@ -10,6 +10,7 @@ import numpy as np
 import skorch
 import torch
 from skorch.callbacks import Callback, EpochTimer, PassthroughScoring
+from skorch.dataset import get_len
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -386,6 +387,32 @@ class VAENet(EpochLoop):
             rank=self.processes.rank,
             world_size=self.processes.world_size,
         ).loader()
+
+    def run_single_epoch(
+        self,
+        iterator: Iterable[Any],
+        training: bool,
+        prefix: str,
+        step_fn: Callable[..., dict[str, Any]],
+        **fit_params: Any,
+    ) -> None:
+        """Pass through the batches as skorch does; what a GPU computed is read once, at the end."""
+        waiting = []
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            loss = step["loss"].detach()
+            if loss.device.type == "cpu":
+                self.history.record_batch(f"{prefix}_loss", loss.item())
+            else:
+                waiting.append(loss)
+            self.history.record_batch(f"{prefix}_batch_size", get_len(batch[0]))
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        batches = self.history[-1]["batches"]
+        if waiting:
+            for record, number in zip(batches, torch.stack(waiting).cpu().tolist(), strict=True):
+                record[f"{prefix}_loss"] = number
+        self.history.record(f"{prefix}_batch_count", len(batches))
 
     def infer(self, x: dict[str, Tensor], **fit_params: Any) -> Any:
         values, observed = x["x"], x["observed"]
