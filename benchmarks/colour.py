@@ -1,4 +1,4 @@
-"""Small colour images with missing parts: the default inpainter beside simple ways to fill them.
+"""Small colour images with missing parts: two models of ours beside simple ways to fill them.
 
 Emoji of 32 x 32 pixels out of a font, of which no variant of a test image was seen in training.
 For each kind of mask and method: CRPS and energy score of the hidden pixels, whole and channel by
@@ -20,7 +20,7 @@ from sklearn.decomposition import PCA
 
 from sklearn_qavi import QAVIInpainter, __version__
 from sklearn_qavi.datasets import make_image_masks
-from sklearn_qavi.generative import Training, WideResNetVAE
+from sklearn_qavi.generative import HierarchicalVAE, Training, WideResNetVAE
 from sklearn_qavi.metrics import energy_score, frechet_distance, masked_crps, masked_rmse
 
 Images = NDArray[np.float64]
@@ -34,13 +34,21 @@ MASKS: dict[str, dict[str, Any]] = {
 }
 CHANNELS = ("red", "green", "blue")
 N_FEATURES = 100  # components of the training images that Fréchet distances are computed in
-OURS = {"qavi": True, "qavi_means": False}  # with pixel noise or without
-QUICK: dict[str, Any] = {
-    "n_decoders": 1,
-    "max_epochs": 1,
-    "width": 4,
-    "latent_dim": 8,
-    "training": Training(steps_per_epoch=5),
+OURS = {  # model, and with pixel noise or without
+    "qavi": ("wide_resnet", True),
+    "qavi_means": ("wide_resnet", False),
+    "hierarchical": ("hierarchical", True),
+    "hierarchical_means": ("hierarchical", False),
+}
+HIERARCHICAL: dict[str, Any] = {  # the preset of digits with the likelihood of colour images
+    "preset": "mnist",
+    "likelihood": "logistic_mixture",
+    "likelihood_options": {"n_components": 2},
+    "training": Training(learning_rate=2e-3, steps_per_epoch=100),
+}
+QUICK: dict[str, dict[str, Any]] = {
+    "wide_resnet": {"n_decoders": 1, "width": 4, "latent_dim": 8},
+    "hierarchical": {"width": 8, "widths": {}},
 }
 
 
@@ -92,23 +100,47 @@ def _rows(images: NDArray[Any]) -> NDArray[Any]:
     return images.reshape(len(images), -1)
 
 
-def trained(train: Images, args: argparse.Namespace) -> tuple[QAVIInpainter, dict[str, Any]]:
-    """Return the default inpainter, trained or from the folder, and what training took."""
-    if (args.model / "config.json").exists():
-        vae, about = WideResNetVAE.load(args.model), {}
+def folder(model: str, args: argparse.Namespace) -> Path:
+    """Return where a model is kept."""
+    return Path(args.model if model == "wide_resnet" else args.hierarchical_model)
+
+
+def untrained(model: str, args: argparse.Namespace) -> WideResNetVAE | HierarchicalVAE:
+    """Return the default model, or a hierarchical one that a CPU can train."""
+    common = {"random_state": args.seed, "verbose": 1, "device": "cpu"}
+    if model == "wide_resnet":
+        training = Training(steps_per_epoch=args.steps_per_epoch)
+        vae = WideResNetVAE(max_epochs=args.max_epochs, training=training, **common)
+    else:
+        epochs = args.hierarchical_epochs
+        vae = HierarchicalVAE(**HIERARCHICAL, max_epochs=epochs, **common)
+    if args.quick:
+        vae.set_params(**QUICK[model], max_epochs=1, training=Training(steps_per_epoch=5))
+    return vae
+
+
+def trained(
+    model: str, train: Images, args: argparse.Namespace
+) -> tuple[QAVIInpainter, dict[str, Any]]:
+    """Return an inpainter of a model, trained or from its folder, and what training took."""
+    kept = folder(model, args)
+    vae = untrained(model, args)
+    if (kept / "config.json").exists():
+        vae, about = type(vae).load(kept), {}
     else:
         start = time.process_time()
-        options = QUICK if args.quick else {"max_epochs": args.max_epochs}
-        vae = WideResNetVAE(**options, random_state=args.seed, verbose=1, device="cpu")
-        if args.steps_per_epoch is not None:
-            vae.set_params(training__steps_per_epoch=args.steps_per_epoch)
         vae.fit(train.transpose(0, 3, 1, 2))
         about = {"train_seconds": time.process_time() - start}
-        vae.save(args.model)
-    about |= {"epochs": [len(run) for run in vae.history_], "beta": vae.inference_beta_}
-    about["validation_crps"] = [[h["valid_crps"] for h in run] for run in vae.history_]
+        vae.save(kept)
+    about["epochs"] = [len(run) for run in vae.history_]
+    if model == "wide_resnet":
+        about["beta"] = vae.inference_beta_
+        about["validation_crps"] = [[h["valid_crps"] for h in run] for run in vae.history_]
+    else:
+        about["validation_loss"] = [[h["valid_loss"] for h in run] for run in vae.history_]
     given = {"generative_model": vae, "data_format": "channels_last", "device": "cpu"}
-    return QAVIInpainter(**given, random_state=args.seed).fit(), about
+    inpainter = QAVIInpainter(**given, max_iter=args.max_iter, random_state=args.seed)
+    return inpainter.fit(), about
 
 
 def answers(
@@ -117,7 +149,7 @@ def answers(
     """Return the draws of a method; None if it is not installed."""
     if inpainter is None:
         return complete(name, train, test, masks, seed)
-    draws = inpainter.sample(test, N_DRAWS, mask=masks, pixel_noise=OURS[name])
+    draws = inpainter.sample(test, N_DRAWS, mask=masks, pixel_noise=OURS[name][1])
     return np.asarray(draws)
 
 
@@ -129,7 +161,8 @@ def run(args: argparse.Namespace) -> None:
         asked = [question(kind, name, args) for kind in args.masks]
         done = read_records(args.out)
         left = [q for q in asked if not any(known(record, q) for record in done)]
-        inpainter, about = trained(train, args) if left and name in OURS else (None, {})
+        ours = bool(left) and name in OURS
+        inpainter, about = trained(OURS[name][0], train, args) if ours else (None, {})
         for one in left:
             kind = one["mask"]
             masks = make_image_masks(
@@ -155,7 +188,8 @@ def question(kind: str, name: str, args: argparse.Namespace) -> dict[str, Any]:
     return {
         **{"mask": kind, "method": name, "test_images": args.test_images, "seed": args.seed},
         **{"validation": args.validation, "quick": args.quick},
-        "model": str(args.model) if name in OURS else None,
+        "model": str(folder(OURS[name][0], args)) if name in OURS else None,
+        "max_iter": args.max_iter if name in OURS else None,
     }
 
 
@@ -209,6 +243,7 @@ def parse_args() -> argparse.Namespace:
     methods = (*OURS, *RIVALS)
     parser.add_argument("--font", type=Path, default=FONT)
     parser.add_argument("--model", type=Path, help="folder to load the VAE from, or to keep it in")
+    parser.add_argument("--hierarchical-model", type=Path, help="the same of the hierarchical one")
     parser.add_argument("--masks", nargs="+", choices=MASKS, default=list(MASKS))
     parser.add_argument("--methods", nargs="+", choices=methods, default=list(methods))
     parser.add_argument("--test-images", type=int, default=100)
@@ -217,6 +252,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--max-epochs", type=int, default=100, help="of a decoder")
     parser.add_argument("--steps-per-epoch", type=int, help="default: the model's own")
+    parser.add_argument("--hierarchical-epochs", type=int, default=40, help="of 100 steps")
+    parser.add_argument("--max-iter", type=int, help="steps of inference; default: its own")
     parser.add_argument("--pictures", type=Path, help="folder for a picture of each method")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="few images, little of everything")
@@ -224,6 +261,7 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     kind = ("_quick" if args.quick else "") + ("_validation" if args.validation else "")
     args.model = args.model or Path(f"emoji_vae{kind}")
+    args.hierarchical_model = args.hierarchical_model or Path(f"emoji_hierarchical{kind}")
     if args.quick:
         args.test_images = 4
     return args
