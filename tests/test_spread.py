@@ -133,8 +133,18 @@ def test_only_pulled_means_differ(spread_out: QAVIImputer) -> None:
     assert moved[gaps, 2].mean() > 0.9
     median = spread_out.generative_model_.unstandardize(pooled._center.median)
     np.testing.assert_allclose(pulled[gaps, 2], (mean + median)[gaps, 2] / 2, rtol=1e-5)
-    # a row's answer is its own: without the others it is the same, but for rounding
-    np.testing.assert_allclose(spread_out.transform(X[:7]), mean[:7], rtol=1e-6)
+
+
+def test_rows_in_other_company_have_the_same_answers(spread_out: QAVIImputer) -> None:
+    X = with_missing(iris())
+    few = slice(5, 12)
+    np.testing.assert_array_equal(spread_out.transform(X[few]), spread_out.transform(X)[few])
+    drawn = spread_out.sample(X, n=3)[:, few]
+    np.testing.assert_array_equal(spread_out.sample(X[few], n=3, row_offset=5), drawn)
+    for alone, beside in zip(
+        spread_out.predict_interval(X[few]), spread_out.predict_interval(X), strict=True
+    ):
+        np.testing.assert_array_equal(alone, beside[few])
 
 
 def test_sure_cells_are_drawn_together_more(spread_out: QAVIImputer) -> None:
