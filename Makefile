@@ -52,8 +52,9 @@ benchmarks: $(VENV)/.installed-benchmarks
 	$(BIN)/python benchmarks/panel.py --half both --protocols unseen --seeds 0 --methods qavi knn \
 		bayesian_ridge_draws miceforest extra_trees --out $(RESULTS)/panel.jsonl \
 		--markdown $(RESULTS)/panel.md
-	$(BIN)/python benchmarks/panel.py --half scored --protocols unseen --seeds 0 \
-		--methods gcimpute mice_pmm --out $(RESULTS)/panel.jsonl
+	$(BIN)/python benchmarks/panel.py --half scored --protocols unseen --seeds 0 1 2 \
+		--methods qavi knn bayesian_ridge_draws miceforest gcimpute mice_pmm \
+		--out $(RESULTS)/panel.jsonl
 	$(BIN)/python benchmarks/panel.py --half scored --protocols in_sample mar --seeds 0 \
 		--methods qavi knn bayesian_ridge_draws miceforest --out $(RESULTS)/panel.jsonl
 	$(BIN)/python benchmarks/peers.py $(DATA) --out $(RESULTS)/peers.jsonl

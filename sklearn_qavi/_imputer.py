@@ -110,7 +110,9 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         the number of codes, whatever the family. Costs 1,024 decoder evaluations per row.
     strategy : {"mean", "median", "mode"}, default="mean"
         What `transform` fills in: a summary of the posterior predictive of the missing value. Of
-        categories, each summary is the most probable one.
+        categories, each summary is the most probable one. The mean is pulled towards the median as
+        far as the squared error of hidden cells asks for, see ``calibrate`` of
+        `sklearn_qavi.generative.TabularVAE`.
     sample_posterior : bool, default=False
         Whether `transform` fills in a draw instead. It is a new one at every call, unless
         ``random_state`` is an integer.

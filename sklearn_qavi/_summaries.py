@@ -57,7 +57,7 @@ class Point:
     def __call__(self, pooled: PooledPosterior, chunk: Chunk) -> _Array:
         """Return the values, (1, rows, D)."""
         if self.strategy == "mean":
-            values = pooled.mean()
+            values = pooled.point()
             draws = pooled.shared_draws(_N_DRAWS) if self.curved else None
             for column in self.curved:
                 assert draws is not None

@@ -16,7 +16,8 @@ from .._progress import StepBar
 from .._random import derive_seed, torch_generator
 from ..inference import GaussianPosterior, Newton, Posterior
 from ..inference.posteriors import Start
-from ._calibration import learn_factors
+from ..sampling._averages import means
+from ._calibration import learn_factors, learn_pulls
 from ._data import TableData, as_tensors
 from ._ensemble import LastSteps, Recipe, TrainedMember, follow, race
 from ._likelihoods import ColumnLikelihoods
@@ -124,7 +125,8 @@ class TableTrainer:
         self.validated: list[TabularNetwork] = []
         self.posteriors: dict[TrainedMember, Posterior] = {}
         self.n_made = 0
-        self.factor: Array = np.ones(values.shape[1])
+        ones = np.ones((2, values.shape[1]))
+        self.spread: tuple[Array, Array, Array] = ones, ones, np.zeros(values.shape[1])
         self.recipe = Recipe(
             learning_rate=model.learning_rate,
             batch_size=model.batch_size,
@@ -171,7 +173,8 @@ class TableTrainer:
         close = [best] + [m for m in close if m is not best]
         close = [m for i, m in enumerate(close) if i < wanted or m.score < _NEAR * best.score]
         cells = self.cells
-        draws = {m: self._draws_for_pool(m) for m in close}
+        known = {m: self._draws_for_pool(m) for m in close}
+        draws = {m: of_member[0] for m, of_member in known.items()}
         pool = [best]
         while len(pool) < wanted:
             others = [m for m in close if m not in pool]
@@ -181,21 +184,31 @@ class TableTrainer:
             ]
             pool.append(others[int(np.argmin(scores))])
         if self.model.calibrate and not np.isin(best.validation, best.rows).any():
-            self.factor = self._factor(pool, torch.cat([draws[m] for m in pool]))
+            self.spread = self._learn_spread({m: known[m] for m in pool})
         return pool
 
-    def _factor(self, pool: list[TrainedMember], draws: Tensor) -> Array:
-        """Return what the pool's draws are to be spread by, for each column."""
-        cells = self.cells
-        n_masks = len(cells.x) // len(pool[0].validation)
+    def _learn_spread(
+        self, pool: dict[TrainedMember, tuple[Tensor, Posterior]]
+    ) -> tuple[Array, Array, Array]:
+        """Return factors and deviations (2, D) and pulls (D,) of the pool's draws, see `Spread`."""
+        cells, members = self.cells, list(pool)
+        n_masks = len(cells.x) // len(members[0].validation)
         is_number = torch.tensor([n is None for n in self.model.n_categories_])
         weight = cells.hidden * cells.weight.unsqueeze(1) * is_number.to(cells.weight.device)
-        drawn, truth, weights = (t.cpu().double().numpy() for t in (draws, cells.x, weight))
-        atoms = atoms_of([member.network for member in pool])
-        return learn_factors(drawn, truth, weights, atoms, n_masks)
+        pooled = torch.cat([draws for draws, _ in pool.values()])
+        drawn, truth, weights = (t.cpu().double().numpy() for t in (pooled, cells.x, weight))
+        of_members = [means(m.network, posterior, None, None) for m, (_, posterior) in pool.items()]
+        atoms = atoms_of([member.network for member in members])
+        factor, deviation = learn_factors(drawn, truth, weights, atoms, n_masks)
+        mean, median = np.mean(of_members, axis=0), np.median(drawn, axis=0)
+        pull = learn_pulls(mean, median, truth, weights, n_masks)
+        return factor, deviation, pull
 
-    def _draws_for_pool(self, member: TrainedMember) -> Tensor:
-        """Return draws (S, N, D) of all validation cells, those that were looked at are known."""
+    def _draws_for_pool(self, member: TrainedMember) -> tuple[Tensor, Posterior]:
+        """Return draws (S, N, D) of all validation cells, and the posteriors behind them.
+
+        Posteriors of cells that were looked at start from those of the last look.
+        """
         last, cells = self.posteriors.get(member), self.cells
         known = last is not None and len(cells.x) <= _ROWS_OF_LOOK
         return draws_of_hidden_cells(
@@ -205,7 +218,7 @@ class TableTrainer:
             n_draws=_DRAWS_OF_POOL,
             starter=_FromLast(last) if known and last is not None else None,
             covariance="auto",  # as rows will be inferred
-        )[0]
+        )
 
     def _best(self, runs: list[tuple[Candidate, TrainedMember]]) -> tuple[Candidate, TrainedMember]:
         """Return the run with the best score; one that starts at random needs a clear gain."""

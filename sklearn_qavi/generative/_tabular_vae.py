@@ -33,6 +33,7 @@ _MAX_VALIDATION_ROWS = 512
 _CONTINUOUS = ["student_t", "histogram"]
 _ENOUGH_FOR_RANDOM = 500  # rows from which networks may learn all that is linear as well
 _OF_NUMBERS = sorted(set(LIKELIHOODS) - {"categorical"})
+_CONSTANTS_OF_COLUMNS = ["mean", "scale", "spread", "deviation", "pull"]  # that are saved
 
 
 class TabularVAE(SavedModel):
@@ -84,11 +85,14 @@ class TabularVAE(SavedModel):
     beta : float, default=1.0
         Weight of the KL in training.
     calibrate : bool, default=True
-        Spread draws of numbers around the mean of their cell by a factor for each column, the one
-        that completes hidden validation cells with the lowest CRPS (``spread_``). It makes up for
-        decoders that are too sure or not sure enough. Means stay as they are, and so do values
-        with a mass of their own (``atoms_``). Without effect with ``bootstrap``, fewer than 20
-        rows, and methods of inference to compare with.
+        Spread draws of numbers around the median of their cell by a factor that depends on the
+        column and on how far apart the cell's draws are: the factors that serve hidden validation
+        cells best, by CRPS and by the interval score of 90% intervals (``spread_``). They make up
+        for decoders that are too sure or not sure enough. Values with a mass of their own
+        (``atoms_``) stay. The means that `transform` fills in are pulled towards the medians as far
+        as the squared error of those cells asks for (``pull_``), since means follow a few draws far
+        out. Without effect with ``bootstrap``, fewer than 20 rows, and methods of inference to
+        compare with.
     refit : bool, default=True
         After all choices are made, take 30 more steps on all rows, those of validation too.
         Without effect with ``bootstrap``, fewer than 20 rows, or where validation has less than a
@@ -143,9 +147,15 @@ class TabularVAE(SavedModel):
         Decoders that have not learned from these rows, unless there were fewer than 20: those of
         before ``refit``, with ``bootstrap`` the first one. `QAVIImputer.expected_error` asks them.
         They are not saved.
-    spread_ : ndarray of shape (n_features,)
-        What draws of each column are spread by around the mean of their cell; 1 leaves them as the
-        decoders give them.
+    spread_ : ndarray of shape (2, n_features)
+        What draws of each column are spread by around the median of their cell, in its surest and
+        in its least sure cells; 1 leaves them as the decoders give them.
+    deviation_ : ndarray of shape (2, n_features)
+        Mean distance of the decoders' draws from the median of such cells, in standard deviations
+        of the column. Between them the logarithm of the factor is linear in that of the distance.
+    pull_ : ndarray of shape (n_features,)
+        How far the means that are filled in are pulled towards the medians of their cells: 0
+        leaves them, 1 would give the medians.
     mean_, scale_ : ndarray of shape (n_features,)
         Standardization of the columns; codes of categories are left as they are.
     n_categories_ : list of (int or None)
@@ -308,7 +318,9 @@ class TabularVAE(SavedModel):
         weight = weight / weight.mean()
         self.n_categories_ = self._checked_categories(X)
         self._learn_standardization(X, weight)
-        self.spread_, self.validation_rows_ = np.ones(X.shape[1]), learned[:0]
+        self.spread_, self.deviation_ = np.ones((2, X.shape[1])), np.ones((2, X.shape[1]))
+        self.pull_ = np.zeros(X.shape[1])
+        self.validation_rows_ = learned[:0]
         self.validated_decoders_: list[TabularNetwork] = []
         runs = self._train(self.standardize(X), weight, seed_from(self.random_state))
         self.validation_rows_ = learned[self.validation_rows_]
@@ -324,10 +336,10 @@ class TabularVAE(SavedModel):
 
     @property
     def spread(self) -> Spread | None:
-        """How draws are spread around the means of their cells, None where no column is."""
-        if (self.spread_ == 1.0).all():
+        """How draws are spread around medians and means pulled, None where no column is changed."""
+        if (self.spread_ == 1.0).all() and not self.pull_.any():
             return None
-        return Spread(self.spread_, atoms_of(self.decoders_))
+        return Spread(self.spread_, self.deviation_, self.pull_, atoms_of(self.decoders_))
 
     def standardize(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn values in original units into standardized ones.
@@ -377,8 +389,9 @@ class TabularVAE(SavedModel):
             "validation_rows": self.validation_rows_.tolist(),
             "feature_names": getattr(self, "feature_names_in_", np.array([])).tolist(),
         }
-        of_columns = {"mean": self.mean_, "scale": self.scale_, "spread": self.spread_}
-        constants = {name: torch.from_numpy(values) for name, values in of_columns.items()}
+        constants = {
+            name: torch.from_numpy(getattr(self, f"{name}_")) for name in _CONSTANTS_OF_COLUMNS
+        }
         return config, constants
 
     def _take(self, config: dict[str, Any], constants: dict[str, Tensor]) -> None:
@@ -388,9 +401,8 @@ class TabularVAE(SavedModel):
         self.history_ = config["history"]
         self.validation_rows_ = np.array(config["validation_rows"], dtype=np.intp)
         self.n_iter_ = max(_n_steps(history) for history in self.history_)
-        self.mean_ = constants["mean"].numpy()
-        self.scale_ = constants["scale"].numpy()
-        self.spread_ = constants["spread"].numpy()
+        for name in _CONSTANTS_OF_COLUMNS:
+            setattr(self, f"{name}_", constants[name].numpy())
         self.n_features_in_ = len(self.mean_)
         self.n_categories_ = self.n_categories or [None] * self.n_features_in_
         if config["feature_names"]:
@@ -473,11 +485,12 @@ class TabularVAE(SavedModel):
     ) -> list[TrainedMember]:
         """Return the trained decoders for standardized rows.
 
-        Keeps what draws are spread by, and validation rows with decoders that do not know them.
+        Keeps how draws are spread, and validation rows with decoders that do not know them.
         """
         trainer = TableTrainer(self, values, weight, seed)
         runs = trainer.run_all(self._candidates(values))
-        self.spread_, self.validation_rows_ = trainer.factor, np.sort(runs[0].validation)
+        self.spread_, self.deviation_, self.pull_ = trainer.spread
+        self.validation_rows_ = np.sort(runs[0].validation)
         self.validated_decoders_ = trainer.validated
         return runs
 

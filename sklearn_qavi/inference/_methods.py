@@ -71,7 +71,7 @@ class InferenceMethod(BaseEstimator, ABC):  # type: ignore[misc]
     """Whether the method can keep the bound after each optimisation step."""
 
     draws_are_spread: ClassVar[bool] = False
-    """Whether draws are spread around the means of their cells as the model says, see
+    """Whether draws are spread around the medians of their cells as the model says, see
     ``TabularVAE(calibrate=True)``."""
 
     time_budget: float | None = None

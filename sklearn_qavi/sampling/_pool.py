@@ -35,7 +35,7 @@ class DecoderPool:
     context : Context
         What the method is told besides; its seed is that of the noise that all rows share.
     spread : Spread, default=None
-        How draws are spread around the means of their cells.
+        How draws are spread around the medians of their cells.
     """
 
     decoders: Sequence[Decoder]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .._random import derive_seed
-from .._spread import Spread
+from .._spread import Center, Spread, center_of
 from .._typing import Decoder
 from ..inference import DecoderTarget, InferenceResult, Posterior, weigh_codes
 from ._averages import categories_of, log_densities, means, probabilities
@@ -21,7 +21,8 @@ from ._scores import scores_of_decoder
 
 __all__ = ["PooledPosterior", "RowsToWeigh"]
 
-_CODES_OF_CENTER = 16  # behind the means that draws are spread around, Sobol points
+_DRAWS_OF_CENTER = 32  # of each decoder, behind the medians that draws are spread around
+_ROWS_OF_CENTER = 1024  # that these draws are held of at one time
 _OF_WEIGHTS = ("pareto_k", "effective_sample_size")
 
 
@@ -65,8 +66,8 @@ class PooledPosterior:
         The rows' values and observed mask, for likelihoods whose cells depend on each other given
         the code, as channels of a pixel may.
     spread : Spread, default=None
-        How draws are spread around the means of their cells; None leaves them as the decoders give
-        them. Means are the same, but for numbers on a log or logit scale.
+        How draws are spread around the medians of their cells, and how far `point` is from their
+        means; None leaves both as the decoders give them.
     to_weigh : RowsToWeigh, default=None
         What ``pareto_k`` and ``effective_sample_size`` are computed from when they are first read.
     """
@@ -151,6 +152,16 @@ class PooledPosterior:
         parts = [means(*member, n_codes, self.given) for member in self._members()]
         mean: NDArray[np.float64] = np.mean(parts, axis=0)
         return mean
+
+    def point(self) -> NDArray[np.float64]:
+        """Return the means of all cells, pulled towards their medians where that is better, (N, D).
+
+        What is better in squared error was learned from hidden cells, see `TabularVAE`.
+        """
+        mean = self.mean()
+        if self.spread is None or not self.spread.pull.any():
+            return mean
+        return self.spread.pulled(mean, self._center)
 
     def category_probabilities(self, n_codes: int = 128) -> dict[int, NDArray[np.float64]]:
         """Return the probabilities of categories by categorical column, each (N, K).
@@ -273,9 +284,21 @@ class PooledPosterior:
         ]
 
     @cached_property
-    def _center(self) -> NDArray[np.float64]:
-        """The means that draws are spread around, (N, D)."""
-        return self.mean(_CODES_OF_CENTER)
+    def _center(self) -> Center:
+        """What draws of the cells (N, D) are spread around."""
+        starts = range(0, len(self), _ROWS_OF_CENTER)
+        parts = [self._center_of_rows(slice(start, start + _ROWS_OF_CENTER)) for start in starts]
+        return Center(*(np.concatenate(both) for both in zip(*parts, strict=True)))
+
+    def _center_of_rows(self, rows: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return medians and deviations of the decoders' draws of some rows, each (n, D)."""
+        given = None if self.given is None else (self.given[0][rows], self.given[1][rows])
+        parts = [
+            shared_draws_of_rows(decoder, posterior[rows], _DRAWS_OF_CENTER, self.n_features, given)
+            for decoder, posterior in self._members()
+        ]
+        center = center_of(np.concatenate(parts))
+        return center.median, center.deviation
 
     def _spread(self, draws: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return draws (S, N, D) of the decoders, spread as they should be."""

@@ -27,7 +27,7 @@ def candidate(family: str = "student_t", *, linear: bool = True) -> Candidate:
 
 def test_the_pool_is_the_best_and_what_adds_most_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws of a second decoder like the best one's add nothing; opposite errors cancel."""
-    at_work = trainer(n_decoders=2)
+    at_work = trainer(n_decoders=2, calibrate=False)
     best, alike, opposite = (at_work.member(candidate(), 0) for _ in range(3))
     for member, score in ((best, 1.0), (alike, 1.01), (opposite, 1.05)):
         member.score = score
