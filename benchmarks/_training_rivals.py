@@ -251,7 +251,8 @@ class _BoundNet(VAENet):
 
     def _input_noise(self, shape: tuple[int, ...]) -> Tensor:
         noise = self.input_noise * self._normal(shape)
-        return torch.where(self.module_.inputs.is_number, noise, 0.0)
+        numbers = self.module_.inputs.numbers
+        return torch.zeros_like(noise).index_copy(-1, numbers, noise[..., numbers])
 
     def _uniform(self, *shape: int) -> Tensor:
         u = torch.rand(shape, generator=self.noise_generator_)
