@@ -26,6 +26,7 @@ __all__ = [
     "Encodes",
     "EncodingDecoder",
     "FeatureLikelihood",
+    "FitsRows",
     "HasCategories",
     "HasLayers",
     "JointLikelihood",
@@ -203,6 +204,18 @@ class ScoresCodes(Protocol):
         """Return the function from what is prepared of B rows, and their mask (B, D), to scores.
 
         Scores are log p(x_O | z) in nats, (K, B), at the codes that ``params`` (K, P) are of.
+        """
+        ...
+
+
+@runtime_checkable
+class FitsRows(Protocol):
+    """What a likelihood has besides that finds once what its log density needs of rows."""
+
+    def fit_of_decoded(self, prepared: Any, observed: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the function from what is decoded, (..., B, P), to log p(x_O | z) in nats.
+
+        ``prepared`` is what `prepare` returned for the B rows, ``observed`` (B, D) their mask.
         """
         ...
 

@@ -5,12 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.utils import backend_registration
 
-pytest.importorskip("torch.utils.backend_registration")
 pytestmark = pytest.mark.skipif(
-    not hasattr(
-        sys.modules["torch.utils.backend_registration"], "_setup_privateuseone_for_python_backend"
-    ),
+    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
     reason="this torch takes no devices that are written in Python",
 )
 

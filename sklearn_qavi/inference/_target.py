@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._typing import Decoder, Likelihood, Observes, ScoresCodes
+from .._typing import Decoder, FitsRows, Likelihood, Observes, ScoresCodes
 
 __all__ = ["DecoderTarget", "FeatureTarget", "FunctionTarget", "log_prob_observed"]
 
@@ -145,8 +145,9 @@ class DecoderTarget:
         """Return the log likelihood of the rows with these indices."""
         prepared, observed = self.likelihood.prepare(self.x[rows]), self.observed[rows]
         log_prob = None if self.observe is None else self.observe(prepared, observed)
-        fit_of_rows = getattr(self.likelihood, "fit_of_decoded", None)
-        fit = None if fit_of_rows is None else fit_of_rows(prepared, observed)
+        fit = None
+        if isinstance(self.likelihood, FitsRows):
+            fit = self.likelihood.fit_of_decoded(prepared, observed)
         return DecoderBlock(
             self.decode, self.likelihood, prepared, observed, log_prob=log_prob, fit=fit
         )
