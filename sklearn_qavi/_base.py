@@ -329,7 +329,7 @@ class BaseQAVI(PlainState):
         if rows is None:
             raise ValueError(f"posterior={plain(self.posterior)} has to be trained: pass X to fit.")
         seen = np.setdiff1d(np.flatnonzero(rows.table.observed.any(axis=1)), without)
-        x, observed = rows.x[seen], rows.observed[seen]
+        x, observed = rows.take(seen)
         return [
             method.learn(decoder, x, observed, seed=derive_seed(self._seed, _PARTS["method"], k))
             for k, decoder in enumerate(decoders)

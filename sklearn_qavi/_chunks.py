@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
@@ -50,12 +50,31 @@ class Chunk:
         """Return the number of rows N."""
         return len(self.x)
 
+    @property
+    def n_features(self) -> int:
+        """Number of columns D."""
+        return self.x.shape[1]
+
     def take(self, rows: slice) -> "Chunk":
         """Return some rows, in memory of their own: a slice would take all along when pickled."""
         scored = None if self.scored is None else self.scored[rows].clone()
         return Chunk(
             self.x[rows].clone(), self.observed[rows].clone(), self.positions[rows], scored
         )
+
+
+class ChunkedRows(Protocol):
+    """Rows that are taken chunk by chunk."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns D."""
+
+    def take(self, rows: slice) -> Chunk:
+        """Return some of them, in memory of their own."""
 
 
 Summary = Callable[[PooledPosterior, Chunk], object]
@@ -138,7 +157,7 @@ class ChunkTask:
 
 
 def run_chunks(
-    task: ChunkTask, rows: Chunk, *, n_jobs: int | None, progress: Callable[[int], None]
+    task: ChunkTask, rows: ChunkedRows, *, n_jobs: int | None, progress: Callable[[int], None]
 ) -> Iterator[tuple[slice, ChunkResult]]:
     """Yield the places of the rows of each chunk and its result, in order.
 
@@ -146,8 +165,8 @@ def run_chunks(
     ----------
     task : ChunkTask
         What is done with each chunk.
-    rows : Chunk
-        All rows.
+    rows : ChunkedRows
+        All rows; a chunk is taken when a worker is about to be free.
     n_jobs : int or None
         Workers, see `joblib.Parallel`; `joblib.parallel_config` may choose another backend than
         threads, a Dask cluster among them.
@@ -156,7 +175,7 @@ def run_chunks(
     """
     n_workers = effective_n_jobs(n_jobs)
     plan = plan_for(resolve_device(task.device))
-    most = plan.chunk_rows(rows.x.shape[1], task.pool.decoders)
+    most = plan.chunk_rows(rows.n_features, task.pool.decoders)
     size = max(1, min(most, -(-len(rows) // n_workers)))
     places = [slice(start, start + size) for start in range(0, len(rows), size)]
     backend, _ = get_active_backend(prefer="threads")

@@ -6,7 +6,6 @@ from numbers import Real
 from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast, overload
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import Tags
@@ -30,6 +29,7 @@ from ._base import (
 from ._checks import plain, refuse_number
 from ._expected_error import MOST_SCORED_ROWS, error_by_column, with_several_masks
 from ._interrupts import all_or_nothing
+from ._plan import row_slices
 from ._random import seed_from
 from ._row_inference import RowInference, Rows
 from ._sklearn_compat import (
@@ -440,13 +440,15 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         refuse_number(X, "sample(n={})")
         n, row_offset = checked_count("n", n), checked_count("row_offset", row_offset)
         rows = self._encode_or_fitted(X)
-        draws = self._inference().values(rows, self._draws(n), n, row_offset=row_offset)
+        values = self._inference().values(rows, self._draws(n), n, row_offset=row_offset)
+        draws = list(values)
         completed = [self._decode(rows, draw) for draw in draws]
         dataframes = get_output_config("transform", self)["dense"] != "default"
         if dataframes or cast(Frame, rows.source).container == "pyarrow":
             return completed
         if n:
-            return np.stack(completed)
+            in_place = all(one is draw for one, draw in zip(completed, draws, strict=True))
+            return values if in_place else np.stack(completed)
         shape = (0, len(rows), len(self.get_feature_names_out()))
         return np.empty(shape, dtype=cast(Frame, rows.source).dtype)
 
@@ -839,15 +841,28 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         return self._rows_of(self.encoder_.derive(table) if derive else table, checked, warn=warn)
 
     def _rows_of(self, table: EncodedTable, source: Frame | ImageBatch, *, warn: bool) -> Rows:
-        """Return an encoded table in the model's units."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            values = self.generative_model_.standardize(table.values)
-            far = self._is_number & (np.abs(values) > _FAR)
+        """Return an encoded table as inference takes it, with a warning of numbers far out."""
         if warn and len(table.incomplete_rows):
-            self._warn_far(far & ~self.encoder_.was_seen(table))
-        values = np.where(far, np.copysign(_FAR, values), values)
-        values = np.where(table.observed, values, 0.0)
-        return Rows(table, torch.from_numpy(values).to(torch.float32), source)
+            unusual = _CellsFound(len(self.encoder_.modelled))
+            for part in row_slices(*table.values.shape):
+                some = table.take(part)
+                far = self._far(self._standardized(some))
+                unusual.add(far & ~self.encoder_.was_seen(some))
+            self._warn_far(unusual)
+        return Rows(table, self._in_model_units, source)
+
+    def _in_model_units(self, table: EncodedTable) -> NDArray[np.float64]:
+        """Return numbers (N, D) in the model's units; those far out are taken as less far."""
+        values = self._standardized(table)
+        return np.where(self._far(values), np.copysign(_FAR, values), values)
+
+    def _standardized(self, table: EncodedTable) -> NDArray[np.float64]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            values: NDArray[np.float64] = self.generative_model_.standardize(table.values)
+        return values
+
+    def _far(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return self._is_number & (np.abs(values) > _FAR)
 
     def _scored_and_learned(
         self, rows: Rows, *, of_fit: bool
@@ -898,20 +913,26 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     def _decode(
         self, rows: Rows, values: NDArray[np.float64], *, whole: bool = True, move: bool = True
     ) -> Container:
-        """Put values (N, D) of the model into the missing cells, and append the indicator."""
+        """Put values (N, D) of the model into the missing cells, and append the indicator.
+
+        The values are overwritten, and become the table if it can be an array of floats.
+        """
         frame, missing, encoder = cast(Frame, rows.source), rows.table.missing, self.encoder_
-        with np.errstate(over="ignore"):  # what overflows is named below
-            imputed = self._original(values, rows.table, whole=whole, move=move)
-        bad = encoder.overflows(frame, imputed, missing)
-        if bad.any():
+        bad = _CellsFound(values.shape[1])
+        for part in row_slices(len(values), values.shape[1]):
+            some = rows.table.take(part)
+            with np.errstate(over="ignore"):  # what overflows is named below
+                values[part] = self._original(values[part], some, whole=whole, move=move)
+            bad.add(encoder.overflows(frame, values[part], missing[part]))
+        if bad.n_rows:
             raise InferenceDivergedError(
                 f"Imputed values of column(s) {self._names_of(bad)} are not finite in "
-                f"{int(bad.any(axis=1).sum())} row(s). Set min_value and max_value, or check the "
+                f"{bad.n_rows} row(s). Set min_value and max_value, or check the "
                 "decoder's output for these rows."
             )
         return encoder.decode(
             frame,
-            imputed,
+            values,
             missing,
             get_output_config("transform", self)["dense"],
             more=self._transform_indicator(encoder.missing(frame)),
@@ -1007,17 +1028,30 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             if not column.is_linear
         ]
 
-    def _names_of(self, cells: NDArray[np.bool_]) -> list[Hashable]:
-        """Return the names of the modelled columns that have one of these cells (N, D)."""
-        return [self.encoder_.modelled[j].name for j in np.flatnonzero(cells.any(axis=0))]
+    def _names_of(self, found: "_CellsFound") -> list[Hashable]:
+        """Return the names of the modelled columns that have one of these cells."""
+        return [self.encoder_.modelled[j].name for j in np.flatnonzero(found.columns)]
 
-    def _warn_far(self, far: NDArray[np.bool_]) -> None:
-        if far.any():
+    def _warn_far(self, far: "_CellsFound") -> None:
+        if far.n_rows:
             warnings.warn(
                 f"Column(s) {self._names_of(far)} have observed values more than "
                 f"{_FAR:.0f} standard deviations from the training mean, in "
-                f"{int(far.any(axis=1).sum())} row(s). Inference takes them as {_FAR:.0f}; they "
+                f"{far.n_rows} row(s). Inference takes them as {_FAR:.0f}; they "
                 "are returned unchanged. Check their units.",
                 ExtremeValueWarning,
                 stacklevel=5,
             )
+
+
+class _CellsFound:
+    """In which columns, and in how many rows, cells were found; told part by part."""
+
+    def __init__(self, n_columns: int) -> None:
+        self.columns = np.zeros(n_columns, dtype=bool)
+        self.n_rows = 0
+
+    def add(self, cells: NDArray[np.bool_]) -> None:
+        """Add the cells (N, D) of other rows."""
+        self.columns |= cells.any(axis=0)
+        self.n_rows += int(cells.any(axis=1).sum())

@@ -42,7 +42,7 @@ from ._typing import Container, Encodes, ScoreDetails, ScoresOfRows, Table
 from .exceptions import InferenceDivergedError
 from .generative import IMAGE_MODELS, GenerativeModel
 from .inference import Feature, InferenceMethod
-from .preprocessing import ImageBatch, ImageEncoder, as_array, find_image_shape
+from .preprocessing import EncodedTable, ImageBatch, ImageEncoder, as_array, find_image_shape
 from .sampling import PooledPosterior
 
 __all__ = ["QAVIInpainter"]
@@ -731,10 +731,12 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         return self._rows(batch, X)
 
     def _rows(self, batch: ImageBatch, original: Table | None = None) -> Rows:
-        """Return images in the model's units."""
-        values = self.generative_model_.standardize(batch.table.values)
-        values = np.where(batch.table.observed, values, 0.0)
-        return Rows(batch.table, torch.from_numpy(values).to(torch.float32), batch, original)
+        """Return images as inference takes them."""
+        return Rows(batch.table, self._in_model_units, batch, original)
+
+    def _in_model_units(self, table: EncodedTable) -> NDArray[np.float64]:
+        values: NDArray[np.float64] = self.generative_model_.standardize(table.values)
+        return values
 
     def _method(self) -> InferenceMethod:
         method, model = super()._method(), self.generative_model_

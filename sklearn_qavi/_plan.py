@@ -6,7 +6,7 @@ holds something whose size is open asks here: `plan_for` a device, `DecoderPlan`
 decoder on a device, `LayerPlan` for the images that go down the layers of a hierarchical decoder.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -32,6 +32,7 @@ __all__ = [
     "holds_points",
     "pixels_summed_over",
     "plan_for",
+    "row_slices",
     "rows_of_bins",
     "rows_scored_in_training",
     "weighed_at_a_time",
@@ -78,6 +79,8 @@ _CACHED_CELLS = 2**17  # log densities of cells at codes that are tried
 _POINTS = 2**22  # numbers of Sobol points, 32 MiB
 _UNIFORMS = 2**25  # behind draws that are made at a time, 256 MiB
 _DRAWS_BYTES = 2**26  # of draws that wait to be taken one by one
+
+_TABLE_CELLS = 2**20  # of a table that change their units at a time, 8 MiB
 
 # sums over what missing channels of a pixel might be
 _CPU_TERMS, _GPU_TERMS = 2**17, 2**24  # what a CPU's cache holds, and else
@@ -314,6 +317,13 @@ def rows_of_bins(n_draws: int, n_bins: int) -> int:
 def draws_held(n_draws: int, n_cells: int) -> int:
     """Return how many of so many draws of a table are held until they are taken one by one."""
     return max(1, min(n_draws, int(_DRAWS_BYTES / (8 * n_cells))))
+
+
+def row_slices(n_rows: int, n_columns: int) -> Iterator[slice]:
+    """Yield slices of all rows of a table, of as many as change their units at one time."""
+    size = max(1, _TABLE_CELLS // max(n_columns, 1))
+    for first in range(0, n_rows, size):
+        yield slice(first, min(first + size, n_rows))
 
 
 def holds_points(n_numbers: int) -> bool:

@@ -5,13 +5,13 @@ and decodes the answer into what came.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import NDArray
-from torch import Tensor, from_numpy
+from torch import Tensor, float32, from_numpy
 
 from ._chunks import Chunk, ChunkResult, ChunkTask, Summary, run_chunks
 from ._plan import draws_held
@@ -35,8 +35,8 @@ class Rows:
     ----------
     table : EncodedTable
         The rows as numbers with a mask, in the encoder's units.
-    x : Tensor of shape (N, D)
-        The same in the model's units, 0 where missing, on the CPU.
+    in_model_units : callable
+        Returns the numbers of some rows of the table in the model's units, anything where missing.
     source : Frame or ImageBatch
         The input after its checks, which imputed values are put into.
     original : object, default=None
@@ -44,18 +44,27 @@ class Rows:
     """
 
     table: EncodedTable
-    x: Tensor
+    in_model_units: Callable[[EncodedTable], NDArray[np.float64]]
     source: Frame | ImageBatch
     original: Table | None = None
 
     def __len__(self) -> int:
         """Return the number of rows N."""
-        return len(self.x)
+        return len(self.table.values)
 
     @property
-    def observed(self) -> Tensor:
-        """True where inference sees a value, (N, D)."""
-        return from_numpy(self.table.observed)
+    def n_features(self) -> int:
+        """Number of columns D."""
+        return int(self.table.values.shape[1])
+
+    def take(self, which: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+        """Return some rows in the model's units, 0 where missing, and their observed mask.
+
+        Both are (n, D) and on the CPU. Nobody holds all rows of a large table in these units.
+        """
+        some = self.table.take(which)
+        values = np.where(some.observed, self.in_model_units(some), 0.0)
+        return from_numpy(values).to(float32), from_numpy(some.observed)
 
 
 @dataclass(frozen=True)
@@ -118,11 +127,11 @@ class RowInference:
         values : ndarray of shape (n_values, N, width)
             In the model's units; NaN in complete rows.
         """
-        out = np.full((n_values, len(rows), width or rows.x.shape[1]), np.nan)
+        out = np.full((n_values, len(rows), width or rows.n_features), np.nan)
         if n_values:
-            chunk = _chunk_of(rows, rows.table.incomplete_rows, row_offset=row_offset)
-            for places, result in self._run(chunk, summary):
-                out[:, chunk.positions[places] - row_offset] = result.values
+            asked = _Asked(rows, rows.table.incomplete_rows, row_offset)
+            for places, result in self._run(asked, summary):
+                out[:, asked.which[places]] = result.values
         return out
 
     def iter_draws(
@@ -140,17 +149,19 @@ class RowInference:
         Rows are inferred once. Their posteriors are held, and as many draws at a time as fit into
         64 MiB.
         """
-        chunk = _chunk_of(rows, rows.table.incomplete_rows, row_offset=row_offset)
+        asked = _Asked(rows, rows.table.incomplete_rows, row_offset)
         parts = [
-            (chunk.take(places), result.values) for places, result in self._run(chunk, Posteriors())
+            (asked.take(places), result.values) for places, result in self._run(asked, Posteriors())
         ]
-        at_a_time = draws_held(n, rows.x.numel())
+        at_a_time = draws_held(n, rows.table.values.size)
         for first in range(0, n, at_a_time):
             size = min(at_a_time, n - first)
             draw = KeyedDraws(size, seed, in_turn, first, pixel_noise)
-            draws = np.full((draw.n, *rows.x.shape), np.nan)
+            shape = rows.table.values.shape
+            draws = [np.full(shape, np.nan) for _ in range(draw.n)]  # whoever keeps one keeps one
             for part, posteriors in parts:
-                draws[:, part.positions - row_offset] = draw(posteriors, part)
+                for one, drawn in zip(draws, draw(posteriors, part), strict=True):
+                    one[part.positions - row_offset] = drawn
             yield from draws
 
     def posteriors(self, rows: Rows, *, trace: bool = False) -> PooledPosterior:
@@ -164,16 +175,15 @@ class RowInference:
             Keep the bound after each optimisation step.
         """
         pool = replace(self.pool, context=replace(self.pool.context, trace=trace))
-        chunk = _chunk_of(rows, np.arange(len(rows)))
-        results = replace(self, pool=pool)._run(chunk, Posteriors())
+        results = replace(self, pool=pool)._run(_Asked(rows, np.arange(len(rows))), Posteriors())
         return PooledPosterior.concatenate([result.values for _, result in results])
 
     def mean_log_density(self, rows: Rows, hidden: NDArray[np.bool_]) -> float:
         """Hide cells (N, D) and return the mean log predictive density of their values, in nats."""
-        chunk = _chunk_of(rows, np.flatnonzero(hidden.any(axis=1)), hidden=hidden)
+        asked = _Asked(rows, np.flatnonzero(hidden.any(axis=1)), hidden=hidden)
         of_cells = [
-            result.values[hidden[chunk.positions[places]]]
-            for places, result in self._run(chunk, LogDensity())
+            result.values[hidden[asked.which[places]]]
+            for places, result in self._run(asked, LogDensity())
         ]
         return float(np.concatenate(of_cells).mean())
 
@@ -212,12 +222,12 @@ class RowInference:
             As of `scores`.
         """
         which = np.flatnonzero(hidden.any(axis=1))
-        chunk = _chunk_of(rows, which, row_offset=row_offset, hidden=hidden)
-        drawn = np.full((draws.n, *rows.x.shape), np.nan)
+        asked = _Asked(rows, which, row_offset, hidden)
+        drawn = np.full((draws.n, *rows.table.values.shape), np.nan)
         n_evaluations, converged = np.full(len(rows), np.nan), np.ones(len(rows), dtype=bool)
         scores: dict[str, NDArray[np.float64]] = {}
         seconds = 0.0
-        for places, result in self._run(chunk, DrawsAndScores(draws, Scores(n_draws))):
+        for places, result in self._run(asked, DrawsAndScores(draws, Scores(n_draws))):
             at = which[places]
             n_evaluations[at], converged[at] = result.n_evaluations, result.converged
             seconds += result.seconds
@@ -233,13 +243,13 @@ class RowInference:
         }
         return drawn, scores, details
 
-    def _run(self, chunk: Chunk, summary: Summary) -> Iterator[tuple[slice, ChunkResult]]:
+    def _run(self, rows: "_Asked", summary: Summary) -> Iterator[tuple[slice, ChunkResult]]:
         """Yield the places of parts of the rows, and what became of them; warn at the end."""
-        if len(chunk) == 0:
+        if len(rows) == 0:
             return
         n_workers, seconds_per_row = effective_n_jobs(self.n_jobs), None
         if self.time_budget is not None:
-            seconds_per_row = self.time_budget * n_workers / len(chunk)
+            seconds_per_row = self.time_budget * n_workers / len(rows)
         task = ChunkTask(
             self.pool,
             self.device,
@@ -250,10 +260,10 @@ class RowInference:
         )
         converged, pareto_k = [], []
         n_decoders, silent = len(self.pool.decoders), not self.verbose
-        bar = RowBar(len(chunk), desc="inference", unit="row", silent=silent, n_parts=n_decoders)
+        bar = RowBar(len(rows), desc="inference", unit="row", silent=silent, n_parts=n_decoders)
         with bar as progress:
             for places, result in run_chunks(
-                task, chunk, n_jobs=self.n_jobs, progress=progress.update
+                task, rows, n_jobs=self.n_jobs, progress=progress.update
             ):
                 converged.append(result.converged)
                 pareto_k.append(result.pareto_k)
@@ -288,16 +298,40 @@ def _warn_unreliable(pareto_k: NDArray[np.float64]) -> None:
         )
 
 
-def _chunk_of(
-    rows: Rows,
-    which: NDArray[np.intp],
-    *,
-    row_offset: int = 0,
-    hidden: NDArray[np.bool_] | None = None,
-) -> Chunk:
-    """Return some rows as one chunk, with cells hidden that are to be scored."""
-    observed, scored = rows.observed[which], None
-    if hidden is not None:
-        scored = from_numpy(hidden[which])
-        observed = observed & ~scored
-    return Chunk(rows.x[which], observed, which + row_offset, scored)
+@dataclass(frozen=True)
+class _Asked:
+    """The rows of a call that are inferred, chunk by chunk.
+
+    Parameters
+    ----------
+    rows : Rows
+        All rows of the call.
+    which : ndarray of shape (n,)
+        Positions among them.
+    row_offset : int, default=0
+        Position of the first row of the call, for draws.
+    hidden : ndarray of bool of shape (N, D), default=None
+        Cells of all rows that are hidden and scored.
+    """
+
+    rows: Rows
+    which: NDArray[np.intp]
+    row_offset: int = 0
+    hidden: NDArray[np.bool_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+    @property
+    def n_features(self) -> int:
+        return self.rows.n_features
+
+    def take(self, places: slice) -> Chunk:
+        """Return the chunk of some of these rows."""
+        which = self.which[places]
+        x, observed = self.rows.take(which)
+        scored = None
+        if self.hidden is not None:
+            scored = from_numpy(self.hidden[which])
+            observed = observed & ~scored
+        return Chunk(x, observed, which + self.row_offset, scored)

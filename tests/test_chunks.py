@@ -145,6 +145,28 @@ def test_an_interrupt_while_chunks_are_handed_out_ends_the_first_ones(
     assert left.wait(10)
 
 
+def test_chunks_are_taken_when_a_worker_is_about_to_be_free(fitted, table, monkeypatch) -> None:
+    monkeypatch.setattr(Plan, "chunk_rows", lambda *args: 10)
+    taken = []
+
+    class Watched(Chunk):
+        """Rows that tell which of them have been taken."""
+
+        def take(self, rows: slice) -> Chunk:
+            taken.append(rows.start)
+            return super().take(rows)
+
+    x = torch.from_numpy(np.nan_to_num(table)).float()
+    rows = Watched(x, torch.from_numpy(~np.isnan(table)), np.arange(len(x)))
+    task = ChunkTask(fitted._inference().pool, "cpu", lambda pooled, chunk: len(chunk))
+    results = run_chunks(task, rows, n_jobs=1, progress=lambda n: None)
+    places, result = next(results)
+    assert (places, result.values) == (slice(0, 10), 10)
+    assert len(taken) < 5
+    list(results)
+    assert taken == list(range(0, len(table), 10))
+
+
 def test_parts_with_their_offset_are_the_whole(fitted, table) -> None:
     whole = fitted.sample(table, n=2)
     for cut in (1, 70):

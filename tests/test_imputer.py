@@ -1,6 +1,7 @@
 """QAVIImputer: the contract with missing cells, bad input, pipelines, models handed in."""
 
 import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from _factories import (
 )
 from _linear_gaussian import LinearGaussian
 from sklearn_qavi import QAVIImputer
+from sklearn_qavi._chunks import Chunk, ChunkResult
 from sklearn_qavi.exceptions import (
     ExtremeValueWarning,
     InferenceConvergenceWarning,
@@ -490,6 +492,16 @@ class TestPipelines:
         assert search.best_params_["beta"] == 1.0
 
 
+class _Huge(torch.nn.Module):
+    """A decoder of four columns whose second one is as large as single precision lets it be."""
+
+    latent_dim = 1
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        out = 0.0 * z.expand(-1, 8)
+        return out + torch.tensor([0.0, 1e30, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+
+
 class TestModelsHandedIn:
     def test_a_trained_model_is_not_trained_again(self, X: Array, incomplete: Array) -> None:
         model = tiny_table_model(random_state=3).fit(X)
@@ -555,14 +567,7 @@ class TestModelsHandedIn:
     def test_an_imputed_value_that_overflows_is_an_error_that_names_its_column(
         self, X: Array
     ) -> None:
-        class Huge(torch.nn.Module):
-            latent_dim = 1
-
-            def forward(self, z: torch.Tensor) -> torch.Tensor:
-                out = 0.0 * z.expand(-1, 8)
-                return out + torch.tensor([0.0, 1e30, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
-
-        model = PretrainedDecoder(Huge(), "gaussian", 4, scale=[1.0, 1e300, 1.0, 1.0])
+        model = PretrainedDecoder(_Huge(), "gaussian", 4, scale=[1.0, 1e300, 1.0, 1.0])
         incomplete = X.copy()
         incomplete[0, 1] = np.nan
         with pytest.raises(InferenceDivergedError, match=r"\['x1'\] are not finite in 1 row"):
@@ -704,6 +709,65 @@ class TestBadInput:
         fitted["gaussian"].transform(table)
         fitted["gaussian"].sample(table, n=2)
         np.testing.assert_array_equal(table, incomplete)
+
+
+class TestLargeTables:
+    """What is done part by part, so that few copies of a table are held."""
+
+    def test_answers_do_not_depend_on_the_parts(
+        self, incomplete: Array, related: QAVIImputer, with_gaps: pd.DataFrame, monkeypatch: Any
+    ) -> None:
+        plain = tiny_imputer().fit(incomplete)
+
+        def answers() -> list[Any]:
+            tables = [plain.transform(incomplete), *plain.predict_interval(incomplete)]
+            tables += [plain.sample(incomplete, n=2), *plain.iter_samples(incomplete, n=2)]
+            return [*tables, related.transform(with_gaps), related.sample(with_gaps, n=2)]
+
+        whole = answers()
+        monkeypatch.setattr("sklearn_qavi._plan._TABLE_CELLS", 28)
+        for one, other in zip(whole, answers(), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    def test_warnings_and_errors_count_the_rows_of_all_parts(
+        self, X: Array, monkeypatch: Any
+    ) -> None:
+        monkeypatch.setattr("sklearn_qavi._plan._TABLE_CELLS", 8)
+        far = X[:9].copy()
+        far[1, 0] = far[2, 0] = far[7, 2] = 1e9
+        far[:, 3] = np.nan
+        imputer = tiny_imputer().fit(X)
+        with pytest.warns(ExtremeValueWarning, match=r"\['x0', 'x2'\].*in 3 row"):
+            imputer.transform(far)
+        many = X[:18].copy()
+        many[:, 1] = np.nan
+        model = PretrainedDecoder(_Huge(), "gaussian", 4, scale=[1.0, 1e300, 1.0, 1.0])
+        with pytest.raises(InferenceDivergedError, match=r"\['x1'\] are not finite in 18 row"):
+            QAVIImputer(generative_model=model, random_state=0).fit(X).transform(many)
+
+    def test_few_copies_are_held(self, X: Array, monkeypatch: Any) -> None:
+        imputer = tiny_imputer(generative_model=tiny_table_model(n_decoders=1)).fit(X)
+
+        def at_once(task: Any, crew: Any, chunk: Chunk, progress: Any) -> ChunkResult:
+            n = len(chunk)
+            values = np.zeros((getattr(task.summary, "n", 1), *chunk.x.shape))
+            return ChunkResult(values, np.ones(n, bool), np.zeros(n), np.zeros(n), 0.0)
+
+        monkeypatch.setattr("sklearn_qavi._chunks._run", at_once)
+        monkeypatch.setattr("sklearn_qavi._plan._TABLE_CELLS", 2**14)
+        table = np.tile(X, (2000, 1))
+        table[:, 1] = np.nan
+        for work, n_copies in (
+            (lambda: imputer.transform(table), 4),  # encoded, completed, masks and positions
+            (lambda: imputer.sample(table, n=3), 6),  # and two completed tables more
+        ):
+            tracemalloc.start()
+            try:
+                work()
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            assert peak < n_copies * table.nbytes
 
 
 class TestWarnings:

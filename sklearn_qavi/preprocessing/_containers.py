@@ -1,5 +1,6 @@
 """Completed columns put together again: arrays, dataframes of pandas or polars, pyarrow tables."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -8,21 +9,31 @@ from numpy.typing import NDArray
 __all__ = ["as_array", "build_container", "cells_of"]
 
 
-def as_array(columns: list[Any], dtype: np.dtype[Any], more: NDArray[Any] | None) -> NDArray[Any]:
+def as_array(
+    columns: Iterable[Any],
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    more: NDArray[Any] | None,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
     """Return columns as an array.
 
     Parameters
     ----------
-    columns : list of length D
-        Columns of any kind, (N,) each.
+    columns : iterable of length D
+        Columns of any kind, (N,) each, taken one by one.
+    shape : (int, int)
+        N and D.
     dtype : numpy.dtype
         Of the array; text is made as wide as it needs to be.
     more : ndarray of shape (N, n_more) or None
         Columns to append.
+    out : ndarray, default=None
+        What to write into, if it has this shape and type.
     """
-    n_rows = len(columns[0]) if columns else 0 if more is None else len(more)
     is_text = dtype.kind in "US"
-    out = np.empty((n_rows, len(columns)), dtype=object if is_text else dtype)
+    if out is None or out.shape != shape or out.dtype != dtype:
+        out = np.empty(shape, dtype=object if is_text else dtype)
     for j, column in enumerate(columns):
         out[:, j] = column if isinstance(column, np.ndarray) else cells_of(column)
     if is_text:

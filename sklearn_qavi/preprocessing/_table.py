@@ -60,8 +60,8 @@ class EncodedTable:
     def _open(self) -> NDArray[np.bool_]:
         return ~self.observed if self.unseen is None else ~(self.observed | self.unseen)
 
-    def take(self, rows: NDArray[np.intp]) -> "EncodedTable":
-        """Return some rows."""
+    def take(self, rows: NDArray[np.intp] | slice) -> "EncodedTable":
+        """Return some rows; those of a slice are not copied."""
         unseen, derived = (
             None if mask is None else mask[rows] for mask in (self.unseen, self.derived)
         )
@@ -316,7 +316,8 @@ class TableEncoder:
         table : Frame
             The table that `encode` got; not changed.
         imputed : float64 ndarray of shape (N, D)
-            What `from_model` gave, for the missing cells; what stands elsewhere is ignored.
+            What `from_model` gave, for the missing cells; what stands elsewhere is ignored. It is
+            what is returned, filled in, if an array of its shape and type is.
         missing : bool ndarray of shape (N, D)
             True where a cell is to be filled.
         container : {"default", "pandas", "polars"}, default="default"
@@ -334,21 +335,23 @@ class TableEncoder:
         if container == "default" and table.container == "pyarrow":
             container = "pyarrow"
         parts = self._parts(table, imputed, missing)
+        shape = (len(table), len(parts))
         if container == "default" and table.container != "array" and self._fits_floats(table):
-            floats = [
+            floats = (
                 _as_floats(column, table.columns[j], numbers, gaps)
                 for j, column, numbers, gaps in parts
-            ]
-            return as_array(floats, _float_type(table), more)
-        completed = [
+            )
+            return as_array(floats, shape, _float_type(table), more, imputed)
+        columns = (
             complete_column(table.native[j], column, numbers, gaps)
             for j, column, numbers, gaps in parts
-        ]
+        )
         if container == "default":
             dtype = np.dtype(object)
             if table.container == "array" and all(c.fits(table.dtype) for _, c, *_ in parts):
                 dtype = table.dtype
-            return as_array(completed, dtype, more)
+            return as_array(columns, shape, dtype, more, imputed)
+        completed = list(columns)
         declared = map(class_declared, self._declared([column.name for column in self.schema_]))
         said_whole = [said is not None and said.is_whole for said in declared]
         completed = [
