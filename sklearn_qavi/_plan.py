@@ -90,6 +90,8 @@ _COPIED = 2**24  # parameters of pixels
 _MOST_IMAGES, _MOST_NUMBERS = 64, 2**24  # where no gradient is asked for
 _MOST_KEPT, _PER_CODE = 2**25, 24  # features for gradients; a number of the code counts as so many
 _SLOTS, _SMALL = 4, 2**16  # rows in work if no layer has more features than that
+_KEPT_BYTES, _NUMBER_BYTES = 34, 64  # of a feature for gradients, of a number of a map without
+_GPU_IMAGES, _GPU_SLOTS, _SLOT_DRAWS = 1024, 64, 4  # not yet measured
 
 
 @dataclass(frozen=True)
@@ -166,14 +168,15 @@ def plan_for(device: torch.device) -> Plan:
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """How many images go down the layers of a hierarchical decoder at one time, on any device.
+    """How many images go down the layers of a hierarchical decoder at one time.
 
-    Not up to the caller: with another number at one time convolutions round differently.
+    Not up to the caller: with another number at one time convolutions round differently. On a GPU
+    the numbers follow from its memory; none of them has been measured on one.
 
     Parameters
     ----------
     decoder : LayeredDecoder
-        The decoder.
+        The decoder, on the device where it works.
     """
 
     decoder: LayeredDecoder
@@ -183,29 +186,49 @@ class LayerPlan:
         """How many images, one per row and draw, where no gradient is asked for.
 
         A power of two up to 64, so that the largest maps and the codes of all of them are some
-        16 million numbers.
+        16 million numbers; up to 1,024 on a GPU.
         """
-        fit = _MOST_NUMBERS // (max(self._sizes) + self.decoder.latent_dim)
-        return min(_power_below(fit), _MOST_IMAGES)
+        numbers = max(self._sizes) + self.decoder.latent_dim
+        if self._memory is None:
+            return min(_power_below(_MOST_NUMBERS // numbers), _MOST_IMAGES)
+        return min(_power_below(self._fit(_NUMBER_BYTES * numbers)), _GPU_IMAGES)
 
     @property
     def images_with_gradient(self) -> int:
-        """For how many images a processor should keep what their gradients take, 1 at least.
+        """For how many images the device should keep what their gradients take, 1 at least.
 
-        Some 34 bytes for each feature and 800 for each number of the code, about a gigabyte in all.
+        Some 34 bytes for each feature and 800 for each number of the code, on a processor about a
+        gigabyte in all.
         """
         kept = self.numbers_per_row + _PER_CODE * self.decoder.latent_dim
-        return max(1, min(_MOST_IMAGES, _MOST_KEPT // kept))
+        if self._memory is None:
+            return max(1, min(_MOST_IMAGES, _MOST_KEPT // kept))
+        return max(1, min(_GPU_IMAGES, self._fit(_KEPT_BYTES * kept)))
 
     @property
     def rows_in_work(self) -> int:
-        """Rows whose posteriors are fitted at one time."""
-        return _SLOTS if max(self._sizes) <= _SMALL else 1
+        """Rows whose posteriors are fitted at one time: 4 small ones on a CPU, else 1.
+
+        On a GPU a power of two up to 64, so that a few draws of each fit into its memory.
+        """
+        if self._memory is None:
+            return _SLOTS if max(self._sizes) <= _SMALL else 1
+        return min(_power_below(self.images_with_gradient // _SLOT_DRAWS), _GPU_SLOTS)
 
     @property
     def numbers_per_row(self) -> int:
         """How many features a row's posterior has at all layers together."""
         return sum(self._sizes)
+
+    def _fit(self, n_bytes: int) -> int:
+        """Return how many things of so many bytes a step may hold."""
+        assert self._memory is not None
+        return int(_SHARE * self._memory) // n_bytes
+
+    @property
+    def _memory(self) -> int | None:
+        weight = next(iter(getattr(self.decoder, "parameters", tuple)()), None)
+        return None if weight is None else plan_for(weight.device).memory
 
     @property
     def _sizes(self) -> list[int]:

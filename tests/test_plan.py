@@ -131,6 +131,23 @@ def test_images_that_go_down_layers_fit_into_memory() -> None:
         assert sizes == sorted(sizes, reverse=True)
 
 
+def test_a_large_gpu_works_on_dozens_of_layered_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Layered, "parameters", lambda self: [torch.zeros(1)], raising=False)
+    for width, side in ((16, 32), (64, 32), (384, 32), (512, 256)):
+        plan, rows = LayerPlan(_Layered(width, side)), []
+        on_cpu = plan.rows_in_work
+        for memory in (8 * GIB, 78 * GIB):
+            with monkeypatch.context() as patch:
+                _as_on_gpu(patch, Plan(memory, 4, True))
+                rows.append(plan.rows_in_work)
+                kept = 34 * plan.numbers_per_row + 800 * plan.decoder.latent_dim
+                assert plan.images_with_gradient * kept < memory / 2 or rows[-1] == 1
+                assert plan.images * 4 * plan.decoder.latent_dim < memory / 2
+                assert plan.images & (plan.images - 1) == 0
+        assert on_cpu <= rows[0] <= rows[1] <= 64
+        assert rows[1] >= 16 or side == 256
+
+
 @pytest.mark.parametrize("side", [8, 128])
 def test_draws_of_layers_always_make_as_many_images(side: int) -> None:
     layered = _Layered(32, side)
