@@ -22,7 +22,15 @@ from ._plan import plan_for
 from ._typing import Progress
 from .sampling import DecoderPool, PooledPosterior
 
-__all__ = ["Chunk", "ChunkResult", "ChunkTask", "Summary", "run_chunks"]
+__all__ = [
+    "Chunk",
+    "ChunkResult",
+    "ChunkTask",
+    "ChunkedRows",
+    "Summary",
+    "even_chunks",
+    "run_chunks",
+]
 
 
 @dataclass(frozen=True)
@@ -176,8 +184,7 @@ def run_chunks(
     n_workers = effective_n_jobs(n_jobs)
     plan = plan_for(resolve_device(task.device))
     most = plan.chunk_rows(rows.n_features, task.pool.decoders)
-    size = max(1, min(most, -(-len(rows) // n_workers)))
-    places = [slice(start, start + size) for start in range(0, len(rows), size)]
+    places = even_chunks(len(rows), most, n_workers)
     backend, _ = get_active_backend(prefer="threads")
     shared_memory = getattr(backend, "supports_sharedmem", False)
     # neither a bar nor a crew travels to another process; joblib kills those that it started
@@ -193,6 +200,16 @@ def run_chunks(
     finally:
         if crew is not None:
             crew.dismiss()  # after an interrupt or an error some are still at work
+
+
+def even_chunks(n_rows: int, most: int, n_workers: int) -> list[slice]:
+    """Return chunks of at most so many rows, as even as can be and as many for each worker.
+
+    Chunks as large as they may be would leave workers without one in the last round.
+    """
+    n_rounds = -(-n_rows // (most * n_workers))
+    size = max(1, -(-n_rows // max(1, n_rounds * n_workers)))
+    return [slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
 
 
 def _run(

@@ -13,7 +13,7 @@ import torch
 from _deadly import Deadly
 from _factories import iris, with_missing
 from sklearn_qavi import QAVIImputer
-from sklearn_qavi._chunks import Chunk, ChunkTask, run_chunks
+from sklearn_qavi._chunks import Chunk, ChunkTask, even_chunks, run_chunks
 from sklearn_qavi._device import one_torch_thread
 from sklearn_qavi._interrupts import AbandonedError, go_on
 from sklearn_qavi._plan import Plan
@@ -143,6 +143,20 @@ def test_an_interrupt_while_chunks_are_handed_out_ends_the_first_ones(
     with pytest.raises(KeyboardInterrupt):
         list(run_chunks(task, rows, n_jobs=2, progress=lambda n: None))
     assert left.wait(10)
+
+
+@pytest.mark.parametrize("n_rows", [1, 7, 10_000, 100_000])
+@pytest.mark.parametrize("n_workers", [1, 2, 16])
+def test_every_worker_gets_as_much_as_the_others(n_rows: int, n_workers: int) -> None:
+    places = even_chunks(n_rows, 4096, n_workers)
+    rows = np.concatenate([np.arange(n_rows)[place] for place in places])
+    np.testing.assert_array_equal(rows, np.arange(n_rows))
+    sizes = np.array([place.stop - place.start for place in places])
+    assert sizes.max() <= 4096
+    # by turns, the busiest worker has less than one row a round more than its share
+    n_rounds = -(-len(places) // n_workers)
+    busiest = max(sizes[worker::n_workers].sum() for worker in range(n_workers))
+    assert busiest < n_rows / n_workers + n_rounds
 
 
 def test_chunks_are_taken_when_a_worker_is_about_to_be_free(fitted, table, monkeypatch) -> None:
