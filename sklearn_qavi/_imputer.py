@@ -1,6 +1,5 @@
 """QAVIImputer: tables in and out. What it shares with other estimators is in `_base`."""
 
-import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast, overload
@@ -29,7 +28,7 @@ from ._base import (
 from ._checks import plain, refuse_number
 from ._expected_error import MOST_SCORED_ROWS, error_by_column, with_several_masks
 from ._interrupts import all_or_nothing
-from ._plan import row_slices
+from ._model_units import ModelUnits
 from ._random import seed_from
 from ._row_inference import RowInference, Rows
 from ._sklearn_compat import (
@@ -42,9 +41,8 @@ from ._sklearn_compat import (
     fit_context,
     get_output_config,
 )
-from ._summaries import CategoryProbabilities, CurvedColumn, Limits, Point, PointAndDraws
+from ._summaries import CategoryProbabilities, Limits, Point, PointAndDraws
 from ._typing import Container, ScoreDetails, ScoresOfRows, Table
-from .exceptions import ExtremeValueWarning, InferenceDivergedError
 from .generative import TabularVAE
 from .inference import InferenceMethod
 from .preprocessing import (
@@ -66,7 +64,6 @@ if TYPE_CHECKING:
 __all__ = ["QAVIImputer"]
 
 _N_DRAWS = 100  # that expected errors are estimated from
-_FAR = 100.0  # standard deviations beyond which an observed value is taken as this far
 
 
 class QAVIImputer(BaseQAVI, BaseImputer):
@@ -692,8 +689,8 @@ class QAVIImputer(BaseQAVI, BaseImputer):
             encoder.modelled,
             encoder.in_original_units(table.values),
             hidden,
-            self._original(values[0], shown, whole=whole),
-            self._original(values[1:], shown, whole=True),
+            self._units.original(values[0], shown, whole=whole),
+            self._units.original(values[1:], shown, whole=True),
             learned,
             self._seed_of("score"),
         )
@@ -843,26 +840,12 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     def _rows_of(self, table: EncodedTable, source: Frame | ImageBatch, *, warn: bool) -> Rows:
         """Return an encoded table as inference takes it, with a warning of numbers far out."""
         if warn and len(table.incomplete_rows):
-            unusual = _CellsFound(len(self.encoder_.modelled))
-            for part in row_slices(*table.values.shape):
-                some = table.take(part)
-                far = self._far(self._standardized(some))
-                unusual.add(far & ~self.encoder_.was_seen(some))
-            self._warn_far(unusual)
-        return Rows(table, self._in_model_units, source)
+            self._units.warn_far(table)
+        return Rows(table, self._units.of_table, source)
 
-    def _in_model_units(self, table: EncodedTable) -> NDArray[np.float64]:
-        """Return numbers (N, D) in the model's units; those far out are taken as less far."""
-        values = self._standardized(table)
-        return np.where(self._far(values), np.copysign(_FAR, values), values)
-
-    def _standardized(self, table: EncodedTable) -> NDArray[np.float64]:
-        with np.errstate(over="ignore", invalid="ignore"):
-            values: NDArray[np.float64] = self.generative_model_.standardize(table.values)
-        return values
-
-    def _far(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
-        return self._is_number & (np.abs(values) > _FAR)
+    @property
+    def _units(self) -> ModelUnits:
+        return ModelUnits(self.encoder_, self.generative_model_)
 
     def _scored_and_learned(
         self, rows: Rows, *, of_fit: bool
@@ -894,22 +877,6 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         states = self._learn_method(rows, decoders, without=self._validation_rows)
         return self._inference_by(decoders, states)
 
-    def _original(
-        self,
-        values: NDArray[np.float64],
-        table: EncodedTable,
-        *,
-        whole: bool,
-        move: bool = True,
-    ) -> NDArray[np.float64]:
-        """Return the model's values (..., N, D) for missing cells in original units.
-
-        ``whole`` rounds columns of whole numbers, ``move`` makes relations between columns hold.
-        """
-        encoder = self.encoder_
-        imputed = encoder.from_model(self.generative_model_.unstandardize(values), whole=whole)
-        return encoder.keep_relations(imputed, table, whole=whole, move=move)
-
     def _decode(
         self, rows: Rows, values: NDArray[np.float64], *, whole: bool = True, move: bool = True
     ) -> Container:
@@ -918,18 +885,7 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         The values are overwritten, and become the table if it can be an array of floats.
         """
         frame, missing, encoder = cast(Frame, rows.source), rows.table.missing, self.encoder_
-        bad = _CellsFound(values.shape[1])
-        for part in row_slices(len(values), values.shape[1]):
-            some = rows.table.take(part)
-            with np.errstate(over="ignore"):  # what overflows is named below
-                values[part] = self._original(values[part], some, whole=whole, move=move)
-            bad.add(encoder.overflows(frame, values[part], missing[part]))
-        if bad.n_rows:
-            raise InferenceDivergedError(
-                f"Imputed values of column(s) {self._names_of(bad)} are not finite in "
-                f"{bad.n_rows} row(s). Set min_value and max_value, or check the "
-                "decoder's output for these rows."
-            )
+        self._units.fill(values, rows.table, frame, whole=whole, move=move)
         return encoder.decode(
             frame,
             values,
@@ -995,10 +951,6 @@ class QAVIImputer(BaseQAVI, BaseImputer):
         return model
 
     @property
-    def _is_number(self) -> NDArray[np.bool_]:
-        return np.array([n is None for n in self.encoder_.n_categories_], dtype=bool)
-
-    @property
     def relations_(self) -> list[str]:
         """The linear relations that are kept, as text."""
         check_is_fitted(self)
@@ -1014,44 +966,5 @@ class QAVIImputer(BaseQAVI, BaseImputer):
     def _point_summary(self) -> Point:
         """Return the summary that ``strategy`` names."""
         categorical = tuple(j for j, n in enumerate(self.encoder_.n_categories_) if n is not None)
-        curved = self._curved_columns() if self.strategy == "mean" else ()
+        curved = self._units.curved_columns() if self.strategy == "mean" else ()
         return Point(self.strategy, tuple(curved), categorical)
-
-    def _curved_columns(self) -> list[CurvedColumn]:
-        """Return the columns whose mean is not the model's mean in original units."""
-        model, n = self.generative_model_, len(self.encoder_.modelled)
-        location = model.unstandardize(np.zeros(n))
-        scale = model.unstandardize(np.ones(n)) - location
-        return [
-            CurvedColumn(j, column, float(location[j]), float(scale[j]))
-            for j, column in enumerate(self.encoder_.modelled)
-            if not column.is_linear
-        ]
-
-    def _names_of(self, found: "_CellsFound") -> list[Hashable]:
-        """Return the names of the modelled columns that have one of these cells."""
-        return [self.encoder_.modelled[j].name for j in np.flatnonzero(found.columns)]
-
-    def _warn_far(self, far: "_CellsFound") -> None:
-        if far.n_rows:
-            warnings.warn(
-                f"Column(s) {self._names_of(far)} have observed values more than "
-                f"{_FAR:.0f} standard deviations from the training mean, in "
-                f"{far.n_rows} row(s). Inference takes them as {_FAR:.0f}; they "
-                "are returned unchanged. Check their units.",
-                ExtremeValueWarning,
-                stacklevel=5,
-            )
-
-
-class _CellsFound:
-    """In which columns, and in how many rows, cells were found; told part by part."""
-
-    def __init__(self, n_columns: int) -> None:
-        self.columns = np.zeros(n_columns, dtype=bool)
-        self.n_rows = 0
-
-    def add(self, cells: NDArray[np.bool_]) -> None:
-        """Add the cells (N, D) of other rows."""
-        self.columns |= cells.any(axis=0)
-        self.n_rows += int(cells.any(axis=1).sum())
