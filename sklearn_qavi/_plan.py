@@ -22,6 +22,7 @@ __all__ = [
     "CPU_IMAGES",
     "CPU_ROWS",
     "ROWS_MULTIPLE",
+    "ROWS_TRIED",
     "WEIGHED_CODES",
     "DecoderPlan",
     "LayerPlan",
@@ -46,9 +47,13 @@ differ in their last bit there."""
 CPU_ROWS = 64
 """Rows in work at one time on a CPU, which fit into its cache."""
 
-CPU_IMAGES = 64
+CPU_IMAGES = 32
 """Images that a CPU decodes at one time: convolutions choose their way by the number of images, so
 that a row's last bits would depend on the batch; and activations of so many stay in the cache."""
+
+ROWS_TRIED = 8
+"""Images that start codes are tried on at one time, on a CPU: what is made of them stays in the
+cache, and few are made in vain where few are asked for."""
 
 WEIGHED_CODES = 256
 """Codes of a block of rows that are weighed at one time."""
@@ -261,8 +266,12 @@ class DecoderPlan:
         return None if layers is None else layers.images
 
     def rows(self) -> int:
-        """Return how many rows are summarised together."""
-        return plan_for(self.device).rows(self._bytes_of_row) if self.images is None else 1
+        """Return how many rows are summarised together; blocks with fewer are filled up."""
+        if self.images is not None:
+            return 1
+        if self.device.type == "cpu" and getattr(self.decoder, "decodes_alone", False):
+            return ROWS_MULTIPLE
+        return plan_for(self.device).rows(self._bytes_of_row)
 
     def draws(self, n_rows: int) -> int:
         """Return how many codes of each of these rows are decoded at one time."""

@@ -64,7 +64,6 @@ ELSEWHERE = {
         "inference/_optimizer.py",
         "inference/_settings.py",
     ],
-    "inference/test_exactness.py": ["inference/_target.py"],
     "inference/test_encoder_start.py": ["inference/_initialization.py"],
     "inference/test_correction.py": ["inference/_result.py"],
     "inference/test_hierarchical.py": ["inference/_noise.py"],

@@ -258,7 +258,14 @@ class ImageNetwork(GaussianEncoderNetwork):
         Sizes of the networks.
     generator : torch.Generator or None
         Source of the initial weights; None leaves them to be loaded.
+
+    Attributes
+    ----------
+    decodes_alone : bool
+        On a CPU a code's numbers do not depend on how many others are decoded with it.
     """
+
+    decodes_alone = True
 
     def __init__(
         self,

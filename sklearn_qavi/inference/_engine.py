@@ -22,7 +22,7 @@ from torch import Tensor
 from .._interrupts import go_on
 from .._plan import ROWS_MULTIPLE, bytes_per_code, plan_for
 from .._random import derive_seed, sobol_uniform
-from .._typing import Progress, Target
+from .._typing import Block, Progress, Target
 from ..exceptions import InferenceDivergedError
 from ._adam import RowAdam
 from ._initialization import prior_start
@@ -32,6 +32,7 @@ from ._objectives import Objective, elbo
 from ._optimizer import RowOptimizer, StateT
 from ._result import InferenceResult
 from ._settings import Adam, Newton, OptimizerSettings
+from ._target import DecoderTarget
 from .posteriors import (
     FullGaussianPosterior,
     GaussianPosterior,
@@ -317,6 +318,9 @@ class _Loop(Generic[StateT]):
     state: StateT
     """What the slots have come to."""
 
+    block: Block
+    """The log likelihood of the rows in the slots."""
+
     started: StateT
     """The start of the rows from ``started_from`` to ``started_until``."""
 
@@ -479,7 +483,7 @@ class _Loop(Generic[StateT]):
             self.number[now] = np.arange(self.next_row, self.next_row + n)
             self.live[now] = True
             self.next_row += n
-        self.block = self.target.block(self._on_device(self.number))
+        self._take_block()
 
     def _shrink(self) -> None:
         """Give up slots that no row will come for."""
@@ -489,7 +493,16 @@ class _Loop(Generic[StateT]):
         kept = np.argsort(~self.live, kind="stable")[:n_slots]
         self.number, self.live = self.number[kept], self.live[kept]
         self.state.keep(self._on_device(kept))
-        self.block = self.target.block(self._on_device(self.number))
+        self._take_block()
+
+    def _take_block(self) -> None:
+        """Take the log likelihood of the rows in the slots, if need be without empty slots."""
+        rows = self._on_device(self.number)
+        if isinstance(self.target, DecoderTarget):
+            places = self._on_device(np.flatnonzero(self.live))
+            self.block = self.target.block_of_some(rows, places)
+        else:
+            self.block = self.target.block(rows)
 
     def _whole_slots(self, n: int) -> int:
         return -(-n // self.slot_multiple) * self.slot_multiple

@@ -1,5 +1,6 @@
 """log p(x_O | z) for rows of a table, from a decoder and an observed mask."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._plan import ROWS_MULTIPLE, ROWS_TRIED
 from .._typing import Decoder, FitsRows, Likelihood, Observes, ScoresCodes
 
 __all__ = ["DecoderTarget", "FeatureTarget", "FunctionTarget", "log_prob_observed"]
@@ -87,6 +89,9 @@ class DecoderTarget:
     observe : callable, default=None
         A decoder's faster way to the log likelihood: ``observe(prepared, observed)`` returns the
         function from codes (S, B, L) to log p(x_O | z) of B rows, (S, B).
+    alone : bool, default=False
+        Whether a code's output does not depend on how many others are decoded with it, to the bit.
+        Rows that fill up a block are then left out.
 
     References
     ----------
@@ -100,6 +105,7 @@ class DecoderTarget:
     observed: Tensor
     latent_dim: int
     observe: Observe | None = field(default=None, kw_only=True)
+    alone: bool = field(default=False, kw_only=True)
 
     @classmethod
     def of(cls, decoder: Decoder, x: Tensor, observed: Tensor) -> "DecoderTarget":
@@ -119,11 +125,17 @@ class DecoderTarget:
         target : DecoderTarget
             The rows.
         """
-        observe = None
-        if x.device.type == "cpu" and isinstance(decoder, Observes):  # a GPU would wait for counts
+        on_cpu, observe = x.device.type == "cpu", None
+        if on_cpu and isinstance(decoder, Observes):  # a GPU would wait for counts
             observe = decoder.observe
         return DecoderTarget(
-            decoder.decode, decoder.likelihood, x, observed, decoder.latent_dim, observe=observe
+            decoder.decode,
+            decoder.likelihood,
+            x,
+            observed,
+            decoder.latent_dim,
+            observe=observe,
+            alone=on_cpu and getattr(decoder, "decodes_alone", False),
         )
 
     @property
@@ -152,6 +164,12 @@ class DecoderTarget:
             self.decode, self.likelihood, prepared, observed, log_prob=log_prob, fit=fit
         )
 
+    def block_of_some(self, rows: Tensor, places: Tensor) -> "DecoderBlock | _BlockOfSome":
+        """Return the log likelihood of these rows, which may be zero but at some places (n,)."""
+        if not self.alone or len(places) in (0, len(rows)):
+            return self.block(rows)
+        return _BlockOfSome(self, rows, places)
+
     def score_codes(self, z: Tensor) -> Callable[[Tensor], Tensor]:
         """Return the function from row indices (B,) to log p(x_O | z), (K, B), for codes (K, L)."""
         with torch.no_grad():
@@ -167,7 +185,38 @@ class DecoderTarget:
                     return scores(prepared, observed)
                 return log_prob_observed(self.likelihood, params.unsqueeze(1), prepared, observed)
 
-        return score
+        if not self.alone:
+            return score
+
+        def score_in_parts(rows: Tensor) -> Tensor:
+            changes = (rows[1:] != rows[:-1]).nonzero()
+            n_new = int(changes[-1]) + 2 if len(changes) else 1  # the last row fills up
+            parts = [score(part) for part in rows.split(ROWS_TRIED)[: -(-n_new // ROWS_TRIED)]]
+            scored = torch.cat(parts, dim=1)
+            return torch.cat([scored, scored[:, -1:].expand(-1, len(rows) - scored.shape[1])], 1)
+
+        return score_in_parts
+
+
+class _BlockOfSome:
+    """Rows some of which are padding, which is not decoded and has the log likelihood zero.
+
+    So many rows are decoded that with their draws they are a multiple of ``ROWS_MULTIPLE``: vector
+    kernels round differently at a ragged end.
+    """
+
+    def __init__(self, target: DecoderTarget, rows: Tensor, places: Tensor) -> None:
+        self.target, self.rows, self.places = target, rows, places
+        self.blocks: dict[int, DecoderBlock] = {}
+
+    def __call__(self, z: Tensor) -> Tensor:
+        n = len(self.places)
+        multiple = ROWS_MULTIPLE // math.gcd(len(z), ROWS_MULTIPLE)
+        kept = torch.cat([self.places, self.places[-1:].expand(-n % multiple)])
+        if len(kept) not in self.blocks:
+            self.blocks[len(kept)] = self.target.block(self.rows[kept])
+        of_kept = self.blocks[len(kept)](z[:, kept])
+        return z.new_zeros(z.shape[:2]).index_copy(1, self.places, of_kept[:, :n])
 
 
 @dataclass(frozen=True)
