@@ -497,12 +497,12 @@ class _Loop(Generic[StateT]):
 
     def _take_block(self) -> None:
         """Take the log likelihood of the rows in the slots, if need be without empty slots."""
-        rows = self._on_device(self.number)
-        if isinstance(self.target, DecoderTarget):
+        rows, target = self._on_device(self.number), self.target
+        if isinstance(target, DecoderTarget) and target.alone:
             places = self._on_device(np.flatnonzero(self.live))
-            self.block = self.target.block_of_some(rows, places)
+            self.block = target.block_of_some(rows, places)
         else:
-            self.block = self.target.block(rows)
+            self.block = target.block(rows)
 
     def _whole_slots(self, n: int) -> int:
         return -(-n // self.slot_multiple) * self.slot_multiple
