@@ -109,7 +109,7 @@ def test_densities_are_those_of_the_draws(spread_out: QAVIImputer) -> None:
     inference, rows = spread_out._inference(), spread_out._encode(X)
     pooled = inference.posteriors(rows)
     grid = np.linspace(-6.0, 6.0, 301)
-    values = (torch.full_like(rows.x, float(value)) for value in grid)
+    values = (torch.full(X.shape, float(value)) for value in grid)
     density = np.exp([pooled.log_predictive(x, n_codes=64)[:, 0] for x in values])
     step = grid[1] - grid[0]
     np.testing.assert_allclose(density.sum(axis=0) * step, 1.0, atol=1e-3)

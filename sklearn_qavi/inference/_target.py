@@ -259,7 +259,7 @@ class FeatureTarget(DecoderTarget):
         See `DecoderTarget`.
     encode : callable
         ``encode(x, visible)`` returns mean and scale of the code's Gaussian, both (..., L).
-    observe : None
+    observe, alone : object
         Not read: features are drawn, encoded and decoded.
 
     References
