@@ -28,6 +28,7 @@ from .generative._checkpoint import PlainState
 from .generative._network import TabularNetwork
 from .inference import POSTERIORS, Context, InferenceMethod
 from .sampling import DecoderPool
+from .sampling._pixel_noise import PixelNoise
 
 __all__ = [
     "BaseQAVI",
@@ -352,8 +353,9 @@ class BaseQAVI(PlainState):
         # resampled draws are those of the decoder, whatever was learned of others
         is_spread = method.draws_are_spread and not self.importance_resampling
         spread = getattr(model, "spread", None) if is_spread else None
+        noise = self._pixel_noise() if method.draws_are_spread else None
         return RowInference(
-            DecoderPool(decoders, method, states, self._context(method), spread),
+            DecoderPool(decoders, method, states, self._context(method), spread, noise),
             self.device,
             self.n_jobs,
             self.importance_resampling,
@@ -361,6 +363,10 @@ class BaseQAVI(PlainState):
             self.verbose,
             all(map(_is_small, decoders)),
         )
+
+    def _pixel_noise(self) -> PixelNoise | None:
+        """Return what neighbouring pixels share given the code; cells of tables share nothing."""
+        return None
 
     def _seed_of(self, part: str) -> int:
         """Return the seed of a purpose."""

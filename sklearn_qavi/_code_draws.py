@@ -80,4 +80,5 @@ def without_pixel_noise(pooled: PooledPosterior) -> PooledPosterior:
         for result in pooled.results
     ]
     decoders = [_MeanDecoder(decoder) for decoder in pooled.decoders]
-    return replace(pooled, decoders=decoders, results=results)
+    given = None if pooled.given is None else replace(pooled.given, noise=None)
+    return replace(pooled, decoders=decoders, results=results, given=given)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import ClassVar, Literal, Self, cast, overload
 
 import numpy as np
@@ -27,6 +28,7 @@ from ._random import seed_from
 from ._row_inference import Rows
 from ._sklearn_compat import (
     HasMethods,
+    Interval,
     MissingValues,
     StrOptions,
     available_if,
@@ -41,9 +43,11 @@ from ._summaries import Limits, Point
 from ._typing import Container, Encodes, ScoreDetails, ScoresOfRows, Table
 from .exceptions import InferenceDivergedError
 from .generative import IMAGE_MODELS, GenerativeModel
+from .generative._shared_noise import OWN_NOISE
 from .inference import Feature, InferenceMethod
 from .preprocessing import EncodedTable, ImageBatch, ImageEncoder, as_array, find_image_shape
 from .sampling import PooledPosterior
+from .sampling._pixel_noise import PixelNoise
 
 __all__ = ["QAVIInpainter"]
 
@@ -102,6 +106,13 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
     importance_resampling : bool, default=False
         Weigh 1,024 codes of each image's posterior by p(x_O, z) / q(z), smooth the weights and
         draw from 256 codes resampled by them. Costs 1,024 decoder evaluations per image.
+    noise_width : float or None, default=None
+        How far neighbouring pixels share the noise that a draw has beside its code: the standard
+        deviation of a kernel, in pixels. The noise of missing pixels then goes on where what was
+        seen beside them differs from what the code says. 0 draws each pixel on its own, which is
+        what the decoder was trained for. None takes what a `WideResNetVAE` learned from validation
+        images, its ``noise_width_``, and 0 for models that have none. Scores (`score`,
+        `score_missing`) are those of pixels on their own.
     strategy : {"mean", "median", "mode"}, default="mean"
         What `transform` fills in: a summary of the posterior predictive of each missing cell. A
         mean over several completions is blurred; a draw is not.
@@ -211,6 +222,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         "image_shape": [None, tuple, list, np.ndarray],
         "data_format": [StrOptions({"channels_first", "channels_last"})],
         "missing_values": [MissingValues(numeric_only=True)],
+        "noise_width": [None, Interval(Real, 0, None, closed="left")],
     }
 
     _models: ClassVar[Mapping[str | None, type[BaseEstimator]]] = {
@@ -228,6 +240,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         max_iter: int | None = None,
         tol: float | None = None,
         importance_resampling: bool = False,
+        noise_width: float | None = None,
         strategy: str = "mean",
         sample_posterior: bool = False,
         missing_values: float = np.nan,
@@ -245,6 +258,7 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         self.max_iter = max_iter
         self.tol = tol
         self.importance_resampling = importance_resampling
+        self.noise_width = noise_width
         self.strategy = strategy
         self.sample_posterior = sample_posterior
         self.missing_values = missing_values
@@ -695,6 +709,31 @@ class QAVIInpainter(BaseQAVI, TransformerMixin, BaseEstimator):
         return ImageEncoder(shape, self.data_format, self.missing_values)
 
     _start: ClassVar[str] = "best"
+
+    def _pixel_noise(self) -> PixelNoise | None:
+        model, width = self.generative_model_, self.noise_width
+        if width is None:
+            width = getattr(model, "noise_width_", 0.0)
+        if not width:
+            return None
+        if not all(getattr(d.likelihood, "shares_noise", False) for d in model.decoders_):
+            raise ValueError(
+                f"noise_width={plain(width)} needs to know which noise an observed pixel had, and "
+                "the likelihood of this model does not tell: leave noise_width at None, or give "
+                "the likelihood of images by its name (a PretrainedDecoder takes image_shape) or "
+                "a method uniforms_of."
+            )
+        own = getattr(model, "own_noise_", OWN_NOISE)
+        return PixelNoise(self.image_shape_, float(width), own)
+
+    def _checked(self, name: str | InferenceMethod) -> InferenceMethod:
+        method = super()._checked(name)
+        if self.noise_width is not None and not method.draws_are_spread:
+            raise ValueError(
+                f"noise_width would be ignored: posterior={plain(self.posterior)} draws pixels as "
+                "its own method says. Leave noise_width at None."
+            )
+        return method
 
     def _noise_or_means(self, pixel_noise: bool) -> bool:
         """Return the option, if the posterior has codes whose means can be taken."""

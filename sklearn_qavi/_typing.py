@@ -29,6 +29,7 @@ __all__ = [
     "FitsRows",
     "HasCategories",
     "HasLayers",
+    "HasUniforms",
     "JointLikelihood",
     "LayerPosterior",
     "LayeredDecoder",
@@ -166,6 +167,19 @@ class JointLikelihood(Protocol):
 
     def mean_given(self, params: Tensor, x: Tensor, observed: Tensor) -> Tensor:
         """Return the mean of each cell given the observed ones, (..., D)."""
+        ...
+
+
+@runtime_checkable
+class HasUniforms(Protocol):
+    """A likelihood whose draws grow with the first uniform of a cell, or fall with it."""
+
+    def prepare(self, x: Tensor) -> Any:
+        """Return what the next method needs of the values (B, D)."""
+        ...
+
+    def uniforms_of(self, params: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
+        """Return the first and last uniform that ``sample`` turns into a value, (..., B, D)."""
         ...
 
 

@@ -27,6 +27,11 @@ ELSEWHERE = {
         "sampling/_pool.py",
         "sampling/_pooled.py",
     ],
+    "test_pixel_noise.py": [
+        "generative/_shared_noise.py",
+        "sampling/_given.py",
+        "sampling/_pixel_noise.py",
+    ],
     "baselines/test_baselines.py": [
         "baselines/_amortised.py",
         "baselines/_chains.py",

@@ -36,6 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             learning_rate=1e-3,
             batch_size=32,
             patience=10,
+            learning_rate_warmup=0,
             kl_warmup=0,
             weight_decay=0.0,
             average_decay=0.99,
@@ -56,6 +57,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             learning_rate=2e-4,
             batch_size=16,
             patience=10,
+            learning_rate_warmup=0,
             kl_warmup=0,
             weight_decay=0.01,
             average_decay=0.9999,
@@ -80,6 +82,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             learning_rate=1.5e-4,
             batch_size=4,
             patience=10,
+            learning_rate_warmup=0,
             kl_warmup=0,
             weight_decay=0.01,
             average_decay=0.999,
@@ -171,7 +174,8 @@ class HierarchicalVAE(ImageVAE):
     training : Training, default=None
         How it is trained, such as ``Training(patience=20)``; searched as ``training__patience``.
         Options at None, and None itself, are the preset's; "mnist" has ``learning_rate=1e-3``,
-        ``batch_size=32``, ``patience=10``, ``kl_warmup=0``, ``weight_decay=0``,
+        ``batch_size=32``, ``patience=10``, ``learning_rate_warmup=0``,
+        ``kl_warmup=0``, ``weight_decay=0``,
         ``average_decay=0.99``, ``clip_norm=200`` and ``skip_norm=400``. No more than 256 images are
         used for validation. ``validation_beta`` has no meaning here and must be None.
     checkpoint_folder : path-like, default=None

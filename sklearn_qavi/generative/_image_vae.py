@@ -340,6 +340,7 @@ class ImageVAE(SavedModel):
             "mask_rate": options.mask_rate,
             "beta": self.beta,
             "kl_warmup": options.kl_warmup,
+            "lr_warmup": options.learning_rate_warmup,
             "steps_per_epoch": options.steps_per_epoch or once,
             "augment": augment,
             "lr": options.learning_rate,

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import skorch
@@ -310,6 +310,8 @@ class VAENet(EpochLoop):
         Weight of the KL.
     kl_warmup : int
         Steps over which that weight rises from a tenth of it; 0 for none.
+    lr_warmup : int
+        Steps over which the step size rises from nothing; 0 for none.
     steps_per_epoch : int
         Batches between two looks at the validation cells.
     seed : int
@@ -329,6 +331,7 @@ class VAENet(EpochLoop):
         reconstruct: str = "observed",
         beta: float = 1.0,
         kl_warmup: int = 0,
+        lr_warmup: int = 0,
         steps_per_epoch: int = 100,
         seed: int = 0,
         augment: Augment | None = None,
@@ -342,6 +345,7 @@ class VAENet(EpochLoop):
         self.reconstruct = reconstruct
         self.beta = beta
         self.kl_warmup = kl_warmup
+        self.lr_warmup = lr_warmup
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
         super().__init__(module, criterion=OwnLoss, train_split=None, **kwargs)
@@ -400,6 +404,8 @@ class VAENet(EpochLoop):
         waiting = []
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
+            for group in self.optimizer_.param_groups:
+                group["lr"] = self.lr * risen(0.0, self._step + 1, self.lr_warmup)
             step = step_fn(batch, **fit_params)
             loss = step["loss"].detach()
             if loss.device.type == "cpu":
@@ -440,8 +446,13 @@ class VAENet(EpochLoop):
 
     def _kl_weight(self) -> float:
         """Return the weight of the KL at the step that is being taken."""
-        step = self.steps_per_epoch * (len(self.history) - 1) + len(self.history[-1, "batches"]) - 1
-        return self.beta * risen(_KL_START, step, self.kl_warmup)
+        return self.beta * risen(_KL_START, self._step, self.kl_warmup)
+
+    @property
+    def _step(self) -> int:
+        """Number of the step that is being taken, from 0."""
+        n_done: int = self.steps_per_epoch * (len(self.history) - 1)
+        return n_done + len(self.history[-1, "batches"]) - 1
 
     def _hide(self, observed: Tensor) -> Tensor:
         generator = self.noise_generator_
@@ -503,7 +514,8 @@ class GuardSteps(Callback):
     clip_norm : float
         Norm that gradients are shortened to.
     skip_norm : float
-        Norm from which on a step is left out.
+        Norm from which on a step is left out. If it is infinite nobody waits for norms: gradients
+        that are not finite count as zero.
     """
 
     def __init__(self, clip_norm: float, skip_norm: float) -> None:
@@ -516,8 +528,12 @@ class GuardSteps(Callback):
         self, net: VAENet, named_parameters: Iterable[tuple[str, nn.Parameter]], **kwargs: object
     ) -> None:
         parameters = [p for _, p in named_parameters if p.grad is not None]
-        norm = float(nn.utils.clip_grad_norm_(parameters, self.clip_norm))
-        if not norm < self.skip_norm:
+        norm = nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+        if np.isinf(self.skip_norm):
+            for parameter in parameters:
+                gradient = cast(Tensor, parameter.grad)
+                parameter.grad = torch.where(norm.isfinite(), gradient, 0.0)
+        elif not float(norm) < self.skip_norm:
             self.n_skipped_ += 1
             for parameter in parameters:
                 parameter.grad = None  # optimisers pass over it

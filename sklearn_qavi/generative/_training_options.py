@@ -33,6 +33,10 @@ class Training(BaseEstimator):
     ----------
     learning_rate : float, default=None
         Step size of Adam.
+    learning_rate_warmup : int, default=None
+        Steps over which the step size rises to ``learning_rate``; 0 for none. Adam's first step
+        moves every weight by the whole step size, which may throw a network to where it does not
+        come back from.
     batch_size : int, default=None
         Images per training step.
     steps_per_epoch : int or None, default=None
@@ -94,6 +98,7 @@ class Training(BaseEstimator):
     """
 
     learning_rate: float | None = None
+    learning_rate_warmup: int | None = None
     batch_size: int | None = None
     steps_per_epoch: int | None = None
     patience: int | None = None
@@ -110,6 +115,7 @@ class Training(BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, list[object]]] = {
         "learning_rate": [None, _POSITIVE],
+        "learning_rate_warmup": [None, Interval(Integral, 0, None, closed="left")],
         "batch_size": [None, _COUNT],
         "steps_per_epoch": [None, _COUNT],
         "patience": [None, _COUNT],

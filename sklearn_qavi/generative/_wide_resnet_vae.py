@@ -16,6 +16,7 @@ from .._typing import Memory, Score
 from ._image_vae import ImageVAE
 from ._layers import ACTIVATIONS
 from ._likelihoods import IMAGE_LIKELIHOODS
+from ._shared_noise import OWN_NOISE, learned_noise
 from ._training import HiddenCells, ScoreOfHiddenCells, TrainedNetwork
 from ._training_options import Training
 from ._wide_resnet import Architecture, ImageNetwork, fold_batch_norms
@@ -29,16 +30,16 @@ _CELLS_OF_BETA, _MAX_VALIDATION_BETA = 40, 20.0
 _OPTIONS: dict[str, dict[str, object]] = {"logistic_mixture": {"n_components": 2}}
 _TRAINING = Training(
     learning_rate=4e-3,
+    learning_rate_warmup=25,
     batch_size=64,
     patience=3,
     kl_warmup=300,
     weight_decay=0.0,
     average_decay=0.99,
-    clip_norm=np.inf,
+    clip_norm=1.0,  # nats per cell; of the second step it may be thousands of times the usual norm
     skip_norm=np.inf,
 )
 """What stands for None; for ``validation_beta`` the size of the images says it."""
-_CLIP_NORM_OF_COLOUR = 1.0  # nats per cell; of the second step it may be 70 times the usual norm
 
 
 class WideResNetVAE(ImageVAE):
@@ -84,10 +85,11 @@ class WideResNetVAE(ImageVAE):
         Largest number of epochs; an epoch is ``training.steps_per_epoch`` steps.
     training : Training, default=None
         How it is trained, such as ``Training(patience=20)``; searched as ``training__patience``.
-        Options at None, and None itself, take ``learning_rate=4e-3``, ``batch_size=64``,
+        Options at None, and None itself, take ``learning_rate=4e-3``,
+        ``learning_rate_warmup=25``, ``batch_size=64``,
         ``patience=3``, ``kl_warmup=300``, ``weight_decay=0``, ``average_decay=0.99``,
-        ``clip_norm=1`` for images of several channels and else no limits of gradients, and for
-        ``validation_beta`` one for each 40 cells of an image, between 1 and 20.
+        ``clip_norm=1``, and for ``validation_beta`` one for each 40 cells of an image, between 1
+        and 20.
         No more than 64 images are used for validation. They are inferred with a heavier KL because
         a decoder of many pixels is far too sure of them: with a weight of 1 its score is ruled by
         the few images whose posteriors sit in the wrong place, and stays flat while the decoder
@@ -122,6 +124,12 @@ class WideResNetVAE(ImageVAE):
         Weight of the KL, out of 1, 2, 5, 10, 20 and 40, with which the hidden halves of validation
         images are completed best by all decoders together; larger ones are tried until one does
         worse. `QAVIInpainter` takes it unless told otherwise.
+    noise_width_ : float
+        How far neighbouring pixels share the noise that they are drawn with: the standard
+        deviation of a kernel, in pixels, with which hidden pixels near to visible ones are drawn
+        best. 0 if each is drawn best on its own. `QAVIInpainter` takes it unless told otherwise.
+    own_noise_ : float
+        Share of that noise which each pixel has for itself all the same.
     history_ : list of list of dict
         For each decoder and epoch the training loss (negative bound per image, in nats), the CRPS
         on hidden validation cells, and seconds.
@@ -292,16 +300,28 @@ class WideResNetVAE(ImageVAE):
             if not found < least:
                 break
             self.inference_beta_, least = larger, found
+        self.noise_width_, self.own_noise_ = 0.0, OWN_NOISE
+        if self._likelihood().shares_noise:
+            cells = cast(ScoreOfHiddenCells, score).cells
+            self.noise_width_, self.own_noise_ = learned_noise(
+                [run.network for run in runs], cells, self.inference_beta_, self.image_shape_
+            )
 
     def _kept(self) -> dict[str, object]:
-        return {"inference_beta": self.inference_beta_}
+        return {
+            "inference_beta": self.inference_beta_,
+            "noise_width": self.noise_width_,
+            "own_noise": self.own_noise_,
+        }
 
     def _take_kept(self, kept: dict[str, Any]) -> None:
         self.inference_beta_ = float(kept["inference_beta"])
+        # models of earlier versions know of no shared noise
+        self.noise_width_ = float(kept.get("noise_width", 0.0))
+        self.own_noise_ = float(kept.get("own_noise", OWN_NOISE))
 
     def _own_training(self) -> Training:
-        n_channels = self.image_shape_[0] if hasattr(self, "image_shape_") else 1
-        return replace(_TRAINING, clip_norm=_CLIP_NORM_OF_COLOUR) if n_channels > 1 else _TRAINING
+        return _TRAINING
 
     def _validation(self, x: Tensor, observed: Tensor, weight: Tensor, seed: int) -> Score:
         halves = hidden_halves(self.image_shape_, len(x), torch_generator(seed))

@@ -213,6 +213,8 @@ class Hierarchical(QAVI):
     >>> inpainter = QAVIInpainter(generative_model="hierarchical", posterior=posterior)
     """
 
+    draws_are_spread = True
+
     needs: ClassVar[type | None] = HasLayers
 
     _parameter_constraints: ClassVar[dict[str, list[object]]] = {

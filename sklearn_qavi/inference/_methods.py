@@ -71,8 +71,8 @@ class InferenceMethod(BaseEstimator, ABC):  # type: ignore[misc]
     """Whether the method can keep the bound after each optimisation step."""
 
     draws_are_spread: ClassVar[bool] = False
-    """Whether draws are spread around the medians of their cells as the model says, see
-    ``TabularVAE(calibrate=True)``."""
+    """Whether draws are the model's, with what it learned of them from hidden cells: how far they
+    spread around medians, see ``TabularVAE(calibrate=True)``, and what pixels share."""
 
     time_budget: float | None = None
     """Seconds that the inference of one call may take, for methods that can stop early."""

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from .._plan import DecoderPlan
 from .._random import SobolPoints, sobol_uniform
-from .._typing import Decoder, HasCategories, JointLikelihood
+from .._typing import Decoder, HasCategories
 from ..inference import Posterior
-from ._blocks import Given, base_noise, by_block
+from ._blocks import base_noise, by_block
+from ._given import Given, mean_given
 
 __all__ = ["categories_of", "log_densities", "means", "probabilities"]
 
@@ -28,21 +29,19 @@ def means(
 ) -> Array:
     """Return E[x | z] averaged over codes, (N, D).
 
-    As many codes as the posterior's family needs, unless ``n_codes`` says otherwise. ``given`` are
-    values and mask, for likelihoods whose cells depend on each other.
+    As many codes as the posterior's family needs, unless ``n_codes`` says otherwise. ``given`` is
+    what was seen of the rows.
     """
     family, likelihood = posterior.family, decoder.likelihood
     points = SobolPoints(n_codes or family.codes_of_a_mean, family.n_noise, seed=_SEED)
 
     def of_block(posterior: Posterior, rows: Tensor) -> Tensor:
-        total = torch.zeros(())
+        total, rng = torch.zeros(()), np.random.default_rng(_SEED)
+        of_rows = None if given is None else given[rows]
         for part in points.parts(DecoderPlan(decoder, rows.device).draws(len(rows))):
             noise = base_noise(posterior, part.unsqueeze(1))
             params = posterior.observation(noise, decoder.decode)
-            if given is not None and isinstance(likelihood, JointLikelihood):
-                mean = likelihood.mean_given(params, given[0][rows], given[1][rows])
-            else:
-                mean = likelihood.mean(params)
+            mean = mean_given(likelihood, params, of_rows, rng)
             total = total + mean.mean(0) * (len(part) / len(points))
         return total
 

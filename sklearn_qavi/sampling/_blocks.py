@@ -1,6 +1,6 @@
 """Posteriors of many rows under one decoder, gone through block by block."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -12,12 +12,9 @@ from .._typing import Decoder
 from ..inference import Posterior
 from ..inference._blocks import row_blocks
 
-__all__ = ["Given", "base_noise", "blocks", "by_block", "given_of_rows", "joined"]
+__all__ = ["EPS", "base_noise", "blocks", "by_block"]
 
 EPS = 1e-7  # uniforms stay inside the open interval in single precision
-
-Given = tuple[Tensor, Tensor]
-"""Values (N, D) and the observed mask, for likelihoods whose cells depend on each other."""
 
 
 def blocks(decoder: Decoder, n_rows: int, device: torch.device) -> Iterator[tuple[Tensor, int]]:
@@ -45,14 +42,3 @@ def base_noise(posterior: Posterior, code_u: Tensor) -> Tensor:
     """Return the base noise of the posterior's family for uniforms (S, B or 1, n)."""
     code_u = code_u.to(posterior.parameters.device).clamp(EPS, 1 - EPS)
     return posterior.family.noise_from_uniform(code_u).to(posterior.parameters)
-
-
-def given_of_rows(given: Given | None, rows: Tensor) -> Given | None:
-    """Return what is given of some rows."""
-    return None if given is None else (given[0][rows], given[1][rows])
-
-
-def joined(parts: Sequence[Given]) -> Given:
-    """Return values and masks one below the other."""
-    x, observed = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-    return x, observed

@@ -14,10 +14,11 @@ from torch import Tensor
 from .._interrupts import go_on
 from .._plan import DecoderPlan, widest
 from .._random import SobolPoints, row_uniforms
-from .._typing import Decoder, JointLikelihood
+from .._typing import Decoder
 from ..inference import Posterior
 from ..inference._blocks import row_blocks
-from ._blocks import EPS, Given, base_noise, by_block, given_of_rows
+from ._blocks import base_noise, by_block
+from ._given import Given, drawn_given
 
 __all__ = ["draw_values", "keyed_draws", "shared_draws", "shared_draws_of_rows"]
 
@@ -43,9 +44,8 @@ def draw_values(
         Uniforms that pick the codes.
     cell_u : Tensor of shape (S, N or 1, D, 2)
         Uniforms that pick the values.
-    given : tuple of Tensor of shape (N, D), default=None
-        Values and the observed mask; only a likelihood whose cells depend on each other given the
-        code looks at them.
+    given : Given, default=None
+        What was seen of the rows.
 
     Returns
     -------
@@ -58,11 +58,7 @@ def draw_values(
         return torch.cat([draw_values(member, posterior, *part, given) for part in parts])
     go_on()
     params = posterior.observation(base_noise(posterior, code_u), member.decode)
-    uniform = cell_u.to(params.dtype).clamp(EPS, 1 - EPS)
-    if given is not None and isinstance(member.likelihood, JointLikelihood):
-        drawn: Tensor = member.likelihood.sample_given(params, uniform, *given)
-        return drawn
-    return member.likelihood.sample(params, uniform)
+    return drawn_given(member.likelihood, params, cell_u, given)
 
 
 def shared_draws(
@@ -84,8 +80,8 @@ def shared_draws(
         Number of draws S.
     n_features : int
         Number of columns D.
-    given : tuple of Tensor of shape (N, D), default=None
-        Values and the observed mask, for likelihoods whose cells depend on each other.
+    given : Given, default=None
+        What was seen of the rows.
 
     Returns
     -------
@@ -109,7 +105,7 @@ def shared_draws_of_rows(
     """Return the `shared_draws` of N rows, (S, N, D), block by block."""
 
     def of_block(posterior: Posterior, rows: Tensor) -> Tensor:
-        of_rows = given_of_rows(given, rows)
+        of_rows = None if given is None else given[rows]
         return shared_draws(decoder, posterior, n_draws, n_features, of_rows)
 
     return by_block(decoder, posterior, of_block)
@@ -144,8 +140,8 @@ def keyed_draws(
         Number of the first draw: those of a call from 0 with more draws.
     in_turn : bool, default=False
         Let draw m of all rows come from one decoder; otherwise rows begin with different ones.
-    given : tuple of Tensor of shape (N, D), default=None
-        Values and the observed mask, for likelihoods whose cells depend on each other.
+    given : Given, default=None
+        What was seen of the rows.
     """
     out = np.empty((n_draws, len(positions), n_features))
     if n_draws == 0:
@@ -204,7 +200,7 @@ def _pool_draws(
             posterior[rows],
             mine[..., 1 : 1 + posterior.family.n_noise],
             mine[..., 1 + n_noise :].unflatten(-1, (n_features, 2)),
-            given_of_rows(given, rows),
+            None if given is None else given[rows],
         )
         out[draw[valid], place.expand_as(draw)[valid]] = values[valid].to(out.dtype)
     return out

@@ -13,6 +13,8 @@ from .._random import derive_seed
 from .._spread import Spread
 from .._typing import Decoder, JointLikelihood, Progress
 from ..inference import Context, DecoderTarget, InferenceMethod, weigh_codes
+from ._given import Given
+from ._pixel_noise import PixelNoise
 from ._pooled import PooledPosterior, RowsToWeigh
 
 __all__ = ["DecoderPool"]
@@ -36,6 +38,8 @@ class DecoderPool:
         What the method is told besides; its seed is that of the noise that all rows share.
     spread : Spread, default=None
         How draws are spread around the medians of their cells.
+    noise : PixelNoise, default=None
+        What neighbouring pixels share given the code; None if they share nothing.
     """
 
     decoders: Sequence[Decoder]
@@ -43,6 +47,7 @@ class DecoderPool:
     states: Sequence[object]
     context: Context
     spread: Spread | None = None
+    noise: PixelNoise | None = None
 
     def on(self, device: torch.device) -> "DecoderPool":
         """Return this pool on a device; the pool itself stays where it is."""
@@ -78,7 +83,7 @@ class DecoderPool:
                 result = weigh_codes(target, result, seed=seed, resample=True)
             results.append(result)
         dependent = any(isinstance(d.likelihood, JointLikelihood) for d in self.decoders)
-        given = (x, observed) if dependent else None
+        given = Given(x, observed, self.noise) if dependent or self.noise else None
         rows = RowsToWeigh(x, observed, self.context.seed)
         return PooledPosterior(self.decoders, results, x.shape[1], given, self.spread, rows)
 

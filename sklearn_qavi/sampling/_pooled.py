@@ -15,8 +15,8 @@ from .._spread import Center, Spread, center_of
 from .._typing import Decoder
 from ..inference import DecoderTarget, InferenceResult, Posterior, weigh_codes
 from ._averages import categories_of, log_densities, means, probabilities
-from ._blocks import Given, joined
 from ._draws import keyed_draws, shared_draws_of_rows
+from ._given import Given
 from ._scores import scores_of_decoder
 
 __all__ = ["PooledPosterior", "RowsToWeigh"]
@@ -47,7 +47,8 @@ class RowsToWeigh:
     @classmethod
     def concatenate(cls, parts: "list[RowsToWeigh]") -> "RowsToWeigh":
         """Return the rows of all parts, of the same inference."""
-        return cls(*joined([(part.x, part.observed) for part in parts]), parts[0].seed)
+        x, observed = (torch.cat([getattr(p, name) for p in parts]) for name in ("x", "observed"))
+        return cls(x, observed, parts[0].seed)
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ class PooledPosterior:
         What each decoder's inference gave, in the same order.
     n_features : int
         Number of columns D.
-    given : tuple of Tensor of shape (N, D), default=None
-        The rows' values and observed mask, for likelihoods whose cells depend on each other given
-        the code, as channels of a pixel may.
+    given : Given, default=None
+        What was seen of the rows, for cells that depend on it given the code, as channels of a
+        pixel or neighbouring pixels may.
     spread : Spread, default=None
         How draws are spread around the medians of their cells, and how far `point` is from their
         means; None leaves both as the decoders give them.
@@ -95,7 +96,7 @@ class PooledPosterior:
         return replace(
             parts[0],
             results=results,
-            given=joined(given) if given else None,
+            given=Given.concatenate(given) if given else None,
             to_weigh=RowsToWeigh.concatenate(rows) if rows else None,
         )
 
@@ -292,7 +293,7 @@ class PooledPosterior:
 
     def _center_of_rows(self, rows: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return medians and deviations of the decoders' draws of some rows, each (n, D)."""
-        given = None if self.given is None else (self.given[0][rows], self.given[1][rows])
+        given = None if self.given is None else self.given[rows]
         parts = [
             shared_draws_of_rows(decoder, posterior[rows], _DRAWS_OF_CENTER, self.n_features, given)
             for decoder, posterior in self._members()

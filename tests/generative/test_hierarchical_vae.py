@@ -77,6 +77,14 @@ class TestTraining:
                 assert float(norm) == pytest.approx(min(size, 1.0), rel=1e-5)
         assert guard.n_skipped_ == 2
 
+    @pytest.mark.parametrize("size", [0.5, 50.0, np.inf, np.nan])
+    def test_without_a_norm_to_skip_at_nobody_waits_for_norms(self, size: float) -> None:
+        parameter = nn.Parameter(torch.zeros(4))
+        parameter.grad = torch.full((4,), size / 2)
+        GuardSteps(clip_norm=1.0, skip_norm=np.inf).on_grad_computed(None, [("w", parameter)])
+        wanted = min(size, 1.0) if np.isfinite(size) else 0.0
+        assert float(parameter.grad.norm()) == pytest.approx(wanted, rel=1e-5)
+
     def test_limits_of_norms_are_those_of_a_loss_of_a_cell(self) -> None:
         # of one cell and of many that are its copies: the loss is as many times larger
         steps = []

@@ -31,6 +31,7 @@ IMAGES = digits(0, 24)
 MODELS = sorted(IMAGE_MODELS.items())
 CHANGED: dict[str, Any] = {
     "learning_rate": 0.02,
+    "learning_rate_warmup": 9,
     "batch_size": 8,
     "steps_per_epoch": 7,
     "patience": 1,
@@ -163,6 +164,7 @@ class TestParameters:
         ("option", "value"),
         [
             ("learning_rate", 0.0),
+            ("learning_rate_warmup", -1),
             ("batch_size", 2.5),
             ("steps_per_epoch", 0),
             ("patience", 0),

@@ -49,6 +49,11 @@ class BernoulliLikelihood(ColumnLikelihood):
         lower, upper = self.values.unbind(1)
         return torch.where(uniform[..., 0] < torch.sigmoid(params), upper, lower)
 
+    def uniforms_of(self, params: Tensor, prepared: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Return the first and last uniform that `sample` turns into a value, (..., B, d)."""
+        p, is_upper = torch.sigmoid(params), prepared[0] > 0.0
+        return torch.where(is_upper, 0.0, p), torch.where(is_upper, p, 1.0)
+
     def entropy(self, params: Tensor) -> Tensor:
         return softplus(params) - params * torch.sigmoid(params)
 

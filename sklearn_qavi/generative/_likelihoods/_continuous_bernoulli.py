@@ -88,6 +88,17 @@ class ContinuousBernoulliLikelihood(ColumnLikelihood):
         flat = u + 0.5 * params * u * (1.0 - u)
         return torch.where(params.abs() < _FLAT, flat, curved)
 
+    def uniforms_of(self, params: Tensor, prepared: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Return the uniform that `sample` turns into a value, twice, (..., B, d)."""
+        x, params = prepared[0] + 0.5, self._limited(params)
+        rising, size = params > 0, params.abs().clamp_min(_FLAT)
+        falling = torch.where(rising, 1.0 - x, x)
+        v = torch.expm1(-size * falling) / torch.expm1(-size)
+        curved = torch.where(rising, 1.0 - v, v)
+        flat = x - 0.5 * params * x * (1.0 - x)
+        u = torch.where(params.abs() < _FLAT, flat, curved)
+        return u, u
+
     def entropy(self, params: Tensor) -> Tensor:
         half = 0.5 * self._limited(params)
         return _log_sinhc(half.abs()) - half * _langevin(half)

@@ -1,10 +1,12 @@
 """One observation model over all cells of an image."""
 
 from math import prod
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from ..._typing import HasUniforms
 from ._base import ColumnLikelihood
 
 __all__ = ["ImageLikelihood"]
@@ -113,6 +115,20 @@ class ImageLikelihood(nn.Module):
     def sample(self, params: Tensor, uniform: Tensor) -> Tensor:
         """Return values (..., D) from two uniforms per cell, (..., D, 2)."""
         return self._family.sample(params, uniform)
+
+    def uniforms_of(self, params: Tensor, prepared: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Return the first and last uniform that `sample` turns into each value, (..., B, D).
+
+        A family that has this method, whose draws then grow with the first uniform of a cell or
+        fall with it, lets neighbouring pixels share noise, see `QAVIInpainter`.
+        """
+        return cast(HasUniforms, self._family).uniforms_of(params, prepared)
+
+    @property
+    def shares_noise(self) -> bool:
+        """Whether neighbouring pixels can share the noise that they are drawn with."""
+        overrides = type(self).uniforms_of is not ImageLikelihood.uniforms_of
+        return overrides or isinstance(self.family, HasUniforms)
 
     def probabilities(self, params: Tensor) -> Tensor:
         """Return nothing, (..., 0): no cell is categorical."""

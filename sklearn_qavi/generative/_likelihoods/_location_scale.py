@@ -93,6 +93,12 @@ class GaussianLikelihood(_LocationScale):
         value: Tensor = location + scale * torch.special.ndtri(uniform[..., 0])
         return value
 
+    def uniforms_of(self, params: Tensor, prepared: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Return the uniform that `sample` turns into a value, twice, (..., B, d)."""
+        location, scale = self._location_and_scale(params)
+        u: Tensor = torch.special.ndtr((prepared[0] - location) / scale)
+        return u, u
+
     def entropy(self, params: Tensor) -> Tensor:
         location, scale = self._location_and_scale(params)
         return (scale.log() + 0.5 * (_LOG_2PI + 1.0)).expand_as(location)
@@ -223,6 +229,14 @@ class DiscretizedNormalLikelihood(_LocationScale):
         value = location + scale * torch.special.ndtri(uniform[..., 0])
         level: Tensor = (value.clamp(0.0, 1.0) * _LAST_LEVEL).round() / _LAST_LEVEL
         return level
+
+    def uniforms_of(self, params: Tensor, prepared: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Return the first and last uniform that `sample` turns into a value, (..., B, d)."""
+        location, scale = self._location_and_scale(params)
+        x, is_first, is_last = prepared
+        half = 0.5 / _LAST_LEVEL
+        below, above = (torch.special.ndtr((x + to - location) / scale) for to in (-half, half))
+        return torch.where(is_first, 0.0, below), torch.where(is_last, 1.0, above)
 
     def entropy(self, params: Tensor) -> Tensor:
         raise NotImplementedError("The entropy of a discretized normal has no closed form.")

@@ -228,6 +228,28 @@ class LogisticMixtureLikelihood(ImageLikelihood):
         drawn = self.sample(params, uniform)
         return self._replace_partial(drawn, params, x, observed, uniform, self._draw_pixels)
 
+    def uniforms_of(self, params: Tensor, prepared: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Return the first and last uniform that `sample` turns into each value, (..., B, D).
+
+        A cell's are those given the earlier channels of its pixel.
+        """
+        mixture, (y,) = self._by_map(params), prepared
+        values, half = y.unbind(-3), self.levels.half
+        joint = mixture.logits.log_softmax(-2)
+        cells = []
+        for c in range(len(values)):
+            weight, value = joint.softmax(-2), values[c]
+            location, precision = mixture.location(c, values), 1.0 / _scale(mixture.log_scale[c])
+            below, above = (
+                (weight * torch.sigmoid((value + to - location) * precision)).sum(-2)
+                for to in (-half, half)
+            )
+            is_first, is_last = _ends(value.squeeze(-2), self.levels)
+            cells.append((torch.where(is_first, 0.0, below), torch.where(is_last, 1.0, above)))
+            joint = joint + mixture.log_mass(c, values)
+        first, last = (torch.cat(part, dim=-1) for part in zip(*cells, strict=True))
+        return first, last
+
     def entropy(self, params: Tensor) -> Tensor:
         """Raise: the entropy of a mixture has no closed form."""
         raise NotImplementedError("The entropy of a mixture of logistics has no closed form.")
@@ -355,12 +377,17 @@ def _log_mass(y: Tensor, location: Tensor, log_scale: Tensor, levels: Levels) ->
     """
     precision = (-log_scale.clamp(*_LOG_SCALES)).exp()
     middle, reach = (y - location) * precision, levels.reach * precision
-    is_first, is_last = y < -1.0 + levels.half, y > levels.last - levels.half
+    is_first, is_last = _ends(y, levels)
     is_last = is_last & levels.takes_upper_tail
     below = torch.where(is_last, 0.0, -softplus(-middle - reach))
     above = torch.where(is_first, 0.0, -softplus(middle - reach))
     between = torch.log(-torch.expm1(-2.0 * reach))
     return below + above + torch.where(is_first | is_last, 0.0, between)
+
+
+def _ends(y: Tensor, levels: Levels) -> tuple[Tensor, Tensor]:
+    """Return which levels are the first and which the last one."""
+    return y < -1.0 + levels.half, y > levels.last - levels.half
 
 
 def _points(n: int, n_dims: int) -> Tensor:
@@ -442,18 +469,33 @@ def _level_probabilities(
 def _draw(mixture: _Mixture, u: Tensor, earlier: list[Tensor]) -> Tensor:
     """Return all channels of pixels, (..., n, C), from uniforms (..., n, C, 2).
 
-    The first channels are known; the component is drawn given them.
+    The first channels are known. Each other one is the lowest level up to which the mixture, given
+    the channels before it, has as much mass as the first uniform says: it grows with that.
     """
     joint = mixture.logits.log_softmax(-1)
-    known = [value.unsqueeze(-1) for value in earlier]
-    for c in range(len(known)):
-        joint = joint + mixture.log_mass(c, known)
-    cumulative = joint.softmax(-1).cumsum(-1)
-    pick = (cumulative < u[..., 0, 1:] * cumulative[..., -1:]).sum(-1, keepdim=True)
-    pick = pick.clamp(max=joint.shape[-1] - 1)
-    mine = mixture.map(lambda t: t.expand(*pick.shape[:-1], -1).gather(-1, pick).squeeze(-1))
-    values = list(earlier)
-    for c in range(len(earlier), len(mixture.mean)):
-        value = mine.location(c, values) + _scale(mine.log_scale[c]) * torch.logit(u[..., c, 0])
-        values.append(mixture.levels.nearest(value))
-    return torch.stack([value.expand(pick.shape[:-1]) for value in values], dim=-1)
+    values = [value.unsqueeze(-1) for value in earlier]
+    for c in range(len(mixture.mean)):
+        if c >= len(earlier):
+            values.append(_quantile(mixture, c, values, joint.softmax(-1), u[..., c, 0]))
+        if c < len(mixture.mean) - 1:
+            joint = joint + mixture.log_mass(c, values)
+    shape = values[-1].shape
+    return torch.cat([value.expand(shape) for value in values], dim=-1)
+
+
+def _quantile(
+    mixture: _Mixture, channel: int, earlier: list[Tensor], weight: Tensor, u: Tensor
+) -> Tensor:
+    """Return levels of a channel, (..., n, 1), for probabilities (..., n), by bisection."""
+    levels = mixture.levels
+    location = mixture.location(channel, earlier)
+    precision = 1.0 / _scale(mixture.log_scale[channel])
+    shape = broadcast_shape(location.shape[:-1], u.shape)
+    low, high = u.new_zeros(shape), u.new_full(shape, levels.n - 1.0)
+    for _ in range(levels.n_bits):
+        middle = ((low + high) * 0.5).floor()
+        end = (middle * levels.spacing - 1.0 + levels.half).unsqueeze(-1)
+        mass = (weight * torch.sigmoid((end - location) * precision)).sum(-1)
+        is_above = mass < u
+        low, high = torch.where(is_above, middle + 1.0, low), torch.where(is_above, high, middle)
+    return (high * levels.spacing - 1.0).unsqueeze(-1)
