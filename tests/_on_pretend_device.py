@@ -123,7 +123,7 @@ def images() -> None:
     resnet = tiny_image_model(likelihood="logistic_mixture", random_state=0).fit(X)
     layers = tiny_layers().fit(X)
     for model in (resnet, layers):
-        on_both(tiny_inpainter(generative_model=model), X, incomplete, hidden)
+        on_both(tiny_inpainter(generative_model=model, noise_width=1.0), X, incomplete, hidden)
 
 
 def training() -> None:

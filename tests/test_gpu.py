@@ -44,7 +44,11 @@ def test_an_image_is_completed_as_on_a_cpu(posterior: str) -> None:
     incomplete = with_missing(images[:12])
     on_cpu, on_gpu = (
         tiny_inpainter(
-            generative_model=model, posterior=posterior, max_iter=None, device=device
+            generative_model=model,
+            posterior=posterior,
+            max_iter=None,
+            noise_width=1.0,
+            device=device,
         ).fit(images)
         for device in ("cpu", "cuda")
     )
