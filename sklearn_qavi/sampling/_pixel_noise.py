@@ -35,8 +35,8 @@ class PixelNoise:
     A likelihood of independent pixels draws each by a uniform of its own. Here the uniforms are
     those of a Gaussian field: a white field smoothed along both axes, and a share that each pixel
     has for itself. So a pixel's distribution given the code stays as it is, but pixels next to each
-    other err alike. What was seen next to a hole says how the decoder errs there, and the field in
-    the hole is drawn given that, by Matheron's rule.
+    other err alike. What was seen next to a missing part says how the decoder errs there, and the
+    field in that part is drawn given this, by Matheron's rule.
 
     Parameters
     ----------
