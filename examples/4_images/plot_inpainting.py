@@ -66,8 +66,8 @@ def show(draws):
     )
 
 
-# with ``pixel_noise=False`` a draw is the decoder's mean at a drawn code, without the grain of
-# pixels that are drawn one by one: right for the eye, too sure of each pixel for a score
+# with ``pixel_noise=False`` a draw is the decoder's mean at a drawn code, without the noise that
+# pixels have besides: right for the eye, too sure of each pixel for a score
 draws = gaussian.sample(truth, 200, mask=mask, pixel_noise=False)
 show(draws)
 
