@@ -23,6 +23,7 @@ from sklearn_qavi.generative import (
     HierarchicalVAE,
     Training,
     WideResNetVAE,
+    _shared_noise,
     _wide_resnet_vae,
 )
 from sklearn_qavi.generative._hierarchical_vae import PRESETS
@@ -52,6 +53,7 @@ CHANGED: dict[str, Any] = {
 def _few_betas(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes longest after training and reads no option."""
     monkeypatch.setattr(_wide_resnet_vae, "_INFERENCE_BETAS", (20.0,))
+    monkeypatch.setattr(_shared_noise, "_WIDTHS", (0.85,))
 
 
 def fit(model: Any, images: NDArray[np.float64] = IMAGES) -> Any:
