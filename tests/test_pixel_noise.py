@@ -13,7 +13,7 @@ from sklearn_qavi import QAVIInpainter
 from sklearn_qavi._random import torch_generator
 from sklearn_qavi.generative import PretrainedDecoder, WideResNetVAE, make_image_likelihood
 from sklearn_qavi.generative._shared_noise import OWN_NOISE, learned_noise
-from sklearn_qavi.generative._training import HiddenCells
+from sklearn_qavi.generative._training import HiddenCells, least_in_turn
 from sklearn_qavi.inference import Feature
 from sklearn_qavi.sampling._given import Given, drawn_given, mean_given
 from sklearn_qavi.sampling._pixel_noise import PixelNoise, _covariance
@@ -80,14 +80,13 @@ class TestGiven:
         seen, missing = HALF[0], ~HALF[0]
         x = params[0] + scale_of(likelihood) * torch.linspace(-2, 2, N_CELLS).double()
         score = torch.linspace(-2, 2, N_CELLS).double()[seen]
-        wide = PixelNoise(SHAPE, 0.9, 0.1)
-        assert wide.reach == 4  # one tile, and every pixel is within reach of what tells of it
-        known, across = covariance(wide)[seen][:, seen], covariance(wide)[missing][:, seen]
-        near = (torch.arange(N_CELLS) % 7)[seen] >= 0
-        weight = torch.linalg.solve(known[near][:, near], across[:, near].T).T
+        assert NOISE.reach == 4  # one tile, and every seen pixel is within reach of a missing one
+        whole = covariance(NOISE)
+        known, across = whole[seen][:, seen], whole[missing][:, seen]
+        weight = torch.linalg.solve(known, across.T).T
 
         def normals(cell_u: Tensor) -> Tensor:
-            u = wide.uniforms(likelihood, params.expand(len(cell_u), 1, -1), cell_u, x, HALF)
+            u = NOISE.uniforms(likelihood, params.expand(len(cell_u), 1, -1), cell_u, x, HALF)
             return torch.special.ndtri(u[:, 0, missing, 0])
 
         still = torch.full((1, 1, N_CELLS, 2), 0.5, dtype=torch.float64)
@@ -95,7 +94,7 @@ class TestGiven:
         # what each normal behind the uniforms adds; small steps, as seen scores are cut off at 3.7
         units = 0.5 * torch.eye(2 * N_CELLS, dtype=torch.float64).reshape(-1, 1, N_CELLS, 2)
         root = 2.0 * (normals(torch.special.ndtr(units)) - normals(still)).T
-        wanted = covariance(wide)[missing][:, missing] - weight @ across.T
+        wanted = whole[missing][:, missing] - weight @ across.T
         torch.testing.assert_close(root @ root.T, wanted, rtol=0, atol=1e-8)
 
     def test_every_value_has_the_uniforms_that_give_it(self) -> None:
@@ -193,6 +192,18 @@ class Constant(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         return torch.full((*z.shape[:-1], self.likelihood.n_cells), 0.5) + 0.0 * z[..., :1]
+
+
+def test_candidates_are_tried_until_one_does_worse() -> None:
+    tried = []
+
+    def score(n: int) -> float:
+        tried.append(n)
+        return {1: 3.0, 2: 2.0, 3: 2.5, 4: 0.0}[n]
+
+    assert least_in_turn([1, 2, 3, 4], score) == 2
+    assert tried == [1, 2, 3]
+    assert least_in_turn([4], score) == 4
 
 
 class TestLearned:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import torch
 
@@ -9,7 +10,13 @@ from ..sampling import shared_draws
 from ..sampling._given import Given
 from ..sampling._pixel_noise import PixelNoise
 from ._network import VAENetwork
-from ._training import QUICK, HiddenCells, crps_of_draws, draws_of_hidden_cells
+from ._training import (
+    QUICK,
+    HiddenCells,
+    crps_of_draws,
+    draws_of_hidden_cells,
+    least_in_turn,
+)
 
 __all__ = ["OWN_NOISE", "learned_noise"]
 
@@ -50,6 +57,7 @@ def learned_noise(
     if not weight.any():
         return 0.0, OWN_NOISE
 
+    @cache
     def crps(noise: PixelNoise | None) -> float:
         given = Given(cells.x, cells.visible, noise)
         with torch.no_grad():
@@ -57,17 +65,9 @@ def learned_noise(
         score = crps_of_draws(torch.cat(draws), cells.x, [])
         return float((score * weight).sum() / weight.sum())
 
-    best, least = None, crps(None)
-    for noise in (replace(first, width=width) for width in _WIDTHS):
-        found = crps(noise)
-        if not found < least:
-            break
-        best, least = noise, found
+    wider = [replace(first, width=width) for width in _WIDTHS]
+    best = least_in_turn([None, *wider], crps)
     if best is None:
         return 0.0, OWN_NOISE
-    for noise in [replace(best, own=own) for own in _OWN_SHARES]:
-        found = crps(noise)
-        if not found < least:
-            break
-        best, least = noise, found
+    best = least_in_turn([best, *(replace(best, own=own) for own in _OWN_SHARES)], crps)
     return best.width, best.own

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import numpy as np
 import skorch
@@ -43,10 +43,12 @@ __all__ = [
     "crps_of_hidden_cells",
     "draws_of_hidden_cells",
     "half_mean_distance",
+    "least_in_turn",
     "risen",
     "train_network",
 ]
 
+Candidate = TypeVar("Candidate")
 Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 QUICK = Adam(max_iter=32, window=8, n_draws=4, learning_rate=0.4, min_learning_rate=0.1)
@@ -163,6 +165,21 @@ def crps_of_draws(draws: Tensor, truth: Tensor, categorical: Sequence[int]) -> T
 
 def _fair_crps(draws: Tensor, truth: Tensor) -> Tensor:
     return (draws - truth).abs().mean(0) - half_mean_distance(draws)
+
+
+def least_in_turn(
+    candidates: Iterable[Candidate], score: Callable[[Candidate], float]
+) -> Candidate:
+    """Return the first of some candidates, or a later one: they are tried until one does worse."""
+    remaining = iter(candidates)
+    best = next(remaining)
+    least = score(best)
+    for candidate in remaining:
+        found = score(candidate)
+        if not found < least:
+            break
+        best, least = candidate, found
+    return best
 
 
 def half_mean_distance(draws: Tensor) -> Tensor:

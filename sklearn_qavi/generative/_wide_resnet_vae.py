@@ -17,7 +17,7 @@ from ._image_vae import ImageVAE
 from ._layers import ACTIVATIONS
 from ._likelihoods import IMAGE_LIKELIHOODS
 from ._shared_noise import OWN_NOISE, learned_noise
-from ._training import HiddenCells, ScoreOfHiddenCells, TrainedNetwork
+from ._training import HiddenCells, ScoreOfHiddenCells, TrainedNetwork, least_in_turn
 from ._training_options import Training
 from ._wide_resnet import Architecture, ImageNetwork, fold_batch_norms
 
@@ -293,13 +293,8 @@ class WideResNetVAE(ImageVAE):
             judge = replace(cast(ScoreOfHiddenCells, score), beta=beta)
             return judge.of_pool([run.network for run in runs])
 
-        # larger weights until one does worse: each costs as much as the scores of several epochs
-        self.inference_beta_, least = _INFERENCE_BETAS[0], crps(_INFERENCE_BETAS[0])
-        for larger in _INFERENCE_BETAS[1:]:
-            found = crps(larger)
-            if not found < least:
-                break
-            self.inference_beta_, least = larger, found
+        # each costs as much as the scores of several epochs
+        self.inference_beta_ = least_in_turn(_INFERENCE_BETAS, crps)
         self.noise_width_, self.own_noise_ = 0.0, OWN_NOISE
         if self._likelihood().shares_noise:
             cells = cast(ScoreOfHiddenCells, score).cells

@@ -9,9 +9,4 @@ from ._mode import half_sample_mode
 from ._pool import DecoderPool
 from ._pooled import PooledPosterior
 
-__all__ = [
-    "DecoderPool",
-    "PooledPosterior",
-    "half_sample_mode",
-    "shared_draws",
-]
+__all__ = ["DecoderPool", "PooledPosterior", "half_sample_mode", "shared_draws"]
